@@ -1,0 +1,1 @@
+"""Bridges: spikes and models leave for other simulators, one file per target."""

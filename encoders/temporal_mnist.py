@@ -1,0 +1,135 @@
+"""Temporal MNIST: as a tonic data set of events, and as sequences for training."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from tonic import Dataset
+from torch import Tensor
+
+from encoders.functional import (
+    EVENT_DTYPE,
+    FRAME_US,
+    Events,
+    Polarity,
+    ZeroPixels,
+    encode_latency,
+    spikes_to_events,
+)
+from encoders.sources import Digits, Split, load_mnist
+from rc_snn.runner import SpikeSequences
+from rc_snn.spikes import spike_steps
+from rc_snn.training import Labelled
+
+
+class TemporalMNIST(Dataset):  # type: ignore[misc]
+    """MNIST with each pixel's grey level as the latency of one spike, in tonic's conventions.
+
+    A sample is `(events, target)`: a structured array with fields x, y, t (µs), p, sorted by time,
+    and the digit. Without a copy of MNIST and without network it holds the embedded digits; see
+    `encoders.sources.load_mnist`, and `digits.title` for what was found.
+
+    Args:
+        save_to: folder that holds MNIST; None looks where `load_mnist` looks, downloads included.
+        train: training or test subset.
+        polarity: "bright_first" or "dark_first".
+        zero_pixels: "last" or "silent".
+        frame_us: duration of a frame in microseconds.
+        transform: applied to the events.
+        target_transform: applied to the target.
+        transforms: applied to both, `transforms(events, target)`.
+
+    Source: Jeffares et al., ICLR 2022, section 3.3.
+
+    Example:
+        >>> data = TemporalMNIST(train=False, zero_pixels="silent")
+        >>> events, digit = data[0]
+        >>> events.dtype.names, bool((events["t"] < FRAME_US).all())
+        (('x', 'y', 't', 'p'), True)
+    """
+
+    classes = tuple(str(digit) for digit in range(10))
+    sensor_size = (28, 28, 1)
+    dtype = EVENT_DTYPE
+    ordering = EVENT_DTYPE.names
+
+    def __init__(
+        self,
+        save_to: str | Path | None = None,
+        train: bool = True,
+        *,
+        polarity: Polarity = "bright_first",
+        zero_pixels: ZeroPixels = "last",
+        frame_us: int = FRAME_US,
+        transform: Callable[[Events], Any] | None = None,
+        target_transform: Callable[[int], Any] | None = None,
+        transforms: Callable[[Any, Any], tuple[Any, Any]] | None = None,
+    ) -> None:
+        digits = load_mnist(save_to)
+        super().__init__(digits.origin, transform, target_transform, transforms)
+        self.digits: Digits = digits
+        self.train, self.polarity, self.zero_pixels = train, polarity, zero_pixels
+        self.frame_us = frame_us
+        self.data: Tensor = (digits.train if train else digits.test).images
+        self.targets: list[int] = (digits.train if train else digits.test).labels.tolist()
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        return len(self.targets)
+
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
+        """Return events and target of one sample, transformed."""
+        times = encode_latency(
+            self.data[index][None], polarity=self.polarity, zero_pixels=self.zero_pixels
+        )[0]
+        events: Any = spikes_to_events(times, self.sensor_size[0], self.frame_us)
+        target: Any = self.targets[index]
+        if self.transform is not None:
+            events = self.transform(events)
+        if self.target_transform is not None:
+            target = self.target_transform(target)
+        if self.transforms is not None:
+            events, target = self.transforms(events, target)
+        return events, target
+
+
+def latency_sequences(
+    split: Split,
+    n_steps: int,
+    *,
+    polarity: Polarity = "bright_first",
+    zero_pixels: ZeroPixels = "last",
+) -> Labelled:
+    """Encode a split once, into labelled sequences for training and accounting.
+
+    Example:
+        >>> from encoders.sources import embedded_digits
+        >>> data = latency_sequences(embedded_digits().test, n_steps=10, polarity="dark_first")
+        >>> data.inputs.steps.shape, data.inputs.steps.dtype
+        (torch.Size([1000, 784]), torch.int16)
+    """
+    steps = [
+        spike_steps(encode_latency(part, polarity=polarity, zero_pixels=zero_pixels), n_steps)
+        for part in split.images.split(10_000)  # spike times of all 60,000 would take 376 MB
+    ]
+    return Labelled(SpikeSequences(torch.cat(steps), n_steps), split.labels)
+
+
+def hold_out(split: Split, n_validation: int) -> tuple[Split, Split]:
+    """Split into training and validation images, the same for every run (fixed seed 0).
+
+    Raises:
+        ValueError: if nothing would be left on one side.
+    """
+    n = len(split.labels)
+    if not 0 < n_validation < n:
+        raise ValueError(f"n_validation must be in 1..{n - 1}, got {n_validation}.")
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(0))
+    return take(split, order[n_validation:]), take(split, order[:n_validation])
+
+
+def take(split: Split, index: Int[Tensor, " rows"]) -> Split:
+    """Return the images and labels at these positions."""
+    return Split(split.images[index], split.labels[index])

@@ -1,0 +1,131 @@
+"""One step of an LSTM and a ConvLSTM, and the contract that any recurrent model can meet."""
+
+import math
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+State: TypeAlias = tuple[Tensor, ...]
+"""What a model carries from step to step: tensors whose first axis is the batch."""
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """Multiply-adds (MACs) of one sample in one step, by when they are spent.
+
+    Products of matrices and convolutions only; biases and gate arithmetic are not counted.
+
+    Args:
+        input: product with the step's input; every step.
+        inner: products between layers; every step.
+        recurrent: product with the previous state; from the second step on (the first has none).
+        read_out: product with the read-out; every step.
+        fan_out: synapses of each input, so one operation per input spike and synapse.
+    """
+
+    input: int
+    inner: int
+    recurrent: int
+    read_out: int
+    fan_out: Float[Tensor, " inputs"]
+
+
+class StepModel(Protocol):
+    """A recurrent classifier that the runner can advance one step at a time.
+
+    The sigmoid read-out of two-class tasks returns the logits `[0, z]`, so that softmax gives
+    `[1 - sigmoid(z), sigmoid(z)]` and every model has at least two classes.
+    """
+
+    n_inputs: int
+    n_classes: int
+
+    def step(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
+        """Advance by one step; return the features for the read-out, and the new state."""
+
+    def read_out(self, features: Tensor) -> Tensor:
+        """Return the logits `[batch, classes]` of the features."""
+
+    def cost(self) -> StepCost:
+        """Return what a step costs one sample."""
+
+
+def lstm_gates(
+    gates: Float[Tensor, "batch gates *grid"], c: Float[Tensor, "batch channel *grid"] | None
+) -> State:
+    r"""Apply the gates of an LSTM, in torch's order (input, forget, cell, output), to its state.
+
+    .. math:: c' = \sigma(f) \odot c + \sigma(i) \odot \tanh(g), \quad h' = \sigma(o) \odot \tanh(c')
+
+    `c=None` is the zero state of the first step. Returns `(h', c')`.
+    """
+    i, f, g, o = gates.chunk(4, dim=1)
+    new = torch.sigmoid(i) * torch.tanh(g)
+    if c is not None:
+        new = new + torch.sigmoid(f) * c
+    return torch.sigmoid(o) * torch.tanh(new), new
+
+
+def init_uniform(module: nn.Module, bound: float, generator: torch.Generator) -> None:
+    """Draw every parameter from U(-bound, bound), torch's rule for LSTM and Linear layers."""
+    with torch.no_grad():
+        for parameter in module.parameters(recurse=False):
+            parameter.uniform_(-bound, bound, generator=generator)
+
+
+class LSTMCell(nn.Module):
+    """One LSTM step with the parameters, names and gate order of `torch.nn.LSTMCell`.
+
+    Differs in that `state=None` skips the recurrent product instead of multiplying by zeros, and
+    in that the initial weights come from `generator`, not from torch's global one.
+    """
+
+    def __init__(self, n_inputs: int, n_hidden: int, generator: torch.Generator) -> None:
+        super().__init__()
+        self.weight_ih = nn.Parameter(torch.empty(4 * n_hidden, n_inputs))
+        self.weight_hh = nn.Parameter(torch.empty(4 * n_hidden, n_hidden))
+        self.bias_ih = nn.Parameter(torch.empty(4 * n_hidden))
+        self.bias_hh = nn.Parameter(torch.empty(4 * n_hidden))
+        init_uniform(self, 1.0 / math.sqrt(n_hidden), generator)
+
+    def forward(self, x: Float[Tensor, "batch inputs"], state: State | None = None) -> State:
+        """Return the new `(h, c)`, each `[batch, hidden]`."""
+        gates = F.linear(x, self.weight_ih, self.bias_ih + self.bias_hh)
+        if state is None:
+            return lstm_gates(gates, None)
+        h, c = state
+        return lstm_gates(torch.addmm(gates, h, self.weight_hh.t()), c)
+
+
+class ConvLSTMCell(nn.Module):
+    """One ConvLSTM step (Shi et al. 2015, without peepholes), zero-padded to the input's size.
+
+    Raises:
+        ValueError: if kernel_size is even (the grid would shift with every step).
+    """
+
+    def __init__(
+        self, in_channels: int, channels: int, kernel_size: int, generator: torch.Generator
+    ) -> None:
+        super().__init__()
+        if kernel_size < 1 or kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size must be odd and positive, got {kernel_size}.")
+        k = kernel_size
+        self.weight_ih = nn.Parameter(torch.empty(4 * channels, in_channels, k, k))
+        self.weight_hh = nn.Parameter(torch.empty(4 * channels, channels, k, k))
+        self.bias = nn.Parameter(torch.empty(4 * channels))
+        init_uniform(self, 1.0 / math.sqrt((in_channels + channels) * k * k), generator)
+
+    def forward(
+        self, x: Float[Tensor, "batch channel height width"], state: State | None = None
+    ) -> State:
+        """Return the new `(h, c)`, each `[batch, channels, height, width]`."""
+        gates = F.conv2d(x, self.weight_ih, self.bias, padding="same")
+        if state is None:
+            return lstm_gates(gates, None)
+        h, c = state
+        return lstm_gates(gates + F.conv2d(h, self.weight_hh, padding="same"), c)

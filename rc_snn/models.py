@@ -1,0 +1,209 @@
+"""Rank-coded networks: RCLSTM and RCConvLSTM, each a step function with a read-out."""
+
+import math
+from collections.abc import Sequence
+from typing import Literal, TypeAlias
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from rc_snn.cells import ConvLSTMCell, LSTMCell, State, StepCost, init_uniform
+
+ReadOut: TypeAlias = Literal["softmax", "sigmoid"]
+
+
+class LinearReadOut(nn.Linear):
+    """Affine read-out whose logits always describe at least two classes.
+
+    `softmax` has one output per class. `sigmoid`, for two classes, has the single output z of the
+    paper's toy tasks and returns the logits `[0, z]`: their softmax is `[1 - σ(z), σ(z)]`, so
+    θ = 0.95 means "> 0.95 is a positive spike, < 0.05 a negative one" (appendix A.1).
+    """
+
+    def __init__(
+        self, n_features: int, n_classes: int, kind: ReadOut, generator: torch.Generator
+    ) -> None:
+        if kind not in ("softmax", "sigmoid"):
+            raise ValueError(f'read_out must be "softmax" or "sigmoid", got {kind!r}.')
+        if n_classes < 2 or (kind == "sigmoid" and n_classes != 2):
+            raise ValueError(
+                f"A {kind} read-out needs {'exactly' if kind == 'sigmoid' else 'at least'} two "
+                f"classes, got {n_classes}."
+            )
+        # torch's own initialisation draws from the global generator: keep it out of this.
+        with torch.random.fork_rng(devices=[]):
+            super().__init__(n_features, 1 if kind == "sigmoid" else n_classes)
+        self.kind = kind
+        init_uniform(self, 1.0 / math.sqrt(n_features), generator)
+
+    def forward(self, features: Float[Tensor, "batch features"]) -> Float[Tensor, "batch classes"]:
+        """Return the logits of the features."""
+        logits = super().forward(features)
+        return F.pad(logits, (1, 0)) if self.kind == "sigmoid" else logits
+
+
+def fresh_generator(generator: torch.Generator | None) -> torch.Generator:
+    """Return the caller's generator, or a new one with seed 0; never torch's global one."""
+    return torch.Generator().manual_seed(0) if generator is None else generator
+
+
+def add_forget_bias(bias: nn.Parameter, forget_bias: float) -> None:
+    """Add to the forget gate's quarter of a bias: how much a new network remembers."""
+    n = bias.shape[0] // 4
+    with torch.no_grad():
+        bias[n : 2 * n] += forget_bias
+
+
+class RCLSTM(nn.Module):
+    """LSTM with a read-out, `n_inputs-n_hidden-n_classes` (784-340-10 in Table 1).
+
+    Args:
+        n_inputs: input size per step.
+        n_hidden: LSTM units.
+        n_classes: classes.
+        read_out: "softmax", or "sigmoid" for two classes.
+        forget_bias: added to the forget gate's bias; 0 is torch's default, 1 that of Jozefowicz
+            et al. 2015.
+        generator: source of the initial weights; default: a new one with seed 0.
+
+    Example:
+        >>> model = RCLSTM(784, 340, 10)
+        >>> features, state = model.step(torch.zeros(5, 784), None)
+        >>> model.read_out(features).shape
+        torch.Size([5, 10])
+    """
+
+    def __init__(
+        self,
+        n_inputs: int = 784,
+        n_hidden: int = 340,
+        n_classes: int = 10,
+        *,
+        read_out: ReadOut = "softmax",
+        forget_bias: float = 0.0,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        generator = fresh_generator(generator)
+        self.n_inputs, self.n_hidden, self.n_classes = n_inputs, n_hidden, n_classes
+        self.cell = LSTMCell(n_inputs, n_hidden, generator)
+        self.output = LinearReadOut(n_hidden, n_classes, read_out, generator)
+        add_forget_bias(self.cell.bias_ih, forget_bias)
+
+    def step(
+        self, x: Float[Tensor, "batch inputs"], state: State | None
+    ) -> tuple[Float[Tensor, "batch hidden"], State]:
+        """Advance by one step; the features are the hidden state h."""
+        state = self.cell(x, state)
+        return state[0], state
+
+    def read_out(
+        self, features: Float[Tensor, "batch hidden"]
+    ) -> Float[Tensor, "batch classes"]:
+        """Return the logits of the hidden state."""
+        logits: Tensor = self.output(features)
+        return logits
+
+    def cost(self) -> StepCost:
+        """Return the multiply-adds of one sample in one step."""
+        gates = 4 * self.n_hidden
+        return StepCost(
+            input=gates * self.n_inputs,
+            inner=0,
+            recurrent=gates * self.n_hidden,
+            read_out=self.output.weight.numel(),
+            fan_out=torch.full((self.n_inputs,), float(gates)),
+        )
+
+
+class RCConvLSTM(nn.Module):
+    """ConvLSTM layers with a dense read-out, `784-C-10` in Table 1.
+
+    Args:
+        channels: channels of each layer; `(20,)` is 784-20-10.
+        kernel_size: odd side of the square kernel. The paper does not state it.
+        pool: max-pool factor behind each layer; 1 is none.
+        image_shape: height and width of the input grid.
+        n_classes: classes.
+        read_out: "softmax", or "sigmoid" for two classes.
+        forget_bias: added to the forget gates' biases.
+        generator: source of the initial weights; default: a new one with seed 0.
+
+    Raises:
+        ValueError: if channels is empty, a kernel is even, or pooling leaves nothing.
+
+    Example:
+        >>> model = RCConvLSTM(channels=(4, 8), kernel_size=3, pool=2)
+        >>> features, state = model.step(torch.zeros(5, 784), None)
+        >>> features.shape, len(state)  # 8 channels of 7x7; h and c of two layers
+        (torch.Size([5, 392]), 4)
+    """
+
+    def __init__(
+        self,
+        channels: Sequence[int] = (20,),
+        kernel_size: int = 5,
+        *,
+        pool: int = 1,
+        image_shape: tuple[int, int] = (28, 28),
+        n_classes: int = 10,
+        read_out: ReadOut = "softmax",
+        forget_bias: float = 0.0,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        generator = fresh_generator(generator)
+        depth = len(channels)
+        if depth == 0 or pool < 1 or min(image_shape) // pool**depth < 1:
+            raise ValueError(
+                f"RCConvLSTM needs at least one layer and a grid left to read, got channels="
+                f"{tuple(channels)} with pool={pool} on {image_shape}."
+            )
+        self.image_shape, self.pool, self.n_classes = image_shape, pool, n_classes
+        self.n_inputs = image_shape[0] * image_shape[1]
+        self.cells = nn.ModuleList()
+        self.grids: list[tuple[int, int]] = []
+        grid, in_channels = image_shape, 1
+        for n in channels:
+            self.cells.append(ConvLSTMCell(in_channels, n, kernel_size, generator))
+            self.grids.append(grid)
+            grid, in_channels = (grid[0] // pool, grid[1] // pool), n
+        self.output = LinearReadOut(in_channels * grid[0] * grid[1], n_classes, read_out, generator)
+        for cell in self.cells:
+            add_forget_bias(cell.bias, forget_bias)
+
+    def step(
+        self, x: Float[Tensor, "batch inputs"], state: State | None
+    ) -> tuple[Float[Tensor, "batch features"], State]:
+        """Advance every layer by one step; the features are the last layer's pooled h."""
+        features = x.view(-1, 1, *self.image_shape)
+        new: State = ()
+        for layer, cell in enumerate(self.cells):
+            h, c = cell(features, None if state is None else state[2 * layer : 2 * layer + 2])
+            new += (h, c)
+            features = F.max_pool2d(h, self.pool) if self.pool > 1 else h
+        return features.flatten(1), new
+
+    def read_out(
+        self, features: Float[Tensor, "batch features"]
+    ) -> Float[Tensor, "batch classes"]:
+        """Return the logits of the features."""
+        logits: Tensor = self.output(features)
+        return logits
+
+    def cost(self) -> StepCost:
+        """Return the multiply-adds of one sample in one step, padding included as torch does."""
+        feed = [c.weight_ih.numel() * g[0] * g[1] for c, g in zip(self.cells, self.grids, strict=True)]
+        back = [c.weight_hh.numel() * g[0] * g[1] for c, g in zip(self.cells, self.grids, strict=True)]
+        # An input spike near the border reaches fewer targets: count those that exist.
+        kernel = torch.ones_like(self.cells[0].weight_ih[:1]).detach()
+        reach = F.conv2d(torch.ones(1, 1, *self.image_shape).to(kernel), kernel, padding="same")
+        return StepCost(
+            input=feed[0],
+            inner=sum(feed[1:]),
+            recurrent=sum(back),
+            read_out=self.output.weight.numel(),
+            fan_out=reach.flatten() * self.cells[0].weight_ih.shape[0],
+        )

@@ -1,0 +1,103 @@
+r"""What rank-coded training minimises (Eq. 7), and the entropy reward above which nothing fires."""
+
+import math
+import warnings
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from rc_snn.spikes import check_labels, check_theta
+
+
+def entropy(logits: Float[Tensor, "batch classes"]) -> Float[Tensor, " batch"]:
+    """Return the entropy H of softmax(logits), in nats, finite for any finite logits.
+
+    Example:
+        >>> round(entropy(torch.zeros(1, 10)).item(), 5), round(math.log(10), 5)
+        (2.30259, 2.30259)
+    """
+    log_p = F.log_softmax(logits, dim=-1)
+    return -(log_p.exp() * log_p).sum(dim=-1)
+
+
+def rc_loss(
+    logits: Float[Tensor, "batch classes"], target: Int[Tensor, " batch"], beta: float = 0.0
+) -> Float[Tensor, ""]:
+    r"""Mean rank-coding loss over the batch, from the logits at each sample's decision step.
+
+    .. math:: \mathcal{L}_{RC} = -\ln \hat y_{j}(t_{sp}) - \beta H(\hat y(t_{sp}))
+
+    With the logits of the last step it is the end-of-sequence (EOS) loss. For the sigmoid read-out
+    of two-class tasks the logits are `[0, z]`, and it is the binary cross-entropy of sigmoid(z).
+
+    Args:
+        logits: unnormalised class scores at t_sp. The paper uses a softmax; the authors' MNIST
+            notebook feeds sigmoids to a loss that applies softmax a second time.
+        target: class indices, 0..classes-1.
+        beta: reward of output entropy, >= 0; above `critical_beta` the network learns not to fire.
+
+    Raises:
+        ValueError: if a class index is out of range or beta is negative or not finite.
+
+    Source: Jeffares et al., ICLR 2022, Eq. 7.
+
+    Example:
+        >>> rc_loss(torch.tensor([[0.0, 0.0]]), torch.tensor([1]), beta=0.5)  # (1 - 0.5) ln 2
+        tensor(0.3466)
+    """
+    check_labels(target, logits.shape[-1])
+    check_beta(beta)
+    log_p = F.log_softmax(logits, dim=-1)
+    loss = F.nll_loss(log_p, target.long())
+    if beta:
+        loss = loss + beta * (log_p.exp() * log_p).sum(dim=-1).mean()
+    return loss
+
+
+def critical_beta(theta: float, n_classes: int) -> float:
+    r"""Return β_c, the entropy reward above which a converged model never reaches θ.
+
+    On a sample that the network can separate perfectly, Eq. 7 has its minimum where the right
+    class has probability :math:`p^* = \sigma(1/\beta - \ln(K-1))`. So θ is reached only if
+
+    .. math:: \beta < \beta_c = \frac{1}{\operatorname{logit}(\theta) + \ln(K-1)}
+
+    It is infinite where the denominator is not positive: there even a uniform output fires.
+
+    Args:
+        theta: threshold θ, in (0, 1).
+        n_classes: number of classes K, at least 2.
+
+    Source: minimum of Eq. 7 of Jeffares et al., ICLR 2022, derived here; the paper names the two
+    regimes (section 3.3) but gives no bound.
+
+    Example:
+        >>> round(critical_beta(theta=0.95, n_classes=10), 4)
+        0.1945
+    """
+    check_theta(theta)
+    if n_classes < 2:
+        raise ValueError(f"n_classes must be at least 2, got {n_classes}.")
+    denominator = math.log(theta / (1.0 - theta)) + math.log(n_classes - 1)
+    return 1.0 / denominator if denominator > 0.0 else math.inf
+
+
+def check_beta(beta: float) -> None:
+    """Refuse an entropy reward that is negative or not a number."""
+    if not (math.isfinite(beta) and beta >= 0.0):
+        raise ValueError(f"beta must be finite and >= 0, got {beta}. 0 turns the reward off.")
+
+
+def warn_if_never_fires(beta: float, theta: float, n_classes: int) -> None:
+    """Warn where β is at or above β_c: legal, but the network will learn to wait for the end."""
+    check_beta(beta)
+    bound = critical_beta(theta, n_classes)
+    if beta >= bound:
+        warnings.warn(
+            f"beta={beta} is at or above critical_beta={bound:.4f} (theta={theta}, {n_classes} "
+            "classes): as training converges no output reaches theta, every answer is forced at "
+            f"the last step, and nothing is saved. For early answers take beta < {bound:.4f}.",
+            stacklevel=3,
+        )

@@ -1,0 +1,224 @@
+"""One accounting for every model: who was fast, who was slow, and what it cost."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from rc_snn.cells import StepCost
+from rc_snn.spikes import Decision, SpikeTimes, check_labels, spike_steps
+
+Regime: TypeAlias = Literal["fast", "between", "slow"]
+
+FAST_BELOW = 0.05
+"""Table 1 of the paper: fast is less than 5 % of the frame, on average."""
+SLOW_ABOVE = 0.25
+"""Table 1 of the paper: slow is more than 25 % of the frame, on average."""
+
+
+def regime(share: float) -> Regime:
+    """Name the regime of a mean decision time, given as a share of the frame.
+
+    Example:
+        >>> [regime(share) for share in (0.049, 0.05, 0.25, 0.26, math.inf)]
+        ['fast', 'between', 'between', 'slow', 'slow']
+    """
+    if math.isnan(share) or share < 0.0:
+        raise ValueError(f"A share of the frame must be >= 0, got {share}.")
+    if share < FAST_BELOW:
+        return "fast"
+    return "slow" if share > SLOW_ABOVE else "between"
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Decision times read on one clock, as shares of the frame; the regime is that of the mean."""
+
+    mean: float
+    median: float
+    share_fast: float
+    """Share of samples decided before 5 % of the frame."""
+    share_within: float
+    """Share of samples decided by the end of the frame."""
+    regime: Regime
+
+
+@dataclass(frozen=True)
+class Account:
+    """What the decisions of one model on one data set amount to."""
+
+    n: int
+    correct: int
+    accuracy: float
+    fired: int
+    forced: int
+    """Answers without a threshold crossing; fired + forced == n."""
+    time_to_insight: float | None
+    """Mean decision step over all samples, forced ones at T-1; None without steps."""
+    step_clock: Clock
+    """t_sp / T, the paper's clock: the first step is 0 %. The spike time for continuous models."""
+    strict_clock: Clock
+    """(t_sp + 1) / T, the end of the deciding step; the spike time for continuous models."""
+    input_seen: Clock
+    """Share of the frame's input spikes that had arrived at the decision."""
+    decided_at_step: list[int] | None
+    """Samples per decision step, 0..T-1."""
+    correct_at_step: list[int] | None
+    """Correct samples per decision step."""
+    macs: float | None
+    """Dense multiply-adds per sample until the decision, mean."""
+    macs_full: float | None
+    """The same for the whole sequence: `macs / macs_full` is what early answers cost."""
+    synops_ac: float | None
+    """Synaptic operations on input spikes (accumulates), per sample until the decision, mean."""
+    synops_mac: float | None
+    """Synaptic operations on analog activations (multiply-accumulates), likewise."""
+
+
+def decision_macs(step: Int[Tensor, " batch"], cost: StepCost) -> Int[Tensor, " batch"]:
+    """Return the dense multiply-adds that each decision took in rank-coded inference.
+
+    The first step has no recurrent product. Matrix products and convolutions only.
+
+    Example:
+        >>> cost = StepCost(input=100, inner=0, recurrent=10, read_out=1, fan_out=torch.ones(1))
+        >>> decision_macs(torch.tensor([0, 2]), cost)
+        tensor([101, 323])
+    """
+    steps = step + 1
+    return steps * (cost.input + cost.inner + cost.read_out) + step * cost.recurrent
+
+
+def training_macs(step: Int[Tensor, " batch"], cost: StepCost) -> Int[Tensor, " batch"]:
+    """Return the multiply-adds of forward and backward pass in rank-coded training.
+
+    Forward: inference, and the read-out once more with a graph. Backward: for every product of the
+    forward graph one for the weight's gradient and one for its input's, except that the network's
+    own input needs none, and that the read-out is differentiated at the decision only.
+
+    Example:
+        >>> cost = StepCost(input=100, inner=0, recurrent=10, read_out=1, fan_out=torch.ones(1))
+        >>> training_macs(torch.tensor([0, 2]), cost)
+        tensor([204, 666])
+    """
+    forward = decision_macs(step, cost) + cost.read_out
+    steps = step + 1
+    backward = (
+        steps * (cost.input + 2 * cost.inner) + step * 2 * cost.recurrent + 2 * cost.read_out
+    )
+    return forward + backward
+
+
+def synaptic_operations(
+    step: Int[Tensor, " batch"], input_steps: Int[Tensor, "batch inputs"], cost: StepCost
+) -> tuple[Float[Tensor, " batch"], Float[Tensor, " batch"]]:
+    """Return accumulates (per input spike and synapse) and multiply-accumulates, per sample.
+
+    The split is NeuroBench's (Yik et al. 2025): a binary spike costs an accumulate at each target,
+    an analog activation a multiply-accumulate. Hidden activations count as dense.
+
+    Example:
+        >>> cost = StepCost(input=8, inner=0, recurrent=16, read_out=4, fan_out=torch.full((2,), 4.0))
+        >>> synaptic_operations(torch.tensor([0, 1]), torch.tensor([[0, 1], [0, 1]]), cost)
+        (tensor([4., 8.], dtype=torch.float64), tensor([ 4., 24.], dtype=torch.float64))
+    """
+    arrived = input_steps <= step.unsqueeze(1)
+    accumulates = arrived.double() @ cost.fan_out.double().to(step.device)
+    dense = (step + 1) * (cost.inner + cost.read_out) + step * cost.recurrent
+    return accumulates, dense.double()
+
+
+def account(
+    decision: Decision,
+    labels: Int[Tensor, " batch"],
+    input_times: SpikeTimes,
+    n_steps: int | None = None,
+    cost: StepCost | None = None,
+) -> Account:
+    """Account for decisions: accuracy, three clocks, regimes, fired and forced, operations.
+
+    Args:
+        decision: what the model answered, of a step model (needs n_steps) or in continuous time.
+        labels: the right classes.
+        input_times: the spikes the model was shown, in frames.
+        n_steps: steps per frame, T; None for continuous-time models.
+        cost: multiply-adds of a step; None leaves the operations out.
+
+    Raises:
+        ValueError: if sizes differ, a label is out of range, or n_steps and steps do not match.
+
+    Example:
+        >>> d = Decision(label=torch.tensor([1, 0]), time=torch.tensor([0.1, 1.0]).double(),
+        ...              step=torch.tensor([0, 9]), fired=torch.tensor([True, False]),
+        ...              scores=torch.eye(2)[[1, 0]])
+        >>> a = account(d, torch.tensor([1, 1]), torch.tensor([[0.0, 0.5]] * 2), n_steps=10)
+        >>> a.accuracy, a.forced, a.step_clock.mean, a.strict_clock.mean, a.input_seen.mean
+        (0.5, 1, 0.45, 0.55, 0.75)
+    """
+    n = len(decision)
+    if n == 0 or len(labels) != n or len(input_times) != n:
+        raise ValueError(
+            f"account needs one label and one row of input spikes per decision, and at least one; "
+            f"got {n} decisions, {len(labels)} labels and {len(input_times)} rows."
+        )
+    check_labels(labels, decision.scores.shape[1])
+    if (decision.step is None) != (n_steps is None):
+        raise ValueError(
+            f"n_steps={n_steps}, but the decision {'has no' if decision.step is None else 'has'} "
+            "steps. Give n_steps for step models only."
+        )
+    right = decision.label == labels
+    fired = int(decision.fired.sum())
+    common = {
+        "n": n,
+        "correct": int(right.sum()),
+        "accuracy": int(right.sum()) / n,
+        "fired": fired,
+        "forced": n - fired,
+        "strict_clock": _clock(decision.time),
+    }
+    spikes = (~torch.isposinf(input_times)).sum(dim=1).clamp_min(1)
+    if decision.step is None or n_steps is None:
+        arrived = (input_times <= decision.time.unsqueeze(1)) & ~torch.isposinf(input_times)
+        return Account(
+            **common,  # type: ignore[arg-type]
+            step_clock=_clock(decision.time),
+            input_seen=_clock(arrived.sum(dim=1) / spikes),
+            time_to_insight=None,
+            decided_at_step=None,
+            correct_at_step=None,
+            macs=None,
+            macs_full=None,
+            synops_ac=None,
+            synops_mac=None,
+        )
+    step, input_steps = decision.step, spike_steps(input_times, n_steps)
+    synops = None if cost is None else synaptic_operations(step, input_steps, cost)
+    end = torch.tensor([n_steps - 1])
+    return Account(
+        **common,  # type: ignore[arg-type]
+        step_clock=_clock(step.double() / n_steps),
+        input_seen=_clock((input_steps <= step.unsqueeze(1)).sum(dim=1) / spikes),
+        time_to_insight=float(step.double().mean()),
+        decided_at_step=torch.bincount(step, minlength=n_steps).tolist(),
+        correct_at_step=torch.bincount(step[right], minlength=n_steps).tolist(),
+        macs=None if cost is None else float(decision_macs(step, cost).double().mean()),
+        macs_full=None if cost is None else float(decision_macs(end, cost)),
+        synops_ac=None if synops is None else float(synops[0].mean()),
+        synops_mac=None if synops is None else float(synops[1].mean()),
+    )
+
+
+def _clock(share: Float[Tensor, " batch"]) -> Clock:
+    share = share.double()
+    mean = float(share.mean())
+    return Clock(
+        mean=mean,
+        median=float(share.quantile(0.5)) if share.isfinite().all() else float(share.median()),
+        share_fast=float((share < FAST_BELOW).double().mean()),
+        share_within=float((share <= 1.0).double().mean()),
+        regime=regime(mean),
+    )

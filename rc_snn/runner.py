@@ -1,0 +1,280 @@
+"""Advance a batch step by step and really stop: decided samples leave, the rest goes on."""
+
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, Self
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from rc_snn.cells import State, StepModel
+from rc_snn.spikes import Decision, check_n_steps, check_theta
+
+
+class Sequences(Protocol):
+    """A batch of input sequences, read one step at a time, so that unread steps cost nothing."""
+
+    n_steps: int
+
+    def __len__(self) -> int:
+        """Return the number of sequences."""
+
+    def at(self, step: int) -> Tensor:
+        """Return the input at one step."""
+
+    def rows(self, index: Tensor) -> Self:
+        """Return the sequences at these positions."""
+
+
+@dataclass(frozen=True)
+class SpikeSequences:
+    """Inputs that spike at most once, held as spike steps; a step's dense input is made on demand.
+
+    Memory does not grow with `n_steps`.
+
+    Args:
+        steps: spike steps in 0..n_steps, `n_steps` for silence.
+        n_steps: steps per frame, T.
+
+    Example:
+        >>> SpikeSequences(torch.tensor([[1, 0, 2]]), n_steps=2).at(1)
+        tensor([[1., 0., 0.]])
+    """
+
+    steps: Int[Tensor, "batch inputs"]
+    n_steps: int
+    dtype: torch.dtype = torch.float32
+
+    def __post_init__(self) -> None:
+        check_n_steps(self.n_steps)
+
+    def __len__(self) -> int:
+        """Return the number of sequences."""
+        return self.steps.shape[0]
+
+    def at(self, step: int) -> Float[Tensor, "batch inputs"]:
+        """Return 1 for the inputs that spike at this step, else 0."""
+        return (self.steps == step).to(self.dtype)
+
+    def rows(self, index: Int[Tensor, " rows"]) -> Self:
+        """Return the sequences at these positions."""
+        return type(self)(self.steps[index], self.n_steps, self.dtype)
+
+
+@dataclass(frozen=True)
+class DenseSequences:
+    """Inputs given as one dense tensor, time first.
+
+    Example:
+        >>> DenseSequences(torch.zeros(40, 3, 1)).at(0).shape
+        torch.Size([3, 1])
+    """
+
+    frames: Float[Tensor, "time batch *inputs"]
+
+    def __post_init__(self) -> None:
+        check_n_steps(self.n_steps)
+
+    @property
+    def n_steps(self) -> int:
+        """Return the number of steps, T."""
+        return self.frames.shape[0]
+
+    def __len__(self) -> int:
+        """Return the number of sequences."""
+        return self.frames.shape[1]
+
+    def at(self, step: int) -> Float[Tensor, "batch *inputs"]:
+        """Return the input at one step."""
+        return self.frames[step]
+
+    def rows(self, index: Int[Tensor, " rows"]) -> Self:
+        """Return the sequences at these positions."""
+        return type(self)(self.frames[:, index])
+
+
+class Answer(NamedTuple):
+    """What a run returns: the decisions, and the logits at each decision with their graph."""
+
+    decision: Decision
+    logits: Float[Tensor, "batch classes"]
+
+
+class _Exit(NamedTuple):
+    """The samples that leave at one step."""
+
+    rows: Tensor
+    step: Tensor
+    features: Tensor
+    logits: Tensor
+    fired: Tensor
+
+
+def run(model: StepModel, inputs: Sequences, theta: float | None) -> Answer:
+    """Run a batch until each sample's first spike (Algorithm 1); compute nothing after it.
+
+    A sample leaves the batch at the first step at which a class probability is >= θ; its state,
+    and everything that back-propagation needs for later steps, is never made. The loop ends with
+    the last decision. Samples that reach the last step answer there, with `fired=False` unless
+    they cross θ at that very step.
+
+    Under autograd the returned logits carry the graph from each sample's decision step only. The
+    read-out is first evaluated without a graph, to see who fires, and once more for the samples
+    that leave: `rc_snn.regimes.training_macs` counts both.
+
+    Args:
+        model: any step model.
+        inputs: sequences to read; at least one.
+        theta: threshold θ in (0, 1); None runs to the end (EOS), where nothing fires.
+
+    Returns:
+        Decisions and logits, in the order of `inputs`, on the model's device.
+
+    Raises:
+        ValueError: if θ is out of range, the batch is empty or a logit is not finite.
+
+    Source: Jeffares et al., ICLR 2022, Algorithm 1. The authors' notebooks compute every step and
+    gather afterwards; the decisions and gradients are the same, the work is not.
+
+    Example:
+        >>> from rc_snn.models import RCLSTM
+        >>> x = SpikeSequences(torch.zeros(2, 784, dtype=torch.int16), n_steps=10)
+        >>> run(RCLSTM(), x, theta=0.05).decision.step  # a uniform output is above 0.05
+        tensor([0, 0])
+    """
+    if theta is not None:
+        check_theta(theta)
+    n, n_steps = len(inputs), inputs.n_steps
+    if n == 0:
+        raise ValueError("The batch is empty; a run needs at least one sequence.")
+    rows: Tensor | None = None
+    state: State | None = None
+    exits: list[_Exit] = []
+    for step in range(n_steps):
+        features, state = model.step(inputs.at(step), state)
+        last = step == n_steps - 1
+        if theta is None and not last:
+            continue
+        with torch.no_grad():
+            logits, fired = _look(model, features, step, theta)
+        if rows is None:
+            rows = torch.arange(n, device=logits.device)
+        leaving = torch.ones_like(fired) if last else fired
+        n_leaving = int(leaving.sum())
+        if n_leaving == 0:
+            continue
+        everyone = n_leaving == len(rows)
+        out = slice(None) if everyone else leaving.nonzero().squeeze(1)
+        left = features if everyone else features.index_select(0, out)
+        step_of = torch.full((n_leaving,), step, device=logits.device)
+        exits.append(_Exit(rows[out], step_of, left, logits[out], fired[out]))
+        if everyone:
+            break
+        stay = (~leaving).nonzero().squeeze(1)
+        rows, inputs = rows[stay], inputs.rows(stay)
+        state = tuple(s.index_select(0, stay) for s in state)
+    return _assemble(model, exits, n_steps)
+
+
+def _look(
+    model: StepModel, features: Tensor, step: int, theta: float | None
+) -> tuple[Tensor, Tensor]:
+    """Read out the logits, and say which samples fire."""
+    logits = model.read_out(features)
+    finite = torch.isfinite(logits).all(dim=1)
+    if not finite.all():
+        raise ValueError(
+            f"The logits of {int((~finite).sum())} of {len(logits)} samples are not finite at step "
+            f"{step}. Lower the learning rate, clip the gradient, or check the input for NaN."
+        )
+    if theta is None:
+        return logits, torch.zeros_like(finite)
+    return logits, torch.softmax(logits, dim=1).amax(dim=1) >= theta
+
+
+def _assemble(model: StepModel, exits: list[_Exit], n_steps: int) -> Answer:
+    """Put the samples back into their order, and read the logits out once, with a graph."""
+    order = torch.cat([e.rows for e in exits]).argsort()
+    step = torch.cat([e.step for e in exits])[order]
+    seen = torch.cat([e.logits for e in exits])[order]
+    p = torch.softmax(seen, dim=1)
+    logits = seen
+    if torch.is_grad_enabled():
+        logits = model.read_out(torch.cat([e.features for e in exits])).index_select(0, order)
+    decision = Decision(
+        label=p.argmax(dim=1),
+        time=(step + 1).double() / n_steps,
+        step=step,
+        fired=torch.cat([e.fired for e in exits])[order],
+        scores=p,
+    )
+    return Answer(decision, logits)
+
+
+@torch.no_grad()
+def decide(
+    model: StepModel, inputs: Sequences, theta: float | None, *, batch_size: int = 1000
+) -> Decision:
+    """Rank-coded inference on any number of sequences: what, when, and did it fire.
+
+    Args:
+        model: any step model.
+        inputs: sequences to read.
+        theta: threshold θ in (0, 1); None answers at the end of the sequence (EOS).
+        batch_size: sequences advanced together; the decisions do not depend on it.
+
+    Example:
+        >>> from rc_snn.models import RCLSTM
+        >>> x = SpikeSequences(torch.zeros(3, 784, dtype=torch.int16), n_steps=10)
+        >>> decide(RCLSTM(), x, theta=0.95).fired
+        tensor([False, False, False])
+    """
+    if len(inputs) == 0:
+        raise ValueError("There are no sequences to decide on; inputs is empty.")
+    parts = torch.arange(len(inputs)).split(batch_size)
+    return Decision.cat([run(model, inputs.rows(part), theta).decision for part in parts])
+
+
+class StreamingRunner:
+    """One sample, one step at a time, as a sensor delivers it; the same decision as `run`.
+
+    Example:
+        >>> from rc_snn.models import RCLSTM
+        >>> stream = StreamingRunner(RCLSTM(), theta=0.95, n_steps=2)
+        >>> stream.step(torch.zeros(784)) is None  # nothing fired yet
+        True
+        >>> stream.step(torch.zeros(784)).fired  # the last step forces an answer
+        tensor([False])
+    """
+
+    def __init__(self, model: StepModel, theta: float, n_steps: int) -> None:
+        check_theta(theta)
+        check_n_steps(n_steps)
+        self.model, self.theta, self.n_steps = model, theta, n_steps
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the sample, to begin with the next."""
+        self._state: State | None = None
+        self._step = 0
+        self.decision: Decision | None = None
+
+    @torch.no_grad()
+    def step(self, x: Float[Tensor, "*inputs"]) -> Decision | None:
+        """Read one step's input, without a batch axis; return the decision once there is one.
+
+        Raises:
+            RuntimeError: if the sample has been decided already.
+        """
+        if self.decision is not None:
+            raise RuntimeError(
+                f"This sample was decided at step {self._step - 1}; call reset() for the next."
+            )
+        features, self._state = self.model.step(x.unsqueeze(0), self._state)
+        logits, fired = _look(self.model, features, self._step, self.theta)
+        self._step += 1
+        if fired.item() or self._step == self.n_steps:
+            at = torch.full((1,), self._step - 1, device=logits.device)
+            leaving = _Exit(torch.zeros_like(at), at, features, logits, fired)
+            self.decision = _assemble(self.model, [leaving], self.n_steps).decision
+        return self.decision

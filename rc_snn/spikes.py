@@ -1,0 +1,264 @@
+"""The vocabulary of every other file: spike times, steps and frames, the first spike, the decision."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, TypeAlias
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+SpikeTimes: TypeAlias = Float[Tensor, "batch neuron"]
+"""Spike times in frames: 0 is the start and 1 the end of the input frame, `inf` is silence."""
+
+SpikeSteps: TypeAlias = Int[Tensor, "batch neuron"]
+"""Spike steps in 0..n_steps-1; a silent unit holds `n_steps`, a step that no sequence reaches."""
+
+MAX_STEPS = torch.iinfo(torch.int16).max
+"""Largest `n_steps`: steps are stored as int16 (MNIST: 94 MB instead of 376 MB as int64)."""
+
+
+class FirstSpike(NamedTuple):
+    """Decision step of each sequence. `fired` is the only test for "did it spike?"."""
+
+    step: Int[Tensor, " batch"]
+    fired: Bool[Tensor, " batch"]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One answer per sample: what, when, and whether a threshold was reached.
+
+    Args:
+        label: class answered, 0..classes-1.
+        time: when the answer is out, in frames: `(step + 1) / n_steps` for step models, the spike
+            time for continuous ones (`inf` if silent).
+        step: decision step, 0..n_steps-1; None for continuous-time models.
+        fired: False where nothing reached θ and the answer was forced at the end.
+        scores: class scores at the decision; probabilities for rank-coded models.
+    """
+
+    label: Int[Tensor, " batch"]
+    time: Float[Tensor, " batch"]
+    step: Int[Tensor, " batch"] | None
+    fired: Bool[Tensor, " batch"]
+    scores: Float[Tensor, "batch classes"]
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        return self.label.shape[0]
+
+    @classmethod
+    def cat(cls, parts: Sequence["Decision"]) -> "Decision":
+        """Join the decisions of several batches, in order."""
+        steps = [part.step for part in parts if part.step is not None]
+        if steps and len(steps) != len(parts):
+            raise ValueError("Cannot join decisions of step models with continuous-time ones.")
+        return cls(
+            label=torch.cat([part.label for part in parts]),
+            time=torch.cat([part.time for part in parts]),
+            step=torch.cat(steps) if steps else None,
+            fired=torch.cat([part.fired for part in parts]),
+            scores=torch.cat([part.scores for part in parts]),
+        )
+
+
+def check_theta(theta: float) -> None:
+    """Refuse a threshold that no probability can cross from below."""
+    if not 0.0 < theta < 1.0:
+        raise ValueError(f"theta must be in (0, 1), got {theta}. The paper uses 0.95.")
+
+
+def check_n_steps(n_steps: int) -> None:
+    """Refuse a time grid without steps, or with more than int16 can number."""
+    if not 1 <= n_steps <= MAX_STEPS:
+        raise ValueError(f"n_steps must be in 1..{MAX_STEPS}, got {n_steps}. The paper uses 10.")
+
+
+def first_spike(p: Float[Tensor, "time batch classes"], theta: float) -> FirstSpike:
+    r"""Find the first time step at which any class probability reaches the threshold θ.
+
+    .. math:: t^* = \min \{ t : \max_k p_k(t) \ge \theta \}, \quad t^* = T - 1 \text{ if none}
+
+    This is the definition over a whole sequence. `rc_snn.runner` finds the same step without
+    computing what comes after it, and the tests hold the two together.
+
+    Args:
+        p: class probabilities, in [0, 1].
+        theta: threshold θ, in (0, 1), reached with `>=`.
+
+    Returns:
+        `step` in 0..T-1 (steps, not seconds). A silent sequence has `step = T - 1`, `fired = False`.
+
+    Raises:
+        ValueError: if θ is outside (0, 1), p holds NaN, or there is no step or no class.
+
+    Source: Jeffares et al., ICLR 2022, Eq. 1 and Algorithm 1, line 9,
+    https://openreview.net/forum?id=iMH1e5k7n3L. Differs from the authors' toy notebooks, which
+    mark silence with index 0 and so read a spike at step 0 as silence.
+
+    Example:
+        >>> p = torch.tensor([[[0.9, 0.1], [0.5, 0.5]], [[0.6, 0.4], [0.5, 0.5]]])  # 2 steps, 2 seq.
+        >>> first_spike(p, theta=0.8)
+        FirstSpike(step=tensor([0, 1]), fired=tensor([ True, False]))
+    """
+    check_theta(theta)
+    if p.shape[0] < 1 or p.shape[2] < 1:
+        raise ValueError(f"p must have at least one step and one class, got shape {list(p.shape)}.")
+    if torch.isnan(p).any():
+        raise ValueError(
+            f"p holds {int(torch.isnan(p).sum())} NaN of {p.numel()} values; a NaN never reaches "
+            "theta and would pass for silence. Find the step that diverged."
+        )
+    crossed = p.amax(dim=-1) >= theta  # [time, batch]
+    fired = crossed.any(dim=0)
+    last = torch.full_like(fired, p.shape[0] - 1, dtype=torch.long)
+    return FirstSpike(torch.where(fired, crossed.int().argmax(dim=0), last), fired)
+
+
+def spike_steps(times: Float[Tensor, "*shape"], n_steps: int) -> Int[Tensor, "*shape"]:
+    """Read spike times on a grid of steps: `step = floor(time * n_steps)`.
+
+    A time within four roundings of a step's edge is taken to lie on it, so that `step / n_steps`
+    always comes back as `step`; a spike at the frame's end (time 1) belongs to the last step.
+
+    Args:
+        times: spike times in frames, in [0, 1], or `inf`.
+        n_steps: steps per frame, T.
+
+    Returns:
+        int16 steps in 0..n_steps-1; silent units hold `n_steps`.
+
+    Raises:
+        ValueError: if a time is NaN, negative or later than the frame, or n_steps < 1.
+
+    Example:
+        >>> spike_steps(torch.tensor([0.0, 0.1, 0.99, 1.0, float("inf")]), n_steps=10)
+        tensor([ 0,  1,  9,  9, 10], dtype=torch.int16)
+    """
+    check_n_steps(n_steps)
+    silent = torch.isposinf(times)
+    outside = ~((times >= 0.0) & (times <= 1.0)) & ~silent
+    if outside.any():
+        raise ValueError(
+            f"Spike times must be in [0, 1] frames or inf, got {times[outside][0].item()} and "
+            f"{int(outside.sum()) - 1} more. Divide by the frame's duration; silence is inf."
+        )
+    nudge = 1.0 + 4.0 * torch.finfo(times.dtype).eps
+    steps = torch.floor(times * nudge * n_steps).clamp(max=n_steps - 1)
+    return torch.where(silent, float(n_steps), steps).to(torch.int16)
+
+
+def spike_frames(steps: Int[Tensor, "*shape"], n_steps: int) -> Float[Tensor, "time *shape"]:
+    """Expand spike steps into a dense spike tensor, time first: 1 where a unit spikes, else 0.
+
+    Args:
+        steps: spike steps in 0..n_steps, `n_steps` for silence.
+        n_steps: steps per frame, T.
+
+    Raises:
+        ValueError: if a step lies outside 0..n_steps.
+
+    Example:
+        >>> spike_frames(torch.tensor([1, 0, 2]), n_steps=2)
+        tensor([[0., 1., 0.],
+                [1., 0., 0.]])
+    """
+    check_n_steps(n_steps)
+    if steps.numel() and not (0 <= int(steps.min()) and int(steps.max()) <= n_steps):
+        raise ValueError(
+            f"Spike steps must be in 0..{n_steps} ({n_steps} is silence), got "
+            f"{int(steps.min())}..{int(steps.max())}. Were they made with another n_steps?"
+        )
+    grid = torch.arange(n_steps, device=steps.device).view(-1, *[1] * steps.dim())
+    return (steps == grid).float()
+
+
+def steps_from_frames(frames: Float[Tensor, "time *shape"]) -> Int[Tensor, "*shape"]:
+    """Read a dense spike tensor back into spike steps; the inverse of `spike_frames`.
+
+    Raises:
+        ValueError: if a value is neither 0 nor 1, or a unit spikes more than once.
+
+    Example:
+        >>> steps_from_frames(torch.tensor([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]]))
+        tensor([1, 0, 2], dtype=torch.int16)
+    """
+    check_n_steps(frames.shape[0])
+    if not ((frames == 0) | (frames == 1)).all():
+        raise ValueError("Spike frames must hold only 0 and 1. Threshold the tensor first.")
+    counts = frames.sum(dim=0)
+    if (counts > 1).any():
+        raise ValueError(
+            f"{int((counts > 1).sum())} units spike more than once; a rank code has one spike "
+            "per unit. Keep the first spike of each unit, or use a format with several."
+        )
+    steps = torch.where(counts > 0, frames.argmax(dim=0), frames.shape[0])
+    return steps.to(torch.int16)
+
+
+def decision_spikes(
+    decision: Decision,
+    n_steps: int,
+    n_classes: int,
+    *,
+    forced: Literal["silent", "last_step"] = "silent",
+) -> Float[Tensor, "time batch classes"]:
+    """Write decisions as an output spike tensor, at most one spike per sample.
+
+    The layout is that of snnTorch and norse: `[time, batch, class]`, float32, 0 or 1.
+
+    A sample that never reached θ has answered without a spike. By default its row stays silent,
+    which is the truth, but know what others make of silence: `snntorch.functional.acc.
+    accuracy_temporal` counts an all-silent sample as class 0, and `ce_temporal_loss` reads it as
+    ten ties at the last step. `forced="last_step"` writes the forced answer as a spike at step
+    T-1; then `accuracy_temporal` equals the accuracy of the decisions.
+
+    Args:
+        decision: the decisions of a step model.
+        n_steps: steps per frame, T.
+        n_classes: number of classes, C.
+        forced: where an answer without a threshold crossing goes.
+
+    Raises:
+        ValueError: if a label or step is out of range, or the decision has no steps.
+
+    Example:
+        >>> d = Decision(label=torch.tensor([2, 0]), time=torch.tensor([0.5, 1.0]),
+        ...              step=torch.tensor([0, 1]), fired=torch.tensor([True, False]),
+        ...              scores=torch.eye(3)[[2, 0]])
+        >>> decision_spikes(d, n_steps=2, n_classes=3).nonzero().tolist()  # step, sample, class
+        [[0, 0, 2]]
+    """
+    check_n_steps(n_steps)
+    if forced not in ("silent", "last_step"):
+        raise ValueError(f'forced must be "silent" or "last_step", got {forced!r}.')
+    if decision.step is None:
+        raise ValueError(
+            "This decision is in continuous time and has no steps; bin decision.time on a grid "
+            "that covers its latest spike and set decision.step."
+        )
+    check_labels(decision.label, n_classes)
+    spikes = torch.zeros(n_steps, len(decision), n_classes, device=decision.label.device)
+    step = decision.step if forced == "silent" else decision.step.where(decision.fired, n_steps - 1)
+    if len(decision) and not (0 <= int(step.min()) and int(step.max()) < n_steps):
+        raise ValueError(
+            f"Decision steps must be in 0..{n_steps - 1}, got {int(step.min())}..{int(step.max())}."
+            " Pass the n_steps that the model ran with."
+        )
+    sample = torch.arange(len(decision), device=spikes.device)
+    spikes[step, sample, decision.label] = (
+        decision.fired.float() if forced == "silent" else torch.ones_like(decision.fired).float()
+    )
+    return spikes
+
+
+def check_labels(labels: Int[Tensor, " batch"], n_classes: int) -> None:
+    """Refuse class indices outside 0..n_classes-1 (torch's loss would skip -100 in silence)."""
+    outside = (labels < 0) | (labels >= n_classes)
+    if outside.any():
+        index = int(outside.nonzero()[0])
+        raise ValueError(
+            f"Class indices must be in 0..{n_classes - 1}, got {int(labels[index])} at position "
+            f"{index}. Check the labels, or the model's n_classes."
+        )
