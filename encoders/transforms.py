@@ -7,6 +7,7 @@ empty event array, so a sample without any spike leaves it as an empty array of 
 
 from dataclasses import dataclass
 
+import numpy as np
 import numpy.typing as npt
 import torch
 from jaxtyping import Float, Int
@@ -26,7 +27,7 @@ from encoders.functional import (
 from rc_snn.spikes import spike_frames, spike_steps, steps_from_frames
 
 
-def _batch_of_one(image: Tensor | npt.NDArray[object]) -> Tensor:
+def _batch_of_one(image: Tensor | npt.NDArray[np.uint8]) -> Tensor:
     return torch.as_tensor(image).unsqueeze(0)
 
 
@@ -44,7 +45,7 @@ class Latency:
     polarity: Polarity = "bright_first"
     zero_pixels: ZeroPixels = "last"
 
-    def __call__(self, image: Tensor | npt.NDArray[object]) -> Float[Tensor, " neuron"]:
+    def __call__(self, image: Tensor | npt.NDArray[np.uint8]) -> Float[Tensor, " neuron"]:
         """Return the spike times of the pixels, row-major, in frames."""
         return encode_latency(
             _batch_of_one(image), polarity=self.polarity, zero_pixels=self.zero_pixels
@@ -57,7 +58,7 @@ class NotebookLatency:
 
     n_steps: int = 10
 
-    def __call__(self, image: Tensor | npt.NDArray[object]) -> Float[Tensor, " neuron"]:
+    def __call__(self, image: Tensor | npt.NDArray[np.uint8]) -> Float[Tensor, " neuron"]:
         """Return the spike times of the pixels, row-major, in frames."""
         return encode_notebook(_batch_of_one(image), self.n_steps)[0]
 

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -34,6 +34,7 @@ class StepCost:
     fan_out: Float[Tensor, " inputs"]
 
 
+@runtime_checkable
 class StepModel(Protocol):
     """A recurrent classifier that the runner can advance one step at a time.
 
@@ -59,7 +60,8 @@ def lstm_gates(
 ) -> State:
     r"""Apply the gates of an LSTM, in torch's order (input, forget, cell, output), to its state.
 
-    .. math:: c' = \sigma(f) \odot c + \sigma(i) \odot \tanh(g), \quad h' = \sigma(o) \odot \tanh(c')
+    .. math:: c' = \sigma(f) \odot c + \sigma(i) \odot \tanh(g)
+    .. math:: h' = \sigma(o) \odot \tanh(c')
 
     `c=None` is the zero state of the first step. Returns `(h', c')`.
     """

@@ -99,9 +99,7 @@ class RCLSTM(nn.Module):
         state = self.cell(x, state)
         return state[0], state
 
-    def read_out(
-        self, features: Float[Tensor, "batch hidden"]
-    ) -> Float[Tensor, "batch classes"]:
+    def read_out(self, features: Float[Tensor, "batch hidden"]) -> Float[Tensor, "batch classes"]:
         """Return the logits of the hidden state."""
         logits: Tensor = self.output(features)
         return logits
@@ -171,8 +169,13 @@ class RCConvLSTM(nn.Module):
             self.grids.append(grid)
             grid, in_channels = (grid[0] // pool, grid[1] // pool), n
         self.output = LinearReadOut(in_channels * grid[0] * grid[1], n_classes, read_out, generator)
-        for cell in self.cells:
-            add_forget_bias(cell.bias, forget_bias)
+        for layer in self.layers:
+            add_forget_bias(layer.bias, forget_bias)
+
+    @property
+    def layers(self) -> list[ConvLSTMCell]:
+        """Return the cells, first layer first."""
+        return list(self.cells)  # type: ignore[arg-type]
 
     def step(
         self, x: Float[Tensor, "batch inputs"], state: State | None
@@ -180,30 +183,29 @@ class RCConvLSTM(nn.Module):
         """Advance every layer by one step; the features are the last layer's pooled h."""
         features = x.view(-1, 1, *self.image_shape)
         new: State = ()
-        for layer, cell in enumerate(self.cells):
-            h, c = cell(features, None if state is None else state[2 * layer : 2 * layer + 2])
+        for i, layer in enumerate(self.layers):
+            h, c = layer(features, None if state is None else state[2 * i : 2 * i + 2])
             new += (h, c)
             features = F.max_pool2d(h, self.pool) if self.pool > 1 else h
         return features.flatten(1), new
 
-    def read_out(
-        self, features: Float[Tensor, "batch features"]
-    ) -> Float[Tensor, "batch classes"]:
+    def read_out(self, features: Float[Tensor, "batch features"]) -> Float[Tensor, "batch classes"]:
         """Return the logits of the features."""
         logits: Tensor = self.output(features)
         return logits
 
     def cost(self) -> StepCost:
         """Return the multiply-adds of one sample in one step, padding included as torch does."""
-        feed = [c.weight_ih.numel() * g[0] * g[1] for c, g in zip(self.cells, self.grids, strict=True)]
-        back = [c.weight_hh.numel() * g[0] * g[1] for c, g in zip(self.cells, self.grids, strict=True)]
+        cells = [height * width for height, width in self.grids]
+        feed = [g * x.weight_ih.numel() for x, g in zip(self.layers, cells, strict=True)]
+        back = [g * x.weight_hh.numel() for x, g in zip(self.layers, cells, strict=True)]
         # An input spike near the border reaches fewer targets: count those that exist.
-        kernel = torch.ones_like(self.cells[0].weight_ih[:1]).detach()
+        kernel = torch.ones_like(self.layers[0].weight_ih[:1]).detach()
         reach = F.conv2d(torch.ones(1, 1, *self.image_shape).to(kernel), kernel, padding="same")
         return StepCost(
             input=feed[0],
             inner=sum(feed[1:]),
             recurrent=sum(back),
             read_out=self.output.weight.numel(),
-            fan_out=reach.flatten() * self.cells[0].weight_ih.shape[0],
+            fan_out=reach.flatten() * self.layers[0].weight_ih.shape[0],
         )

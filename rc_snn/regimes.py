@@ -106,9 +106,7 @@ def training_macs(step: Int[Tensor, " batch"], cost: StepCost) -> Int[Tensor, " 
     """
     forward = decision_macs(step, cost) + cost.read_out
     steps = step + 1
-    backward = (
-        steps * (cost.input + 2 * cost.inner) + step * 2 * cost.recurrent + 2 * cost.read_out
-    )
+    backward = steps * (cost.input + 2 * cost.inner) + step * 2 * cost.recurrent + 2 * cost.read_out
     return forward + backward
 
 
@@ -121,7 +119,8 @@ def synaptic_operations(
     an analog activation a multiply-accumulate. Hidden activations count as dense.
 
     Example:
-        >>> cost = StepCost(input=8, inner=0, recurrent=16, read_out=4, fan_out=torch.full((2,), 4.0))
+        >>> fan_out = torch.full((2,), 4.0)
+        >>> cost = StepCost(input=8, inner=0, recurrent=16, read_out=4, fan_out=fan_out)
         >>> synaptic_operations(torch.tensor([0, 1]), torch.tensor([[0, 1], [0, 1]]), cost)
         (tensor([4., 8.], dtype=torch.float64), tensor([ 4., 24.], dtype=torch.float64))
     """
@@ -151,7 +150,7 @@ def account(
         ValueError: if sizes differ, a label is out of range, or n_steps and steps do not match.
 
     Example:
-        >>> d = Decision(label=torch.tensor([1, 0]), time=torch.tensor([0.1, 1.0]).double(),
+        >>> d = Decision(label=torch.tensor([1, 0]), time=torch.tensor([0.1, 1.0], dtype=torch.float64),
         ...              step=torch.tensor([0, 9]), fired=torch.tensor([True, False]),
         ...              scores=torch.eye(2)[[1, 0]])
         >>> a = account(d, torch.tensor([1, 1]), torch.tensor([[0.0, 0.5]] * 2), n_steps=10)

@@ -1,7 +1,7 @@
 """Advance a batch step by step and really stop: decided samples leave, the rest goes on."""
 
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, Self
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -11,10 +11,13 @@ from rc_snn.cells import State, StepModel
 from rc_snn.spikes import Decision, check_n_steps, check_theta
 
 
+@runtime_checkable
 class Sequences(Protocol):
     """A batch of input sequences, read one step at a time, so that unread steps cost nothing."""
 
-    n_steps: int
+    @property
+    def n_steps(self) -> int:
+        """Return the number of steps, T."""
 
     def __len__(self) -> int:
         """Return the number of sequences."""
@@ -22,7 +25,7 @@ class Sequences(Protocol):
     def at(self, step: int) -> Tensor:
         """Return the input at one step."""
 
-    def rows(self, index: Tensor) -> Self:
+    def rows(self, index: Tensor) -> "Sequences":
         """Return the sequences at these positions."""
 
 
@@ -56,9 +59,9 @@ class SpikeSequences:
         """Return 1 for the inputs that spike at this step, else 0."""
         return (self.steps == step).to(self.dtype)
 
-    def rows(self, index: Int[Tensor, " rows"]) -> Self:
+    def rows(self, index: Int[Tensor, " rows"]) -> "SpikeSequences":
         """Return the sequences at these positions."""
-        return type(self)(self.steps[index], self.n_steps, self.dtype)
+        return SpikeSequences(self.steps[index], self.n_steps, self.dtype)
 
 
 @dataclass(frozen=True)
@@ -88,9 +91,9 @@ class DenseSequences:
         """Return the input at one step."""
         return self.frames[step]
 
-    def rows(self, index: Int[Tensor, " rows"]) -> Self:
+    def rows(self, index: Int[Tensor, " rows"]) -> "DenseSequences":
         """Return the sequences at these positions."""
-        return type(self)(self.frames[:, index])
+        return DenseSequences(self.frames[:, index])
 
 
 class Answer(NamedTuple):
@@ -163,13 +166,13 @@ def run(model: StepModel, inputs: Sequences, theta: float | None) -> Answer:
         n_leaving = int(leaving.sum())
         if n_leaving == 0:
             continue
-        everyone = n_leaving == len(rows)
-        out = slice(None) if everyone else leaving.nonzero().squeeze(1)
-        left = features if everyone else features.index_select(0, out)
         step_of = torch.full((n_leaving,), step, device=logits.device)
-        exits.append(_Exit(rows[out], step_of, left, logits[out], fired[out]))
-        if everyone:
+        if n_leaving == len(rows):
+            exits.append(_Exit(rows, step_of, features, logits, fired))
             break
+        out = leaving.nonzero().squeeze(1)
+        left = features.index_select(0, out)
+        exits.append(_Exit(rows[out], step_of, left, logits[out], fired[out]))
         stay = (~leaving).nonzero().squeeze(1)
         rows, inputs = rows[stay], inputs.rows(stay)
         state = tuple(s.index_select(0, stay) for s in state)

@@ -1,4 +1,4 @@
-"""The vocabulary of every other file: spike times, steps and frames, the first spike, the decision."""
+"""The vocabulary of every other file: spike times, steps, frames, first spike, decision."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -88,7 +88,7 @@ def first_spike(p: Float[Tensor, "time batch classes"], theta: float) -> FirstSp
         theta: threshold θ, in (0, 1), reached with `>=`.
 
     Returns:
-        `step` in 0..T-1 (steps, not seconds). A silent sequence has `step = T - 1`, `fired = False`.
+        `step` in 0..T-1 (steps, not seconds); a silent sequence has `step = T-1`, `fired = False`.
 
     Raises:
         ValueError: if θ is outside (0, 1), p holds NaN, or there is no step or no class.
@@ -98,7 +98,7 @@ def first_spike(p: Float[Tensor, "time batch classes"], theta: float) -> FirstSp
     mark silence with index 0 and so read a spike at step 0 as silence.
 
     Example:
-        >>> p = torch.tensor([[[0.9, 0.1], [0.5, 0.5]], [[0.6, 0.4], [0.5, 0.5]]])  # 2 steps, 2 seq.
+        >>> p = torch.tensor([[[0.9, 0.1], [0.5, 0.5]], [[0.6, 0.4], [0.5, 0.5]]])
         >>> first_spike(p, theta=0.8)
         FirstSpike(step=tensor([0, 1]), fired=tensor([ True, False]))
     """

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from rc_snn.cells import StepModel
 from rc_snn.objective import rc_loss, warn_if_never_fires
 from rc_snn.regimes import FAST_BELOW, SLOW_ABOVE
-from rc_snn.runner import DenseSequences, Sequences, SpikeSequences, decide, run
+from rc_snn.runner import DenseSequences, SpikeSequences, decide, run
 from rc_snn.spikes import Decision, check_labels, check_theta
 
 Select: TypeAlias = Literal["fast", "slow", "any"]
@@ -345,7 +345,7 @@ def check_fit(model: StepModel, data: Labelled) -> None:
 
 
 def _random_states(generator: torch.Generator) -> dict[str, Any]:
-    numpy_name, numpy_keys, *numpy_rest = np.random.get_state(legacy=True)
+    numpy_name, numpy_keys, *numpy_rest = np.random.get_state(legacy=True)  # noqa: NPY002 (tonic draws from it)
     return {
         "generator": generator.get_state(),
         "torch": torch.get_rng_state(),
@@ -363,7 +363,7 @@ def _restore_random_states(states: dict[str, Any], generator: torch.Generator) -
     version, internal, gauss = states["python"]
     random.setstate((version, tuple(internal), gauss))
     name, keys, *rest = states["numpy"]
-    np.random.set_state((name, np.asarray(keys, dtype=np.uint32), *rest))
+    np.random.set_state((name, np.asarray(keys, dtype=np.uint32), *rest))  # noqa: NPY002
 
 
 def _tensorboard(run_dir: Path, purge: int) -> Any:
@@ -373,4 +373,4 @@ def _tensorboard(run_dir: Path, purge: int) -> Any:
         raise ImportError(
             "TensorBoard logging needs the package tensorboard: pip install 'rc_snn[tensorboard]'."
         ) from error
-    return SummaryWriter(str(run_dir / "tensorboard"), purge_step=purge)  # type: ignore[no-untyped-call]
+    return SummaryWriter(str(run_dir / "tensorboard"), purge_step=purge)
