@@ -1,6 +1,6 @@
 """Pure functions: grey images to spike times, spike times to event arrays and back."""
 
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,15 @@ from rc_snn.spikes import SpikeTimes, check_n_steps
 
 Polarity: TypeAlias = Literal["bright_first", "dark_first"]
 ZeroPixels: TypeAlias = Literal["last", "silent"]
+
+
+class Encoding(TypedDict):
+    """The options of `encode_latency`, to hand on as a whole."""
+
+    polarity: Polarity
+    zero_pixels: ZeroPixels
+
+
 Events: TypeAlias = npt.NDArray[Any]
 
 EVENT_DTYPE = np.dtype([("x", np.int16), ("y", np.int16), ("t", np.int64), ("p", bool)])

@@ -150,9 +150,9 @@ def account(
         ValueError: if sizes differ, a label is out of range, or n_steps and steps do not match.
 
     Example:
-        >>> d = Decision(label=torch.tensor([1, 0]), time=torch.tensor([0.1, 1.0], dtype=torch.float64),
-        ...              step=torch.tensor([0, 9]), fired=torch.tensor([True, False]),
-        ...              scores=torch.eye(2)[[1, 0]])
+        >>> time = torch.tensor([0.1, 1.0], dtype=torch.float64)
+        >>> d = Decision(label=torch.tensor([1, 0]), time=time, step=torch.tensor([0, 9]),
+        ...              fired=torch.tensor([True, False]), scores=torch.eye(2)[[1, 0]])
         >>> a = account(d, torch.tensor([1, 1]), torch.tensor([[0.0, 0.5]] * 2), n_steps=10)
         >>> a.accuracy, a.forced, a.step_clock.mean, a.strict_clock.mean, a.input_seen.mean
         (0.5, 1, 0.45, 0.55, 0.75)

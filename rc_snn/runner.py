@@ -63,6 +63,10 @@ class SpikeSequences:
         """Return the sequences at these positions."""
         return SpikeSequences(self.steps[index], self.n_steps, self.dtype)
 
+    def to(self, device: torch.device | str) -> "SpikeSequences":
+        """Return the sequences on another device."""
+        return SpikeSequences(self.steps.to(device), self.n_steps, self.dtype)
+
 
 @dataclass(frozen=True)
 class DenseSequences:
@@ -94,6 +98,10 @@ class DenseSequences:
     def rows(self, index: Int[Tensor, " rows"]) -> "DenseSequences":
         """Return the sequences at these positions."""
         return DenseSequences(self.frames[:, index])
+
+    def to(self, device: torch.device | str) -> "DenseSequences":
+        """Return the sequences on another device."""
+        return DenseSequences(self.frames.to(device))
 
 
 class Answer(NamedTuple):

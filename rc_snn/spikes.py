@@ -48,6 +48,16 @@ class Decision:
         """Return the number of samples."""
         return self.label.shape[0]
 
+    def to(self, device: torch.device | str) -> "Decision":
+        """Return the decision on another device."""
+        return Decision(
+            label=self.label.to(device),
+            time=self.time.to(device),
+            step=None if self.step is None else self.step.to(device),
+            fired=self.fired.to(device),
+            scores=self.scores.to(device),
+        )
+
     @classmethod
     def cat(cls, parts: Sequence["Decision"]) -> "Decision":
         """Join the decisions of several batches, in order."""

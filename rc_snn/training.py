@@ -105,6 +105,10 @@ class Labelled:
         """Return the samples at these positions."""
         return Labelled(self.inputs.rows(index), self.labels[index])
 
+    def to(self, device: torch.device | str) -> "Labelled":
+        """Return the samples on another device."""
+        return Labelled(self.inputs.to(device), self.labels.to(device))
+
 
 @dataclass(frozen=True)
 class TrainResult:
@@ -231,6 +235,7 @@ class _Training:
         if self.writer is not None:
             self.writer.close()
         self.model.load_state_dict(self.best["model"])
+        self.model.eval()
         return TrainResult(self.history, self.best["epoch"], self.best["key"][0] == 1.0)
 
     def _epoch(self, epoch: int, bar: "tqdm[Any]") -> Row:

@@ -1,0 +1,1 @@
+"""Benchmarks: every number in tables, figures and README comes from `python -m benchmarks.…`."""

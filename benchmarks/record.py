@@ -1,0 +1,174 @@
+"""One JSON record per run: what was run, what came out, on which machine, from which commit."""
+
+import hashlib
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+FORMAT = "rc_snn.record/1"
+PROJECT = Path(__file__).resolve().parents[1]
+RESULTS = PROJECT / "results"
+PACKAGES = ("rc_snn", "torch", "numpy", "tonic", "snntorch", "norse", "mlxtend")
+
+
+@dataclass(frozen=True)
+class Record:
+    """One finished run."""
+
+    benchmark: str
+    """Which module made it, for example "table1"."""
+    name: str
+    """File name without ending; readable, and ending in the key."""
+    config: dict[str, Any]
+    """Everything that decides the result, the seed included."""
+    metrics: dict[str, Any]
+    """The account on the test set."""
+    training: dict[str, Any]
+    """Epoch kept, regime reached, and the log of every epoch."""
+    seconds: float
+    """Wall time of the run, over all its interruptions."""
+    command: str
+    """Command line that made it."""
+    commit: str
+    """Commit of the project, "unknown" outside a checkout."""
+    dirty: bool | None
+    """Whether tracked files differed from that commit."""
+    versions: dict[str, str]
+    """Python and packages."""
+    machine: dict[str, Any]
+    """Processor, cores, threads used, load and device."""
+    created: str
+    """End of the run, UTC."""
+    format: str = FORMAT
+
+
+def config_key(config: Mapping[str, Any]) -> str:
+    """Return a short hash of a configuration; records with the same key are the same run.
+
+    Example:
+        >>> config_key({"seed": 0, "beta": 0.1}) == config_key({"beta": 0.1, "seed": 0})
+        True
+    """
+    text = json.dumps(config, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def new_record(
+    benchmark: str,
+    name: str,
+    config: dict[str, Any],
+    metrics: dict[str, Any],
+    training: dict[str, Any],
+    seconds: float,
+) -> Record:
+    """Complete a run's results with where, when and from what they were made."""
+    commit, dirty = _commit()
+    # A commit made elsewhere in the course of a long run must not change its name or content.
+    config = json.loads(json.dumps(config, allow_nan=False))
+    return Record(
+        benchmark=benchmark,
+        name=name,
+        config=config,
+        metrics=metrics,
+        training=training,
+        seconds=round(seconds, 1),
+        command=f"python -m benchmarks.{benchmark} {shlex.join(sys.argv[1:])}".strip(),
+        commit=commit,
+        dirty=dirty,
+        versions={"python": platform.python_version()} | {p: metadata.version(p) for p in PACKAGES},
+        machine=_machine(),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def save(record: Record, folder: Path) -> Path:
+    """Write a record atomically; a file of that name that is not ours is never overwritten.
+
+    Raises:
+        ValueError: if the place is taken by a file that is not a record.
+    """
+    path = folder / f"{record.name}.json"
+    if path.exists() and isinstance(problem := read(path), str):
+        raise ValueError(f"{path} {problem}; it was left as it is. Move it away and run again.")
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".json.partial")
+    partial.write_text(json.dumps(asdict(record), indent=1, allow_nan=False) + "\n")
+    os.replace(partial, path)
+    return path
+
+
+def read(path: Path) -> Record | str:
+    """Read a record, or say in words what is wrong with the file."""
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        return f"cannot be read as JSON ({error})"
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        return f"is not a record of the format {FORMAT}"
+    try:
+        record = Record(**content)
+    except TypeError as error:
+        return f"lacks or adds a field ({error})"
+    if not isinstance(record.config, dict) or not isinstance(record.metrics, dict):
+        return "has a config or metrics that are not objects"
+    if not record.name.endswith(config_key(record.config)) or path.stem != record.name:
+        return "has a name that does not belong to its config: it was edited, renamed or damaged"
+    return record
+
+
+def read_all(folder: Path) -> list[Record]:
+    """Read every record of a folder in name order; report on stderr, and skip, what is not one."""
+    records = []
+    for path in sorted(folder.glob("*.json")):
+        record = read(path)
+        if isinstance(record, str):
+            print(f"skipped: {path} {record}", file=sys.stderr)
+        else:
+            records.append(record)
+    return records
+
+
+def _git(arguments: Iterable[str]) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(PROJECT), *arguments], capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
+
+
+def _commit() -> tuple[str, bool | None]:
+    commit = _git(["rev-parse", "HEAD"])
+    if commit is None:
+        return "unknown", None
+    return commit, bool(_git(["status", "--porcelain", "--untracked-files=no"]))
+
+
+def _machine() -> dict[str, Any]:
+    cpu = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        names = [
+            x.split(":", 1)[1].strip() for x in info.read_text().splitlines() if "model name" in x
+        ]
+        cpu = names[0] if names else cpu
+    return {
+        "cpu": cpu,
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "load": [round(x, 2) for x in os.getloadavg()],
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "system": f"{platform.system()} {platform.machine()}",
+    }

@@ -1,0 +1,186 @@
+"""Tables from records: `python -m benchmarks.tables` rewrites results/table1.md and the README's.
+
+Nothing here trains or measures. A number that no record holds cannot appear.
+"""
+
+import os
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any, Literal, TypeAlias
+
+import tyro
+
+from benchmarks import record
+from benchmarks.record import Record
+from benchmarks.rows import PUBLISHED, Published
+
+Style: TypeAlias = Literal["text", "markdown"]
+Line: TypeAlias = list[str]
+
+HEADER = [
+    "regime",
+    "model",
+    "architecture",
+    "published %",
+    "ours %",
+    "paper's protocol %",
+    "input",
+    "step clock",
+    "strict clock",
+    "input seen",
+    "mean step",
+    "fired %",
+    "MMACs (of full)",
+    "trained on",
+]
+
+NOTES = (
+    "ours: mean ± std over seeds; every choice on held-out training images, the test set touched "
+    "once per record. paper's protocol: all training images, best epoch and run by test accuracy.",
+    "Clocks: mean decision time as share of the frame, and its regime (fast < 5 %, slow > 25 %). "
+    "step: t_sp / T, the paper's; strict: (t_sp + 1) / T; input seen: share of input spikes.",
+    "mean step: over all samples, forced answers at T-1. MMACs: million dense multiply-adds per "
+    "sample until the decision, and their share of the full sequence's.",
+    "! no epoch was in the row's regime by the step clock on validation; the nearest was kept. "
+    "— not trained here (yet), or not published.",
+)
+
+README_BEGIN = "<!-- table1: begin, written by python -m benchmarks.tables -->"
+README_END = "<!-- table1: end -->"
+
+
+def table1(records: Sequence[Record], title: str, style: Style) -> str:
+    """Lay out Table 1: every published row, and each of ours beside its claim."""
+    lines = [line for row in PUBLISHED for line in _row_lines(row, records)]
+    head = f"Table 1 on {title}"
+    if style == "text":
+        return "\n".join([head, "", *_text(HEADER, lines), "", *NOTES])
+    return "\n".join([f"**{head}**", "", *_markdown(HEADER, lines), "", "\n\n".join(NOTES), ""])
+
+
+def _row_lines(row: Published, records: Iterable[Record]) -> list[Line]:
+    claim = [row.regime, row.model, row.architecture, row.accuracy]
+    groups: dict[str, list[Record]] = {}
+    for r in records:
+        if r.config["row"] == row.row:
+            groups.setdefault(_group(r), []).append(r)
+    if not groups:
+        return [claim + ["—"] * (len(HEADER) - len(claim))]
+    return [claim + _ours(groups[key]) for key in sorted(groups)]
+
+
+def _group(r: Record) -> str:
+    """Return what the runs of one line share: all but seed and protocol."""
+    c = r.config
+    train = {k: v for k, v in c["train"].items() if k != "seed"}
+    rest = {k: v for k, v in c.items() if k not in ("train", "protocol", "n_train", "n_validation")}
+    return f"{c['profile']} {c['polarity']} {record.config_key({'train': train, 'rest': rest})}"
+
+
+def _ours(group: list[Record]) -> Line:
+    held_out = [r for r in group if r.config["protocol"] == "held-out"]
+    published_way = [r for r in group if r.config["protocol"] == "paper"]
+    shown = held_out or published_way
+    best = max((100 * r.metrics["accuracy"] for r in published_way), default=None)
+    c = shown[0].config
+    return [
+        _accuracy(held_out),
+        "—" if best is None else f"{best:.2f} (best of {len(published_way)})",
+        f"{c['polarity'].replace('_', ' ')}, T={c['n_steps']}",
+        *(_clock(shown, name) for name in ("step_clock", "strict_clock", "input_seen")),
+        f"{_mean(shown, lambda m: m['time_to_insight']):.2f}",
+        f"{_mean(shown, lambda m: 100 * m['fired'] / m['n']):.1f}",
+        f"{_mean(shown, lambda m: m['macs'] / 1e6):.2f} "
+        f"({_mean(shown, lambda m: 100 * m['macs'] / m['macs_full']):.0f} %)",
+        f"{c['n_train']:,} × {c['train']['epochs']} epochs ({c['profile']})",
+    ]
+
+
+def _accuracy(held_out: list[Record]) -> str:
+    if not held_out:
+        return "—"
+    values = [100 * r.metrics["accuracy"] for r in held_out]
+    spread = f" ± {stdev(values):.2f}" if len(values) > 1 else ""
+    seeds = "1 seed" if len(values) == 1 else f"{len(values)} seeds"
+    missed = "" if all(r.training["regime_reached"] for r in held_out) else " !"
+    return f"{mean(values):.2f}{spread} ({seeds}){missed}"
+
+
+def _clock(group: list[Record], name: str) -> str:
+    regimes = "/".join(sorted({r.metrics[name]["regime"] for r in group}))
+    return f"{_mean(group, lambda m: 100 * m[name]['mean']):.1f} % {regimes}"
+
+
+def _mean(group: list[Record], value: Callable[[dict[str, Any]], float]) -> float:
+    return mean(value(r.metrics) for r in group)
+
+
+def _text(header: Line, lines: list[Line]) -> list[str]:
+    widths = [max(len(line[i]) for line in [header, *lines]) for i in range(len(header))]
+    rule = ["-" * width for width in widths]
+    return ["  ".join(_pad(line, widths)).rstrip() for line in [header, rule, *lines]]
+
+
+def _markdown(header: Line, lines: list[Line]) -> list[str]:
+    return [f"| {' | '.join(line)} |" for line in [header, ["---"] * len(header), *lines]]
+
+
+def _pad(line: Line, widths: list[int]) -> Line:
+    return [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
+
+
+def write(records: Sequence[Record], results: Path, title: str, data: str) -> Path:
+    """Write the Markdown table of one data set, `results/table1[_DATA].md`, atomically."""
+    results.mkdir(parents=True, exist_ok=True)
+    suffix = "" if data == "MNIST" else f"_{data}"
+    path = results / f"table1{suffix}.md"
+    _replace(path, table1(records, title, "markdown"))
+    return path
+
+
+def _replace(path: Path, text: str) -> None:
+    partial = path.with_suffix(path.suffix + ".partial")
+    partial.write_text(text)
+    os.replace(partial, path)
+
+
+def readme_with_table(readme: str, table: str) -> str:
+    """Return the README's text with the table between its two markers replaced."""
+    pattern = re.compile(re.escape(README_BEGIN) + r".*?" + re.escape(README_END), re.DOTALL)
+    if len(pattern.findall(readme)) != 1:
+        raise ValueError(f"The README must hold {README_BEGIN} and {README_END}, once each.")
+    return pattern.sub(lambda _: f"{README_BEGIN}\n{table}\n{README_END}", readme)
+
+
+def paper_records(folder: Path) -> list[Record]:
+    """Return the records of the paper profile on all of MNIST: those that README and docs show."""
+    return [
+        r
+        for r in record.read_all(folder)
+        if r.config["profile"] == "paper" and r.config["data"] == "MNIST"
+    ]
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Rewrite the tables in results/ and in the README from the records."""
+
+    results: Path = record.RESULTS
+    """Where records are read and tables written."""
+
+
+def main(options: Tables) -> None:
+    """Rewrite results/table1.md and the README's table."""
+    records = paper_records(options.results / "table1")
+    title = "MNIST (60,000 train / 10,000 test)"
+    print(write(records, options.results, title, "MNIST"))
+    readme = record.PROJECT / "README.md"
+    _replace(readme, readme_with_table(readme.read_text(), table1(records, title, "markdown")))
+    print(readme)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Tables))
