@@ -60,10 +60,13 @@ def rc_loss(
 def critical_beta(theta: float, n_classes: int) -> float:
     r"""Return β_c, the entropy reward above which a converged model never reaches θ.
 
-    On a sample that the network can separate perfectly, Eq. 7 has its minimum where the right
-    class has probability :math:`p^* = \sigma(1/\beta - \ln(K-1))`. So θ is reached only if
+    On a sample that the network can separate perfectly, the minimum of Eq. 7 has the right class
+    at :math:`p^*` and the others at :math:`r = (1-p^*)/(K-1)`. There
+    :math:`\partial L / \partial p = -1/p + \beta \ln(p/r) = 0`, so
+    :math:`\beta\, p^* (\operatorname{logit}(p^*) + \ln(K-1)) = 1`. The left side grows with
+    :math:`p^*`, hence :math:`p^* > \theta` if and only if
 
-    .. math:: \beta < \beta_c = \frac{1}{\operatorname{logit}(\theta) + \ln(K-1)}
+    .. math:: \beta < \beta_c = \frac{1}{\theta\,(\operatorname{logit}(\theta) + \ln(K-1))}
 
     It is infinite where the denominator is not positive: there even a uniform output fires.
 
@@ -76,12 +79,12 @@ def critical_beta(theta: float, n_classes: int) -> float:
 
     Example:
         >>> round(critical_beta(theta=0.95, n_classes=10), 4)
-        0.1945
+        0.2047
     """
     check_theta(theta)
     if n_classes < 2:
         raise ValueError(f"n_classes must be at least 2, got {n_classes}.")
-    denominator = math.log(theta / (1.0 - theta)) + math.log(n_classes - 1)
+    denominator = theta * (math.log(theta / (1.0 - theta)) + math.log(n_classes - 1))
     return 1.0 / denominator if denominator > 0.0 else math.inf
 
 

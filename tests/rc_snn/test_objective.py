@@ -1,0 +1,109 @@
+"""Eq. 7 against its definition, and the critical entropy reward against its minimum."""
+
+import math
+import warnings
+
+import pytest
+import torch
+
+from rc_snn.objective import critical_beta, entropy, rc_loss, warn_if_never_fires
+
+
+def logits_and_target(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(6, 5, generator=generator, dtype=torch.float64)
+    return logits, torch.randint(5, (6,), generator=generator)
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.165, 2.0])
+def test_loss_is_equation_7_written_out(beta):
+    logits, target = logits_and_target(0)
+    total = 0.0
+    for row, k in zip(logits.tolist(), target.tolist(), strict=True):
+        z = sum(math.exp(x) for x in row)
+        p = [math.exp(x) / z for x in row]
+        h = -sum(x * math.log(x) for x in p)
+        total += -math.log(p[k]) - beta * h
+    torch.testing.assert_close(rc_loss(logits, target, beta).item(), total / 6, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.165])
+def test_gradient_matches_finite_differences(beta):
+    logits, target = logits_and_target(1)
+    logits.requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: rc_loss(x, target, beta), (logits,))
+
+
+def test_loss_and_gradient_stay_finite_for_certain_outputs():
+    logits = torch.tensor([[1e4, -1e4, 0.0]], requires_grad=True)
+    loss = rc_loss(logits, torch.tensor([0]), 0.5)
+    loss.backward()
+    assert loss.item() == 0.0
+    assert logits.grad is not None
+    assert torch.isfinite(logits.grad).all()
+
+
+def test_sigmoid_read_out_gives_the_binary_cross_entropy():
+    z = torch.linspace(-4, 4, 9, dtype=torch.float64)
+    target = torch.arange(9) % 2
+    logits = torch.stack([torch.zeros_like(z), z], dim=1)
+    expected = torch.nn.functional.binary_cross_entropy_with_logits(z, target.double())
+    torch.testing.assert_close(rc_loss(logits, target), expected, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3, 10, 11])
+def test_entropy_is_log_k_when_uniform_and_zero_when_certain(n_classes):
+    uniform = torch.zeros(1, n_classes, dtype=torch.float64)
+    torch.testing.assert_close(entropy(uniform).item(), math.log(n_classes))
+    certain = uniform.clone()
+    certain[0, 0] = 800.0
+    assert entropy(certain).item() == 0.0
+
+
+@pytest.mark.parametrize(("n_classes", "theta"), [(10, 0.95), (2, 0.95), (11, 0.8)])
+@pytest.mark.parametrize("factor", [0.9, 1.0, 1.1])
+def test_minimum_of_equation_7_crosses_theta_exactly_below_critical_beta(n_classes, theta, factor):
+    """Minimise the loss of one separable sample numerically: p* >= θ iff β <= β_c."""
+    beta = factor * critical_beta(theta, n_classes)
+    p = torch.linspace(1e-6, 1 - 1e-6, 2_000_001, dtype=torch.float64)
+    rest = (1 - p) / (n_classes - 1)
+    h = -(p * p.log() + (n_classes - 1) * rest * rest.log())
+    best = p[(-p.log() - beta * h).argmin()].item()
+    if factor == 1.0:
+        assert best == pytest.approx(theta, abs=2e-6)
+    else:
+        assert (best > theta) == (factor < 1.0)
+
+
+def test_critical_beta_of_the_paper_and_its_limits():
+    assert critical_beta(0.95, 10) == pytest.approx(0.2047, abs=5e-5)
+    assert critical_beta(0.4, 2) == math.inf  # a uniform output is above θ already
+    with pytest.raises(ValueError, match="n_classes must be at least 2"):
+        critical_beta(0.95, 1)
+    with pytest.raises(ValueError, match="theta must be in"):
+        critical_beta(1.0, 10)
+
+
+def test_beta_at_or_above_the_bound_warns_and_below_it_does_not():
+    bound = critical_beta(0.95, 10)
+    for beta in (bound, 0.5):
+        with pytest.warns(UserWarning, match="no output reaches theta"):
+            warn_if_never_fires(beta, 0.95, 10)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_if_never_fires(0.165, 0.95, 10)
+
+
+@pytest.mark.parametrize("beta", [-0.1, math.nan, math.inf])
+def test_beta_that_is_no_reward_is_refused(beta):
+    logits, target = logits_and_target(2)
+    with pytest.raises(ValueError, match="beta must be finite"):
+        rc_loss(logits, target, beta)
+
+
+@pytest.mark.parametrize("bad", [5, -1, -100])
+def test_class_index_out_of_range_is_refused(bad):
+    logits, target = logits_and_target(3)
+    target[2] = bad
+    with pytest.raises(ValueError, match=rf"in 0..4, got {bad} at position 2"):
+        rc_loss(logits, target)

@@ -1,0 +1,332 @@
+"""The runner against the full-length definition: same answers, same gradients, less work."""
+
+import copy
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from rc_snn.models import RCLSTM, RCConvLSTM
+from rc_snn.objective import rc_loss
+from rc_snn.regimes import decision_macs, training_macs
+from rc_snn.runner import DenseSequences, SpikeSequences, StreamingRunner, decide, run
+from rc_snn.spikes import first_spike, spike_frames
+
+T, B, N, H, K = 6, 40, 12, 9, 4
+
+
+def spikes(seed: int, n: int = B, inputs: int = N, n_steps: int = T) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(n_steps + 1, (n, inputs), generator=generator).to(torch.int16)
+
+
+def labels(seed: int, n: int = B, classes: int = K) -> Tensor:
+    return torch.randint(classes, (n,), generator=torch.Generator().manual_seed(seed))
+
+
+def make_loud(model: RCLSTM | RCConvLSTM, gain: float) -> None:
+    """Scale the weights so that samples decide at all steps, and some never."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(gain)
+
+
+def lstm(seed: int) -> RCLSTM:
+    generator = torch.Generator().manual_seed(seed)
+    model = RCLSTM(N, H, K, generator=generator).double()
+    make_loud(model, 4.0)
+    return model
+
+
+def conv(seed: int, *, pool: int = 1, channels: tuple[int, ...] = (3,)) -> RCConvLSTM:
+    generator = torch.Generator().manual_seed(seed)
+    model = RCConvLSTM(
+        channels, 3, pool=pool, image_shape=(4, 3), n_classes=K, generator=generator
+    ).double()
+    make_loud(model, 5.0)
+    return model
+
+
+def reference_lstm(model: RCLSTM, x: Tensor, theta: float) -> tuple[Tensor, Tensor, nn.LSTM, nn.Linear]:
+    """Full-length dense network: nn.LSTM over all steps, then gather at the first spike."""
+    dense, output = nn.LSTM(N, H).double(), nn.Linear(H, K).double()
+    with torch.no_grad():
+        for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
+            getattr(dense, f"{name}_l0").copy_(getattr(model.cell, name))
+        output.weight.copy_(model.output.weight)
+        output.bias.copy_(model.output.bias)
+    logits = output(dense(x)[0])
+    step, _ = first_spike(torch.softmax(logits, dim=-1).detach(), theta)
+    return logits[step, torch.arange(x.shape[1])], step, dense, output
+
+
+@pytest.mark.parametrize(("seed", "theta"), [(0, 0.8), (1, 0.5), (2, 0.8), (4, 0.5)])
+def test_logits_and_all_gradients_equal_those_of_the_full_length_dense_lstm(seed, theta):
+    model, steps, target = lstm(seed), spikes(seed), labels(seed)
+    inputs = SpikeSequences(steps, T, dtype=torch.float64)
+    decision, logits = run(model, inputs, theta)
+    rc_loss(logits, target, 0.1).backward()
+
+    dense_logits, step, dense, output = reference_lstm(
+        model, spike_frames(steps, T).double(), theta
+    )
+    rc_loss(dense_logits, target, 0.1).backward()
+
+    assert step.unique().tolist() == list(range(T)), "the case must have decisions at every step"
+    assert not decision.fired.all(), "and samples that never fire"
+    assert torch.equal(decision.step, step)
+    torch.testing.assert_close(logits, dense_logits, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(
+        decision.scores, torch.softmax(dense_logits, dim=1).detach(), rtol=1e-9, atol=1e-12
+    )
+    pairs = [
+        (model.cell.weight_ih, dense.weight_ih_l0),
+        (model.cell.weight_hh, dense.weight_hh_l0),
+        (model.cell.bias_ih, dense.bias_ih_l0),
+        (model.cell.bias_hh, dense.bias_hh_l0),
+        (model.output.weight, output.weight),
+        (model.output.bias, output.bias),
+    ]
+    for ours, theirs in pairs:
+        assert theirs.grad.abs().max() > 0
+        torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-9, atol=1e-12)
+
+
+def dense_reference(model: RCConvLSTM, x: Tensor, theta: float) -> tuple[Tensor, Tensor]:
+    """Every step of every sample, zero state written out, gates one by one; then gather."""
+    states = [
+        (torch.zeros(B, c.weight_hh.shape[1], *g).double(),) * 2
+        for c, g in zip(model.layers, model.grids, strict=True)
+    ]
+    logits = []
+    for x_t in x:
+        a = x_t.view(B, 1, *model.image_shape)
+        for i, cell in enumerate(model.layers):
+            h, c = states[i]
+            pad = cell.weight_ih.shape[-1] // 2
+            gates = nn.functional.conv2d(
+                torch.cat([a, h], dim=1),
+                torch.cat([cell.weight_ih, cell.weight_hh], dim=1),
+                cell.bias,
+                padding=pad,
+            )
+            n = gates.shape[1] // 4
+            i_gate, f_gate = gates[:, :n].sigmoid(), gates[:, n : 2 * n].sigmoid()
+            g_gate, o_gate = gates[:, 2 * n : 3 * n].tanh(), gates[:, 3 * n :].sigmoid()
+            c = f_gate * c + i_gate * g_gate
+            h = o_gate * c.tanh()
+            states[i] = (h, c)
+            a = nn.functional.max_pool2d(h, model.pool) if model.pool > 1 else h
+        logits.append(model.output(a.flatten(1)))
+    stacked = torch.stack(logits)
+    step, _ = first_spike(torch.softmax(stacked, dim=-1).detach(), theta)
+    return stacked[step, torch.arange(B)], step
+
+
+@pytest.mark.parametrize(
+    ("pool", "channels", "theta"), [(1, (3,), 0.55), (1, (3, 2), 0.7), (2, (3,), 0.45)]
+)
+def test_convlstm_equals_its_full_length_dense_reference(pool, channels, theta):
+    model = conv(1, pool=pool, channels=channels)
+    steps, target = spikes(3), labels(3)
+    decision, logits = run(model, SpikeSequences(steps, T, dtype=torch.float64), theta)
+    rc_loss(logits, target, 0.1).backward()
+    twin = copy.deepcopy(model)
+    twin.zero_grad()
+    dense_logits, step = dense_reference(twin, spike_frames(steps, T).double(), theta)
+    rc_loss(dense_logits, target, 0.1).backward()
+    assert len(step.unique()) > 2
+    assert torch.equal(decision.step, step)
+    torch.testing.assert_close(logits, dense_logits, rtol=1e-9, atol=1e-12)
+    for (name, ours), theirs in zip(model.named_parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-9, atol=1e-12, msg=name)
+
+
+def cases() -> list[tuple[RCLSTM | RCConvLSTM, float]]:
+    """Models with a threshold at which their samples decide at many steps."""
+    return [
+        (lstm(0), 0.8),
+        (conv(1), 0.55),
+        (conv(2, channels=(3, 2)), 0.5),
+        (conv(3, pool=2), 0.5),
+    ]
+
+
+@pytest.mark.parametrize("index", range(4))
+def test_multiply_adds_that_were_executed_equal_the_account(index):
+    """torch's own counter sees every product of both passes; regimes.py predicts the number."""
+    (model, theta), inputs = cases()[index], SpikeSequences(spikes(5), T, dtype=torch.float64)
+    with torch.no_grad(), FlopCounterMode(display=False) as inference:
+        decision = run(model, inputs, theta).decision
+    assert len(decision.step.unique()) > 2
+    assert inference.get_total_flops() == 2 * int(decision_macs(decision.step, model.cost()).sum())
+    with FlopCounterMode(display=False) as training:
+        decision, logits = run(model, inputs, theta)
+        rc_loss(logits, labels(5)).backward()
+    assert training.get_total_flops() == 2 * int(training_macs(decision.step, model.cost()).sum())
+
+
+def saved_bytes(model: RCLSTM, inputs: SpikeSequences, theta: float) -> int:
+    """Bytes that autograd keeps for the backward pass, parameters left out."""
+    own = {p.data_ptr() for p in model.parameters()}
+    total = 0
+
+    def pack(tensor: Tensor) -> Tensor:
+        nonlocal total
+        if tensor.data_ptr() not in own:
+            total += tensor.numel() * tensor.element_size()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        run(model, inputs, theta)
+    return total
+
+
+def test_memory_does_not_grow_with_the_steps_that_were_skipped():
+    model = lstm(0)
+    early = [saved_bytes(model, SpikeSequences(spikes(0), n, torch.float64), 0.2) for n in (10, 500)]
+    late = [saved_bytes(model, SpikeSequences(spikes(0), n, torch.float64), 0.999999) for n in (10, 500)]
+    assert early[0] == early[1]
+    assert late[1] > 40 * late[0]
+
+
+@pytest.mark.parametrize("index", range(4))
+def test_streaming_one_step_at_a_time_gives_the_same_decision(index):
+    (model, theta), steps = cases()[index], spikes(7)
+    together = decide(model, SpikeSequences(steps, T, dtype=torch.float64), theta)
+    stream = StreamingRunner(model, theta, T)
+    for i in range(B):
+        stream.reset()
+        frames = spike_frames(steps[i], T).double()
+        decision = None
+        for t in range(T):
+            assert decision is None
+            decision = stream.step(frames[t])
+            if decision is not None:
+                break
+        assert decision is not None
+        assert decision.step.item() == together.step[i].item()
+        assert decision.label.item() == together.label[i].item()
+        assert decision.fired.item() == together.fired[i].item()
+        torch.testing.assert_close(decision.scores[0], together.scores[i])
+
+
+def test_a_decided_stream_refuses_more_input_until_it_is_reset():
+    stream = StreamingRunner(RCLSTM(N, H, K), 0.1, T)
+    assert stream.step(torch.zeros(N)) is not None
+    with pytest.raises(RuntimeError, match=r"decided at step 0; call reset"):
+        stream.step(torch.zeros(N))
+    stream.reset()
+    assert stream.step(torch.zeros(N)) is not None
+
+
+def test_decisions_do_not_depend_on_the_company_in_the_batch():
+    model, inputs = lstm(2), SpikeSequences(spikes(2), T, dtype=torch.float64)
+    whole = decide(model, inputs, 0.8)
+    for batch_size in (1, 7, B):
+        parts = decide(model, inputs, 0.8, batch_size=batch_size)
+        assert torch.equal(parts.step, whole.step)
+        assert torch.equal(parts.label, whole.label)
+    order = torch.randperm(B, generator=torch.Generator().manual_seed(0))
+    shuffled = decide(model, inputs.rows(order), 0.8)
+    assert torch.equal(shuffled.step, whole.step[order])
+    torch.testing.assert_close(shuffled.scores, whole.scores[order])
+
+
+def test_spike_input_equals_the_same_input_given_densely():
+    model, steps = lstm(3), spikes(3)
+    sparse = decide(model, SpikeSequences(steps, T, dtype=torch.float64), 0.6)
+    dense = decide(model, DenseSequences(spike_frames(steps, T).double()), 0.6)
+    assert torch.equal(sparse.step, dense.step)
+    assert torch.equal(sparse.scores, dense.scores)
+
+
+def test_end_of_sequence_runs_to_the_last_step_and_nothing_fires():
+    model, inputs = lstm(4), SpikeSequences(spikes(4), T, dtype=torch.float64)
+    decision = decide(model, inputs, None)
+    assert (decision.step == T - 1).all()
+    assert not decision.fired.any()
+    torch.testing.assert_close(decision.time, torch.ones(B, dtype=torch.float64))
+
+
+def test_a_single_sample_and_a_single_step_work():
+    model = lstm(5)
+    decision, logits = run(model, SpikeSequences(spikes(5)[:1], T, torch.float64), 0.6)
+    assert logits.shape == (1, K)
+    one = decide(model, SpikeSequences(spikes(5, n_steps=1), 1, torch.float64), 0.999999)
+    assert (one.step == 0).all()
+    assert len(decision) == 1
+
+
+def test_crossing_at_the_last_step_counts_as_fired():
+    decision = decide(lstm(0), SpikeSequences(spikes(0), T, dtype=torch.float64), 0.8)
+    at_end = decision.step == T - 1
+    crossed = decision.scores.amax(dim=1) >= 0.8
+    assert torch.equal(decision.fired, crossed)
+    assert (at_end & crossed).any()
+    assert (at_end & ~crossed).any(), "the case must hold both"
+
+
+def test_sigmoid_read_out_fires_above_theta_and_below_one_minus_theta():
+    model = RCLSTM(1, 3, 2, read_out="sigmoid")
+    with torch.no_grad():
+        model.output.weight.zero_()
+        for z, label, fired in ((3.0, 1, True), (-3.0, 0, True), (1.0, 1, False)):
+            model.output.bias.fill_(z)
+            decision = decide(model, DenseSequences(torch.zeros(4, 1, 1)), 0.95)
+            assert (decision.label.item(), decision.fired.item()) == (label, fired)
+            torch.testing.assert_close(decision.scores[0, 1].item(), 1 / (1 + math.exp(-z)))
+            assert decision.step.item() == (0 if fired else 3)
+
+
+def test_logits_that_are_not_finite_stop_the_run():
+    model = lstm(0)
+    with torch.no_grad():
+        model.output.bias[1] = math.nan
+    with pytest.raises(ValueError, match=r"40 of 40 samples are not finite at step 0"):
+        run(model, SpikeSequences(spikes(0), T, torch.float64), 0.6)
+
+
+def test_empty_batches_and_bad_thresholds_are_refused():
+    empty = SpikeSequences(torch.zeros(0, N, dtype=torch.int16), T)
+    with pytest.raises(ValueError, match="batch is empty"):
+        run(lstm(0), empty, 0.6)
+    with pytest.raises(ValueError, match="no sequences"):
+        decide(lstm(0), empty, 0.6)
+    with pytest.raises(ValueError, match=r"theta must be in \(0, 1\), got 1.0"):
+        run(lstm(0), SpikeSequences(spikes(0), T, torch.float64), 1.0)
+    with pytest.raises(ValueError, match="n_steps must be in"):
+        SpikeSequences(spikes(0), 0)
+
+
+def test_building_a_model_leaves_the_global_random_state_alone():
+    before = torch.get_rng_state()
+    first, second = RCLSTM(), RCConvLSTM((4,))
+    assert torch.equal(before, torch.get_rng_state())
+    assert torch.equal(first.cell.weight_ih, RCLSTM().cell.weight_ih)
+    other = RCLSTM(generator=torch.Generator().manual_seed(1))
+    assert not torch.equal(first.cell.weight_ih, other.cell.weight_ih)
+    assert torch.equal(second.output.bias, RCConvLSTM((4,)).output.bias)
+
+
+def test_forget_bias_is_added_to_the_forget_gate_only():
+    plain, remembering = RCLSTM(N, H, K), RCLSTM(N, H, K, forget_bias=2.0)
+    difference = remembering.cell.bias_ih - plain.cell.bias_ih
+    expected = torch.zeros(4 * H)
+    expected[H : 2 * H] = 2.0
+    torch.testing.assert_close(difference.detach(), expected)
+
+
+def test_models_that_cannot_be_are_refused(as_user):
+    with pytest.raises(ValueError, match="kernel_size must be odd"):
+        RCConvLSTM((4,), 4)
+    with pytest.raises(ValueError, match="at least one layer"):
+        RCConvLSTM(())
+    with pytest.raises(ValueError, match="grid left to read"):
+        RCConvLSTM((2, 2, 2), pool=6)
+    with pytest.raises(ValueError, match="exactly two classes, got 10"):
+        RCLSTM(read_out="sigmoid")
+    with pytest.raises(ValueError, match='"softmax" or "sigmoid"'):
+        RCLSTM(read_out="hardmax")

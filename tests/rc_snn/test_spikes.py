@@ -1,0 +1,180 @@
+"""first_spike, Decision and the conversions between spike times, steps, frames and spikes."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from rc_snn.spikes import (
+    Decision,
+    decision_spikes,
+    first_spike,
+    spike_frames,
+    spike_steps,
+    steps_from_frames,
+)
+
+
+def slow_first_spike(p: Tensor, theta: float) -> list[tuple[int, bool]]:
+    """Algorithm 1 as written: one sample, one step, one neuron at a time."""
+    answer = []
+    for b in range(p.shape[1]):
+        for t in range(p.shape[0]):
+            if any(float(p[t, b, k]) >= theta for k in range(p.shape[2])):
+                answer.append((t, True))
+                break
+        else:
+            answer.append((p.shape[0] - 1, False))
+    return answer
+
+
+def probabilities(seed: int, shape: tuple[int, int, int]) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.softmax(3 * torch.randn(shape, generator=generator, dtype=torch.float64), dim=-1)
+
+
+def decision_of(step: list[int], label: list[int], fired: list[bool], n_steps: int) -> Decision:
+    steps = torch.tensor(step)
+    return Decision(
+        label=torch.tensor(label),
+        time=(steps + 1).double() / n_steps,
+        step=steps,
+        fired=torch.tensor(fired),
+        scores=torch.zeros(len(step), 10),
+    )
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("theta", [0.3, 0.7, 0.95])
+def test_first_spike_equals_algorithm_1_written_out(seed, theta):
+    p = probabilities(seed, (7, 20, 4))
+    step, fired = first_spike(p, theta)
+    assert list(zip(step.tolist(), fired.tolist(), strict=True)) == slow_first_spike(p, theta)
+
+
+def test_a_probability_equal_to_theta_fires():
+    p = torch.tensor([[[0.5, 0.5]], [[0.75, 0.25]], [[0.9, 0.1]]])
+    assert first_spike(p, 0.75) == (torch.tensor([1]), torch.tensor([True]))
+
+
+def test_spike_at_step_zero_is_not_silence():
+    loud, mute = torch.tensor([0.9, 0.1]), torch.tensor([0.5, 0.5])
+    p = torch.stack([torch.stack([loud, mute]), torch.stack([mute, mute])])
+    step, fired = first_spike(p, 0.8)
+    assert step.tolist() == [0, 1]
+    assert fired.tolist() == [True, False]
+
+
+def test_spike_at_the_last_step_is_not_silence():
+    p = torch.tensor([[[0.5, 0.5]], [[0.9, 0.1]]])
+    step, fired = first_spike(p, 0.8)
+    assert (step.item(), fired.item()) == (1, True)
+
+
+def test_raising_theta_never_speeds_up_a_decision():
+    p = probabilities(0, (9, 200, 3))
+    steps = [first_spike(p, theta) for theta in (0.2, 0.4, 0.6, 0.8, 0.95)]
+    for low, high in zip(steps, steps[1:], strict=False):
+        assert (low.step <= high.step).all()
+        assert (low.fired >= high.fired).all()
+
+
+@pytest.mark.parametrize("theta", [0.0, 1.0, -0.1, 1.5, math.nan])
+def test_theta_outside_the_open_unit_interval_is_refused(theta):
+    with pytest.raises(ValueError, match=r"theta must be in \(0, 1\), got"):
+        first_spike(torch.full((2, 1, 2), 0.5), theta)
+
+
+def test_nan_and_empty_probabilities_are_refused():
+    p = torch.full((2, 1, 2), 0.5)
+    p[1, 0, 0] = math.nan
+    with pytest.raises(ValueError, match="1 NaN of 4"):
+        first_spike(p, 0.9)
+    with pytest.raises(ValueError, match="at least one step"):
+        first_spike(torch.zeros(0, 1, 2), 0.9)
+
+
+@given(n_steps=st.integers(1, 3000), data=st.data())
+def test_the_start_of_a_step_reads_as_that_step_in_float32_and_float64(n_steps, data):
+    step = data.draw(st.integers(0, n_steps - 1))
+    for dtype in (torch.float32, torch.float64):
+        time = torch.tensor([step], dtype=dtype) / n_steps
+        assert spike_steps(time, n_steps).item() == step
+
+
+def test_times_become_steps_at_the_edges_of_the_frame():
+    times = torch.tensor([0.0, 0.0999, 0.1, 0.9999, 1.0, math.inf])
+    assert spike_steps(times, 10).tolist() == [0, 0, 1, 9, 9, 10]
+
+
+@pytest.mark.parametrize("time", [-1e-3, 1.001, math.nan, -math.inf])
+def test_times_outside_the_frame_are_refused(time):
+    with pytest.raises(ValueError, match="must be in \\[0, 1\\] frames or inf"):
+        spike_steps(torch.tensor([0.5, time]), 10)
+
+
+@pytest.mark.parametrize("n_steps", [0, -1, 40_000])
+def test_a_grid_without_steps_is_refused(n_steps):
+    with pytest.raises(ValueError, match="n_steps must be in"):
+        spike_steps(torch.tensor([0.5]), n_steps)
+
+
+@given(steps=st.lists(st.integers(0, 6), min_size=1, max_size=30))
+def test_steps_survive_the_way_through_frames(steps):
+    tensor = torch.tensor(steps, dtype=torch.int16)
+    frames = spike_frames(tensor, 6)
+    assert frames.shape == (6, len(steps))
+    assert torch.equal(frames.sum(dim=0), (tensor < 6).float())
+    assert torch.equal(steps_from_frames(frames), tensor)
+
+
+def test_frames_that_are_no_rank_code_are_refused():
+    with pytest.raises(ValueError, match="1 units spike more than once"):
+        steps_from_frames(torch.ones(2, 1))
+    with pytest.raises(ValueError, match="only 0 and 1"):
+        steps_from_frames(torch.full((2, 1), 0.5))
+    with pytest.raises(ValueError, match="in 0..2"):
+        spike_frames(torch.tensor([3]), 2)
+
+
+def test_decision_spikes_have_one_spike_where_fired_and_none_elsewhere():
+    decision = decision_of([0, 3, 2, 3], [9, 0, 5, 1], [True, True, True, False], n_steps=4)
+    z = decision_spikes(decision, n_steps=4, n_classes=10)
+    assert z.dtype == torch.float32
+    assert z.shape == (4, 4, 10)
+    assert z.nonzero().tolist() == [[0, 0, 9], [2, 2, 5], [3, 1, 0]]
+    assert z.sum() == 3
+
+
+def test_forced_answers_can_be_written_at_the_last_step():
+    decision = decision_of([1, 3], [2, 7], [True, False], n_steps=4)
+    z = decision_spikes(decision, n_steps=4, n_classes=10, forced="last_step")
+    assert z.nonzero().tolist() == [[1, 0, 2], [3, 1, 7]]
+
+
+def test_decision_spikes_refuse_what_does_not_fit(as_user):
+    decision = decision_of([3], [7], [True], n_steps=4)
+    with pytest.raises(ValueError, match=r"Class indices must be in 0..4, got 7 at position 0"):
+        decision_spikes(decision, n_steps=4, n_classes=5)
+    with pytest.raises(ValueError, match=r"Decision steps must be in 0..2, got 3"):
+        decision_spikes(decision, n_steps=3, n_classes=10)
+    with pytest.raises(ValueError, match='forced must be "silent" or "last_step"'):
+        decision_spikes(decision, n_steps=4, n_classes=10, forced="zero")
+    timed = Decision(decision.label, decision.time, None, decision.fired, decision.scores)
+    with pytest.raises(ValueError, match="continuous time"):
+        decision_spikes(timed, n_steps=4, n_classes=10)
+
+
+def test_joined_decisions_keep_their_order_and_do_not_mix_kinds():
+    a, b = decision_of([0], [1], [True], 4), decision_of([3, 2], [2, 3], [False, True], 4)
+    joined = Decision.cat([a, b])
+    assert joined.step is not None
+    assert joined.step.tolist() == [0, 3, 2]
+    assert joined.label.tolist() == [1, 2, 3]
+    assert joined.fired.tolist() == [True, False, True]
+    timed = Decision(a.label, a.time, None, a.fired, a.scores)
+    with pytest.raises(ValueError, match="Cannot join"):
+        Decision.cat([a, timed])
