@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -20,6 +20,13 @@ FORMAT = "rc_snn.record/1"
 PROJECT = Path(__file__).resolve().parents[1]
 RESULTS = PROJECT / "results"
 PACKAGES = ("rc_snn", "torch", "numpy", "tonic", "snntorch", "norse", "mlxtend")
+
+
+class Source(NamedTuple):
+    """What the project's code was when a run began."""
+
+    commit: str
+    dirty: bool | None
 
 
 @dataclass(frozen=True)
@@ -71,11 +78,10 @@ def new_record(
     metrics: dict[str, Any],
     training: dict[str, Any],
     seconds: float,
+    source: Source,
 ) -> Record:
     """Complete a run's results with where, when and from what they were made."""
-    commit, dirty = _commit()
-    # A commit made elsewhere in the course of a long run must not change its name or content.
-    config = json.loads(json.dumps(config, allow_nan=False))
+    config = json.loads(json.dumps(config, allow_nan=False))  # tuples become lists, as on disk
     return Record(
         benchmark=benchmark,
         name=name,
@@ -84,8 +90,8 @@ def new_record(
         training=training,
         seconds=round(seconds, 1),
         command=f"python -m benchmarks.{benchmark} {shlex.join(sys.argv[1:])}".strip(),
-        commit=commit,
-        dirty=dirty,
+        commit=source.commit,
+        dirty=source.dirty,
         versions={"python": platform.python_version()} | {p: metadata.version(p) for p in PACKAGES},
         machine=_machine(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -149,11 +155,12 @@ def _git(arguments: Iterable[str]) -> str | None:
     return done.stdout.strip()
 
 
-def _commit() -> tuple[str, bool | None]:
+def source() -> Source:
+    """Return commit and state of the project; call it before a run, which may outlast commits."""
     commit = _git(["rev-parse", "HEAD"])
     if commit is None:
-        return "unknown", None
-    return commit, bool(_git(["status", "--porcelain", "--untracked-files=no"]))
+        return Source("unknown", None)
+    return Source(commit, bool(_git(["status", "--porcelain", "--untracked-files=no"])))
 
 
 def _machine() -> dict[str, Any]:

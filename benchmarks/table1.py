@@ -112,7 +112,7 @@ def splits(config: RunConfig, digits: Digits) -> tuple[Split, Split, Split]:
 
 def execute(config: RunConfig, digits: Digits, options: Table1) -> record.Record:
     """Train one run, or go on with it, and account for it on the test set, once."""
-    name = run_name(config)
+    name, source = run_name(config), record.source()
     encoding = Encoding(polarity=config.polarity, zero_pixels=config.zero_pixels)
     training, validation, test = splits(config, digits)
     model = config.model.build(config.seed).to(config.device)
@@ -148,6 +148,7 @@ def execute(config: RunConfig, digits: Digits, options: Table1) -> record.Record
             "history": result.history,
         },
         sum(row["seconds"] for row in result.history),
+        source,
     )
 
 

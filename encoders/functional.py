@@ -137,8 +137,12 @@ def spikes_to_events(
         >>> spikes_to_events(times, width=3)["t"].tolist()
         [0, 204000]
     """
-    if width < 1 or times.numel() % width:
-        raise ValueError(f"{times.numel()} neurons do not fill rows of width {width}.")
+    largest = np.iinfo(np.int16).max
+    if not 1 <= width <= largest or times.numel() % width or times.numel() // width > largest:
+        raise ValueError(
+            f"{times.numel()} neurons do not fill rows of width {width}, or a side exceeds the "
+            f"{largest} columns and rows of tonic's int16 coordinates."
+        )
     check_frame_us(frame_us)
     index = torch.isfinite(times).nonzero().squeeze(1)
     exact = times[index].double() * frame_us

@@ -49,7 +49,9 @@ def conv(seed: int, *, pool: int = 1, channels: tuple[int, ...] = (3,)) -> RCCon
     return model
 
 
-def reference_lstm(model: RCLSTM, x: Tensor, theta: float) -> tuple[Tensor, Tensor, nn.LSTM, nn.Linear]:
+def reference_lstm(
+    model: RCLSTM, x: Tensor, theta: float
+) -> tuple[Tensor, Tensor, nn.LSTM, nn.Linear]:
     """Full-length dense network: nn.LSTM over all steps, then gather at the first spike."""
     dense, output = nn.LSTM(N, H).double(), nn.Linear(H, K).double()
     with torch.no_grad():
@@ -186,8 +188,12 @@ def saved_bytes(model: RCLSTM, inputs: SpikeSequences, theta: float) -> int:
 
 def test_memory_does_not_grow_with_the_steps_that_were_skipped():
     model = lstm(0)
-    early = [saved_bytes(model, SpikeSequences(spikes(0), n, torch.float64), 0.2) for n in (10, 500)]
-    late = [saved_bytes(model, SpikeSequences(spikes(0), n, torch.float64), 0.999999) for n in (10, 500)]
+    early = [
+        saved_bytes(model, SpikeSequences(spikes(0), n, torch.float64), 0.2) for n in (10, 500)
+    ]
+    late = [
+        saved_bytes(model, SpikeSequences(spikes(0), n, torch.float64), 0.999999) for n in (10, 500)
+    ]
     assert early[0] == early[1]
     assert late[1] > 40 * late[0]
 

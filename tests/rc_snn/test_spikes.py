@@ -1,6 +1,7 @@
 """first_spike, Decision and the conversions between spike times, steps, frames and spikes."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -77,7 +78,7 @@ def test_spike_at_the_last_step_is_not_silence():
 def test_raising_theta_never_speeds_up_a_decision():
     p = probabilities(0, (9, 200, 3))
     steps = [first_spike(p, theta) for theta in (0.2, 0.4, 0.6, 0.8, 0.95)]
-    for low, high in zip(steps, steps[1:], strict=False):
+    for low, high in pairwise(steps):
         assert (low.step <= high.step).all()
         assert (low.fired >= high.fired).all()
 
@@ -136,7 +137,7 @@ def test_frames_that_are_no_rank_code_are_refused():
         steps_from_frames(torch.ones(2, 1))
     with pytest.raises(ValueError, match="only 0 and 1"):
         steps_from_frames(torch.full((2, 1), 0.5))
-    with pytest.raises(ValueError, match="in 0..2"):
+    with pytest.raises(ValueError, match=r"in 0\.\.2"):
         spike_frames(torch.tensor([3]), 2)
 
 

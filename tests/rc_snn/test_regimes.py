@@ -1,0 +1,160 @@
+"""The account against its definition, sample by sample."""
+
+import math
+from dataclasses import asdict
+
+import pytest
+import torch
+from torch import Tensor
+
+from rc_snn.cells import StepCost
+from rc_snn.models import RCConvLSTM
+from rc_snn.regimes import account, decision_macs, regime, synaptic_operations
+from rc_snn.spikes import Decision, spike_steps
+
+COST = StepCost(input=100, inner=7, recurrent=30, read_out=5, fan_out=torch.tensor([2.0, 3.0, 5.0]))
+T = 20
+
+
+def case(seed: int, n: int = 50) -> tuple[Decision, Tensor, Tensor]:
+    """Random decisions, labels and input spike times, some inputs silent."""
+    g = torch.Generator().manual_seed(seed)
+    step = torch.randint(T, (n,), generator=g)
+    fired = (step < T - 1) | (torch.rand(n, generator=g) < 0.5)
+    times = torch.rand(n, 3, generator=g, dtype=torch.float64)
+    times[torch.rand(n, 3, generator=g) < 0.3] = math.inf
+    times[0] = math.inf  # a blank image
+    decision = Decision(
+        label=torch.randint(4, (n,), generator=g),
+        time=(step + 1).double() / T,
+        step=step,
+        fired=fired,
+        scores=torch.zeros(n, 4),
+    )
+    return decision, torch.randint(4, (n,), generator=g), times
+
+
+def mean(values: list[float]) -> float:
+    return sum(values) / len(values)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_account_equals_its_definition_written_out(seed):
+    decision, labels, times = case(seed)
+    assert decision.step is not None
+    a = account(decision, labels, times, T, COST)
+    step, label = decision.step.tolist(), decision.label.tolist()
+    n = len(step)
+    right = [x == y for x, y in zip(label, labels.tolist(), strict=True)]
+    assert (a.n, a.correct, a.accuracy) == (n, sum(right), sum(right) / n)
+    assert a.fired == sum(decision.fired.tolist())
+    assert a.fired + a.forced == n
+    assert a.time_to_insight == pytest.approx(mean(step))
+    assert a.step_clock.mean == pytest.approx(mean([s / T for s in step]))
+    assert a.strict_clock.mean == pytest.approx(mean([(s + 1) / T for s in step]))
+    assert a.step_clock.share_fast == pytest.approx(mean([float(s / T < 0.05) for s in step]))
+    seen = []
+    for row, s in zip(times.tolist(), step, strict=True):
+        spikes = [t for t in row if t != math.inf]
+        arrived = [t for t in spikes if min(int(t * T), T - 1) <= s]
+        seen.append(len(arrived) / max(len(spikes), 1))
+    assert a.input_seen.mean == pytest.approx(mean(seen))
+    assert a.decided_at_step == [step.count(t) for t in range(T)]
+    hits = [s for s, ok in zip(step, right, strict=True) if ok]
+    assert a.correct_at_step == [hits.count(t) for t in range(T)]
+    macs = [sum(112 + (30 if t > 0 else 0) for t in range(s + 1)) for s in step]
+    assert a.macs == pytest.approx(mean([float(m) for m in macs]))
+    assert a.macs_full == 112 * T + 30 * (T - 1)
+    ac = [
+        sum(f for t, f in zip(row, (2.0, 3.0, 5.0), strict=True) if t != math.inf and t * T < s + 1)
+        for row, s in zip(times.tolist(), step, strict=True)
+    ]
+    assert a.synops_ac == pytest.approx(mean(ac))
+    assert a.synops_mac == pytest.approx(mean([12.0 * (s + 1) + 30 * s for s in step]))
+
+
+def test_account_does_not_depend_on_the_order_of_samples():
+    decision, labels, times = case(7)
+    assert decision.step is not None
+    order = torch.randperm(len(decision), generator=torch.Generator().manual_seed(0))
+    shuffled = Decision(
+        decision.label[order],
+        decision.time[order],
+        decision.step[order],
+        decision.fired[order],
+        decision.scores[order],
+    )
+    a = asdict(account(decision, labels, times, T, COST))
+    b = asdict(account(shuffled, labels[order], times[order], T, COST))
+    for name, value in a.items():
+        expected = value if isinstance(value, dict | list) else pytest.approx(value)
+        if isinstance(value, dict):
+            expected = {k: v if isinstance(v, str) else pytest.approx(v) for k, v in value.items()}
+        assert b[name] == expected
+
+
+def test_first_step_is_free_on_the_step_clock_and_not_on_the_strict_one():
+    zero = torch.zeros(3, dtype=torch.long)
+    decision = Decision(zero, torch.full((3,), 0.1).double(), zero, zero == 0, torch.zeros(3, 2))
+    a = account(decision, zero, torch.full((3, 2), 0.5), 10)
+    assert (a.step_clock.mean, a.step_clock.regime) == (0.0, "fast")
+    assert (a.strict_clock.mean, a.strict_clock.regime) == (pytest.approx(0.1), "between")
+    assert (a.input_seen.mean, a.input_seen.regime) == (0.0, "fast")
+    assert a.macs is None
+
+
+def test_continuous_times_use_one_clock_and_silence_counts_at_infinity():
+    time = torch.tensor([0.02, 1.3, math.inf], dtype=torch.float64)
+    decision = Decision(torch.tensor([0, 1, 0]), time, None, time < math.inf, torch.zeros(3, 2))
+    inputs = torch.tensor([[0.01, 0.5], [0.2, math.inf], [0.3, math.inf]], dtype=torch.float64)
+    a = account(decision, torch.tensor([0, 1, 1]), inputs)
+    assert a.step_clock == a.strict_clock
+    assert a.strict_clock.mean == math.inf
+    assert a.strict_clock.regime == "slow"
+    assert a.strict_clock.median == pytest.approx(1.3)
+    assert a.strict_clock.share_fast == pytest.approx(1 / 3)
+    assert a.strict_clock.share_within == pytest.approx(1 / 3)
+    assert (a.fired, a.forced) == (2, 1)
+    assert a.input_seen.mean == pytest.approx((0.5 + 1 + 1) / 3)
+    assert a.decided_at_step is None
+
+
+@pytest.mark.parametrize(
+    ("share", "name"),
+    [(0.0, "fast"), (0.0499, "fast"), (0.05, "between"), (0.25, "between"), (0.2501, "slow")],
+)
+def test_regimes_have_the_papers_bounds(share, name):
+    assert regime(share) == name
+
+
+def test_deciding_later_never_costs_less():
+    steps = torch.arange(T)
+    macs = decision_macs(steps, COST)
+    assert (macs.diff() > 0).all()
+    inputs = spike_steps(torch.rand(T, 3, generator=torch.Generator().manual_seed(0)), T)
+    for row in inputs:
+        ac, mac = synaptic_operations(steps, row.expand(T, 3), COST)
+        assert (ac.diff() >= 0).all()
+        assert (mac.diff() > 0).all()
+
+
+def test_fan_out_of_a_convolution_counts_the_targets_that_exist():
+    model = RCConvLSTM((3,), 5, image_shape=(6, 7))
+    fan_out = model.cost().fan_out.view(6, 7)
+    for y in range(6):
+        for x in range(7):
+            rows = sum(0 <= y + dy < 6 for dy in range(-2, 3))
+            columns = sum(0 <= x + dx < 7 for dx in range(-2, 3))
+            assert fan_out[y, x] == 4 * 3 * rows * columns
+
+
+def test_account_refuses_what_does_not_fit(as_user):
+    decision, labels, times = case(0)
+    with pytest.raises(ValueError, match="50 decisions, 49 labels"):
+        account(decision, labels[:-1], times, T)
+    with pytest.raises(ValueError, match="Give n_steps for step models only"):
+        account(decision, labels, times)
+    with pytest.raises(ValueError, match="Class indices"):
+        account(decision, labels + 4, times, T)
+    with pytest.raises(ValueError, match="share of the frame must be >= 0"):
+        regime(-0.1)

@@ -1,0 +1,249 @@
+"""The training loop: it learns, it resumes bit by bit, and it refuses what it cannot train on."""
+
+import csv
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from rc_snn.models import RCLSTM
+from rc_snn.objective import rc_loss
+from rc_snn.runner import SpikeSequences
+from rc_snn.training import Labelled, TrainConfig, evaluate, train
+
+T, N, K = 16, 16, 4
+
+
+def task(seed: int, n: int = 256) -> Labelled:
+    """Class k: the inputs of group k spike at the first step; all else is noise, most silent."""
+    g = torch.Generator().manual_seed(seed)
+    labels = torch.randint(K, (n,), generator=g)
+    steps = torch.randint(0, 5 * T, (n, N), generator=g).clamp(max=T)
+    group = torch.arange(N).remainder(K) == labels.unsqueeze(1)
+    steps[group & (torch.rand(n, N, generator=g) < 0.9)] = 0
+    return Labelled(SpikeSequences(steps.to(torch.int16), T), labels)
+
+
+def model(seed: int = 0) -> RCLSTM:
+    generator = torch.Generator().manual_seed(seed)
+    return RCLSTM(N, 24, K, forget_bias=3.0, generator=generator)
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    return torch.load(path / "checkpoint.pt", weights_only=True)["model"]
+
+
+def assert_same_weights(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None:
+    assert a.keys() == b.keys()
+    for name in a:
+        assert torch.equal(a[name], b[name]), name
+
+
+def test_rank_coding_learns_what_and_when(tmp_path):
+    net = model()
+    config = TrainConfig(epochs=15, batch_size=16, beta=0.0, lr=1e-2, select="fast")
+    result = train(net, task(0), task(1), config, tmp_path)
+    assert result.regime_reached
+    decision, row = evaluate(net, task(2), 0.95)
+    assert row["accuracy"] > 0.9
+    assert decision.step is not None
+    assert row["mean_step"] < 1.0
+    assert result.history[0]["val_mean_step"] > T / 2
+
+
+def test_end_of_sequence_training_answers_at_the_end(tmp_path):
+    net = model()
+    result = train(
+        net, task(0), task(1), TrainConfig(epochs=4, batch_size=16, method="eos", lr=1e-2), tmp_path
+    )
+    assert all(row["val_mean_step"] == T - 1 for row in result.history)
+    assert all(row["val_fired"] == 0 for row in result.history)
+    assert result.history[-1]["val_accuracy"] > 0.9
+
+
+def test_one_epoch_is_adam_on_equation_7_written_out(tmp_path):
+    data, config = task(3, 64), TrainConfig(epochs=1, batch_size=64, beta=0.1, theta=0.999)
+    net = model()
+    train(net, data, task(1), config, tmp_path)
+    twin = model()
+    optimizer = torch.optim.Adam(twin.parameters(), lr=1e-3)
+    state = None
+    for step in range(T):
+        features, state = twin.step(data.inputs.at(step), state)
+    rc_loss(twin.read_out(features), data.labels, 0.1).backward()
+    optimizer.step()
+    for ours, theirs in zip(net.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_entropy_reward_switches_at_its_epoch(tmp_path):
+    config = TrainConfig(epochs=4, beta=0.165, beta_after=0.0, switch_epoch=2)
+    result = train(model(), task(0), task(1), config, tmp_path)
+    assert [row["beta"] for row in result.history] == [0.165, 0.165, 0.0, 0.0]
+
+
+def test_kept_epoch_is_the_best_on_validation_within_the_regime(tmp_path):
+    config = TrainConfig(epochs=15, batch_size=16, beta=0.0, lr=1e-2, select="fast")
+    net = model()
+    result = train(net, task(0), task(1), config, tmp_path)
+    inside = [r for r in result.history if r["val_mean_step"] / T < 0.05]
+    best = max(inside, key=lambda r: (r["val_accuracy"], -r["epoch"]))
+    assert result.best_epoch == best["epoch"]
+    assert evaluate(net, task(1), 0.95)[1]["accuracy"] == best["val_accuracy"]
+
+
+def test_without_an_epoch_in_the_regime_the_nearest_is_kept_and_said(tmp_path):
+    config = TrainConfig(epochs=3, beta=0.0, lr=1e-5, select="fast")
+    result = train(model(), task(0), task(1), config, tmp_path)
+    assert not result.regime_reached
+
+
+def test_log_has_one_row_per_epoch(tmp_path):
+    result = train(model(), task(0), task(1), TrainConfig(epochs=3), tmp_path)
+    with (tmp_path / "log.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [float(r["epoch"]) for r in rows] == [0, 1, 2]
+    for row, kept in zip(rows, result.history, strict=True):
+        assert {k: float(v) for k, v in row.items()} == kept
+
+
+def test_resumed_in_the_same_process_equals_uninterrupted(tmp_path):
+    train(model(), task(0), task(1), TrainConfig(epochs=6), tmp_path / "whole")
+    train(model(), task(0), task(1), TrainConfig(epochs=2), tmp_path / "parts")
+    other_start = model(5)  # the checkpoint must win over whatever weights come in
+    train(other_start, task(0), task(1), TrainConfig(epochs=6), tmp_path / "parts")
+    assert_same_weights(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {folder!r})
+import torch
+torch.set_num_threads(1)
+from test_training import model, task
+from rc_snn.training import TrainConfig, train
+train(model(), task(0), task(1), TrainConfig(epochs=12, batch_size=16), Path(sys.argv[1]))
+"""
+
+
+def start(run_dir: Path) -> "subprocess.Popen[bytes]":
+    script = SCRIPT.format(folder=str(Path(__file__).parent))
+    return subprocess.Popen([sys.executable, "-c", script, str(run_dir)])
+
+
+def epochs_done(run_dir: Path) -> int:
+    log = run_dir / "log.csv"
+    return len(log.read_text().splitlines()) - 1 if log.exists() else 0
+
+
+def test_killed_and_resumed_it_ends_in_the_bit_same_weights(tmp_path):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert start(whole).wait() == 0
+    for target in (2, 6):  # twice, in the middle of an epoch
+        process = start(killed)
+        deadline = time.monotonic() + 120
+        while epochs_done(killed) < target and time.monotonic() < deadline:
+            assert process.poll() is None, "it ended before it could be killed"
+            time.sleep(0.01)
+        os.kill(process.pid, signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+        assert target <= epochs_done(killed) < 12
+    assert start(killed).wait() == 0
+    assert epochs_done(killed) == 12
+    assert_same_weights(weights(whole), weights(killed))
+
+
+def test_random_states_come_back_with_the_checkpoint(tmp_path):
+    import random
+
+    import numpy as np
+
+    def draw() -> tuple[float, float, float]:
+        return random.random(), float(np.random.random()), torch.rand(1).item()  # noqa: NPY002
+
+    train(model(), task(0), task(1), TrainConfig(epochs=1), tmp_path)
+    saved = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    expected = draw()
+    draw()
+    train(model(), task(0), task(1), TrainConfig(epochs=1), tmp_path)
+    assert draw() == expected
+    assert set(saved["random"]) == {"generator", "torch", "cuda", "python", "numpy"}
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(tmp_path):
+    train(model(), task(0), task(1), TrainConfig(epochs=2), tmp_path)
+    good = weights(tmp_path)
+
+    class Poisoned(RCLSTM):
+        def read_out(self, features):
+            logits = super().read_out(features)
+            return logits * math.nan if torch.is_grad_enabled() else logits
+
+    bad = Poisoned(N, 24, K)
+    with pytest.raises(ValueError, match=r"The loss is nan in epoch 2.*last good checkpoint stays"):
+        train(bad, task(0), task(1), TrainConfig(epochs=4), tmp_path)
+    assert_same_weights(good, weights(tmp_path))
+    assert epochs_done(tmp_path) == 2
+
+
+def test_data_that_do_not_fit_are_refused(tmp_path):
+    data = task(0)
+    wrong_size = Labelled(SpikeSequences(data.inputs.steps[:, :9], T), data.labels)
+    with pytest.raises(ValueError, match="reads 16 inputs per step, got sequences of 9"):
+        train(model(), wrong_size, task(1), TrainConfig(), tmp_path)
+    bad_labels = Labelled(data.inputs, data.labels + 1)
+    with pytest.raises(ValueError, match=r"in 0..3, got 4"):
+        train(model(), bad_labels, task(1), TrainConfig(), tmp_path)
+    with pytest.raises(ValueError, match="data set is empty"):
+        data.rows(torch.arange(0))
+    with pytest.raises(ValueError, match="256 sequences and 255 labels"):
+        Labelled(data.inputs, data.labels[1:])
+    assert not (tmp_path / "checkpoint.pt").exists()
+
+
+def test_checkpoints_that_are_not_this_runs_are_refused_and_left_alone(tmp_path):
+    train(model(), task(0), task(1), TrainConfig(epochs=1), tmp_path)
+    with pytest.raises(ValueError, match="belongs to another run"):
+        train(model(), task(0), task(1), TrainConfig(epochs=1, lr=1e-2), tmp_path)
+    for content in (b"no checkpoint", (tmp_path / "checkpoint.pt").read_bytes()[:500]):
+        (tmp_path / "checkpoint.pt").write_bytes(content)
+        with pytest.raises(ValueError, match="cannot be read as a checkpoint"):
+            train(model(), task(0), task(1), TrainConfig(epochs=1), tmp_path)
+        assert (tmp_path / "checkpoint.pt").read_bytes() == content
+    torch.save({"format": "other"}, tmp_path / "checkpoint.pt")
+    with pytest.raises(ValueError, match="not an rc_snn checkpoint"):
+        train(model(), task(0), task(1), TrainConfig(epochs=1), tmp_path)
+
+
+def test_beta_above_the_critical_one_warns(tmp_path):
+    with pytest.warns(UserWarning, match="no output reaches theta"):
+        train(model(), task(0), task(1), TrainConfig(epochs=1, beta=2.0), tmp_path)
+
+
+def test_configurations_that_make_no_sense_are_refused(as_user):
+    for wrong, match in (
+        ({"theta": 1.0}, "theta"),
+        ({"epochs": 0}, "epochs"),
+        ({"lr": 0.0}, "lr"),
+        ({"beta_after": 0.0}, "belong together"),
+        ({"method": "bptt"}, "method"),
+        ({"select": "best"}, "select"),
+    ):
+        with pytest.raises(ValueError, match=match):
+            TrainConfig(**wrong)
+
+
+def test_tensorboard_is_written_when_asked_for(tmp_path):
+    train(model(), task(0), task(1), TrainConfig(epochs=2), tmp_path, tensorboard=True)
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert [e.step for e in events.Scalars("val_accuracy")] == [0, 1]
