@@ -212,23 +212,26 @@ def decision_spikes(
     n_steps: int,
     n_classes: int,
     *,
-    forced: Literal["silent", "last_step"] = "silent",
+    forced: Literal["silent", "spike"] = "silent",
 ) -> Float[Tensor, "time batch classes"]:
     """Write decisions as an output spike tensor, at most one spike per sample.
 
     The layout is that of snnTorch and norse: `[time, batch, class]`, float32, 0 or 1.
 
     A sample that never reached θ has answered without a spike. By default its row stays silent,
-    which is the truth, but know what others make of silence: `snntorch.functional.acc.
-    accuracy_temporal` counts an all-silent sample as class 0, and `ce_temporal_loss` reads it as
-    ten ties at the last step. `forced="last_step"` writes the forced answer as a spike at step
-    T-1; then `accuracy_temporal` equals the accuracy of the decisions.
+    which is the truth; `forced="spike"` writes the forced answer at its step, T-1.
+
+    Know what snnTorch 1.0 makes of both. `accuracy_temporal` and the `*_temporal_loss` functions
+    give every silent neuron a shadow spike at the last step. So an all-silent sample, and equally
+    a real spike at the last step, is a tie of all classes, which `accuracy_temporal` resolves as
+    class 0. Pass one step more than the model has, `n_steps=T + 1`, with `forced="spike"`: then
+    every real spike precedes the shadows, and `accuracy_temporal` equals the decisions' accuracy.
 
     Args:
         decision: the decisions of a step model.
-        n_steps: steps per frame, T.
+        n_steps: steps of the tensor; the model's T, or more to append empty steps.
         n_classes: number of classes, C.
-        forced: where an answer without a threshold crossing goes.
+        forced: what becomes of an answer without a threshold crossing.
 
     Raises:
         ValueError: if a label or step is out of range, or the decision has no steps.
@@ -241,25 +244,25 @@ def decision_spikes(
         [[0, 0, 2]]
     """
     check_n_steps(n_steps)
-    if forced not in ("silent", "last_step"):
-        raise ValueError(f'forced must be "silent" or "last_step", got {forced!r}.')
+    if forced not in ("silent", "spike"):
+        raise ValueError(f'forced must be "silent" or "spike", got {forced!r}.')
     if decision.step is None:
         raise ValueError(
             "This decision is in continuous time and has no steps; bin decision.time on a grid "
             "that covers its latest spike and set decision.step."
         )
     check_labels(decision.label, n_classes)
-    spikes = torch.zeros(n_steps, len(decision), n_classes, device=decision.label.device)
-    step = decision.step if forced == "silent" else decision.step.where(decision.fired, n_steps - 1)
+    step = decision.step
     if len(decision) and not (0 <= int(step.min()) and int(step.max()) < n_steps):
         raise ValueError(
             f"Decision steps must be in 0..{n_steps - 1}, got {int(step.min())}..{int(step.max())}."
-            " Pass the n_steps that the model ran with."
+            " Pass the n_steps that the model ran with, or more."
         )
+    spikes = torch.zeros(n_steps, len(decision), n_classes, device=decision.label.device)
     sample = torch.arange(len(decision), device=spikes.device)
-    spikes[step, sample, decision.label] = (
-        decision.fired.float() if forced == "silent" else torch.ones_like(decision.fired).float()
-    )
+    if forced == "silent":
+        step, sample = step[decision.fired], sample[decision.fired]
+    spikes[step, sample, decision.label[sample]] = 1.0
     return spikes
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.speed import bytes_for_backward
 from rc_snn.models import RCLSTM, RCConvLSTM
 from rc_snn.objective import rc_loss
 from rc_snn.regimes import decision_macs, training_macs
@@ -170,32 +171,14 @@ def test_multiply_adds_that_were_executed_equal_the_account(index):
     assert training.get_total_flops() == 2 * int(training_macs(decision.step, model.cost()).sum())
 
 
-def saved_bytes(model: RCLSTM, inputs: SpikeSequences, theta: float) -> int:
-    """Bytes that autograd keeps for the backward pass, parameters left out."""
-    own = {p.data_ptr() for p in model.parameters()}
-    total = 0
-
-    def pack(tensor: Tensor) -> Tensor:
-        nonlocal total
-        if tensor.data_ptr() not in own:
-            total += tensor.numel() * tensor.element_size()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        run(model, inputs, theta)
-    return total
-
-
 def test_memory_does_not_grow_with_the_steps_that_were_skipped():
     model = lstm(0)
-    early = [
-        saved_bytes(model, SpikeSequences(spikes(0), n, torch.float64), 0.2) for n in (10, 500)
-    ]
-    late = [
-        saved_bytes(model, SpikeSequences(spikes(0), n, torch.float64), 0.999999) for n in (10, 500)
-    ]
-    assert early[0] == early[1]
-    assert late[1] > 40 * late[0]
+
+    def kept(n_steps: int, theta: float) -> int:
+        return bytes_for_backward(model, SpikeSequences(spikes(0), n_steps, torch.float64), theta)
+
+    assert kept(10, 0.2) == kept(500, 0.2)
+    assert kept(500, 0.999999) > 40 * kept(10, 0.999999)
 
 
 @pytest.mark.parametrize("index", range(4))

@@ -150,9 +150,10 @@ def test_decision_spikes_have_one_spike_where_fired_and_none_elsewhere():
     assert z.sum() == 3
 
 
-def test_forced_answers_can_be_written_at_the_last_step():
+def test_forced_answers_can_be_written_at_their_step_and_empty_steps_appended():
     decision = decision_of([1, 3], [2, 7], [True, False], n_steps=4)
-    z = decision_spikes(decision, n_steps=4, n_classes=10, forced="last_step")
+    z = decision_spikes(decision, n_steps=6, n_classes=10, forced="spike")
+    assert z.shape == (6, 2, 10)
     assert z.nonzero().tolist() == [[1, 0, 2], [3, 1, 7]]
 
 
@@ -162,7 +163,7 @@ def test_decision_spikes_refuse_what_does_not_fit(as_user):
         decision_spikes(decision, n_steps=4, n_classes=5)
     with pytest.raises(ValueError, match=r"Decision steps must be in 0..2, got 3"):
         decision_spikes(decision, n_steps=3, n_classes=10)
-    with pytest.raises(ValueError, match='forced must be "silent" or "last_step"'):
+    with pytest.raises(ValueError, match='forced must be "silent" or "spike"'):
         decision_spikes(decision, n_steps=4, n_classes=10, forced="zero")
     timed = Decision(decision.label, decision.time, None, decision.fired, decision.scores)
     with pytest.raises(ValueError, match="continuous time"):

@@ -1,0 +1,82 @@
+"""Records: round trip, provenance, and files that are not ours."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from benchmarks import record
+
+CONFIG = {"row": "rc-lstm-fast", "train": {"seed": 0, "beta": 0.1}, "polarity": ["a"]}
+
+
+def a_record(config=CONFIG) -> record.Record:
+    name = f"quick_{record.config_key(config)}"
+    return record.new_record(
+        "table1", name, config, {"accuracy": 0.5}, {"history": []}, 1.25, record.source()
+    )
+
+
+def test_a_record_comes_back_as_it_was_written(tmp_path):
+    written = a_record()
+    path = record.save(written, tmp_path)
+    assert record.read(path) == written
+    assert record.read_all(tmp_path) == [written]
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_a_record_says_where_it_comes_from():
+    made = a_record()
+    assert len(made.commit) == 40 or made.commit == "unknown"
+    assert set(made.versions) == {"python", *record.PACKAGES}
+    assert made.machine["cores"] >= 1
+    assert made.command.startswith("python -m benchmarks.table1")
+
+
+def test_the_key_depends_on_every_value_and_not_on_the_order():
+    key = record.config_key(CONFIG)
+    assert record.config_key(dict(reversed(CONFIG.items()))) == key
+    assert record.config_key(CONFIG | {"row": "other"}) != key
+    assert record.config_key(CONFIG | {"train": {"seed": 1, "beta": 0.1}}) != key
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda text: text[:40], "cannot be read as JSON"),
+        (lambda text: "[1, 2]", "is not a record of the format"),
+        (lambda text: text.replace("rc_snn.record/1", "rc_snn.record/9"), "is not a record"),
+        (lambda text: text.replace('"seconds"', '"second"'), "lacks or adds a field"),
+        (lambda text: text.replace('"beta": 0.1', '"beta": 0.2'), "does not belong to its config"),
+        (lambda text: json.dumps(json.loads(text) | {"metrics": 3}), "not objects"),
+    ],
+)
+def test_files_that_are_not_ours_are_reported_skipped_and_never_overwritten(
+    tmp_path, capsys, damage, reason
+):
+    good = a_record()
+    other = a_record(CONFIG | {"row": "other"})
+    record.save(other, tmp_path)
+    path = record.save(good, tmp_path)
+    path.write_text(damage(path.read_text()))
+    before = path.read_bytes()
+    assert record.read_all(tmp_path) == [other]
+    message = capsys.readouterr().err
+    assert str(path) in message
+    assert reason in message
+    with pytest.raises(ValueError, match="left as it is"):
+        record.save(good, tmp_path)
+    assert path.read_bytes() == before
+
+
+def test_a_renamed_record_is_not_taken_for_another_run(tmp_path, capsys):
+    path = record.save(a_record(), tmp_path)
+    path.rename(tmp_path / "copy.json")
+    assert record.read_all(tmp_path) == []
+    assert "edited, renamed or damaged" in capsys.readouterr().err
+
+
+def test_values_that_json_cannot_hold_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        record.save(replace(a_record(), metrics={"accuracy": float("nan")}), tmp_path)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,193 @@
+"""The main job, end to end on small real data: records, reuse, resume, table, README."""
+
+import json
+import math
+from dataclasses import replace
+from statistics import mean, stdev
+
+import pytest
+import torch
+
+from benchmarks import record, tables
+from benchmarks import table1 as job
+from benchmarks.rows import PUBLISHED, RECIPES, ModelConfig, Recipe
+from benchmarks.table1 import Table1
+from encoders.functional import encode_latency
+from encoders.sources import DataError, embedded_digits
+from rc_snn.regimes import account
+from rc_snn.runner import decide
+from rc_snn.training import TrainConfig
+
+SMALL = {
+    "rc-lstm-fast": Recipe(
+        ModelConfig("lstm", 12, forget_bias=3.0), TrainConfig(epochs=2, select="fast"), n_train=300
+    ),
+    "rc-convlstm-10-slow": Recipe(
+        ModelConfig("convlstm", 2, 3), TrainConfig(epochs=1, select="slow"), 150, 60
+    ),
+}
+
+
+@pytest.fixture
+def small(monkeypatch, tmp_path) -> Table1:
+    """The job on the embedded digits, with networks that train in a second."""
+    digits = embedded_digits()
+    monkeypatch.setattr(job, "load_mnist", lambda data: digits)
+    monkeypatch.setitem(RECIPES, "quick", SMALL)
+    return Table1(rows=tuple(SMALL), results=tmp_path / "results", runs=tmp_path / "runs")
+
+
+def records(options: Table1) -> list[record.Record]:
+    return record.read_all(options.results / "table1")
+
+
+def test_the_job_leaves_one_record_per_run_and_prints_the_table(small, capsys):
+    assert job.main(replace(small, seeds=(0, 1))) == 0
+    out = capsys.readouterr().out
+    assert "5,000 embedded MNIST training digits" in out.splitlines()[0]
+    made = records(small)
+    assert len(made) == 4
+    for r in made:
+        m = r.metrics
+        assert m["fired"] + m["forced"] == m["n"] == r.config["n_test"]
+        assert sum(m["decided_at_step"]) == m["n"]
+        assert sum(m["correct_at_step"]) == m["correct"]
+        assert r.config["n_train"] == SMALL[r.config["row"]].n_train
+        assert r.name in {path.stem for path in (small.results / "table1").iterdir()}
+    lstm = [100 * r.metrics["accuracy"] for r in made if r.config["row"] == "rc-lstm-fast"]
+    assert f"{mean(lstm):.2f} ± {stdev(lstm):.2f} (2 seeds)" in out
+    for row in PUBLISHED:
+        assert row.accuracy in out
+        assert row.model in out
+
+
+def test_existing_records_are_reused_and_forced_ones_are_made_again(small, monkeypatch):
+    one = replace(small, rows=("rc-lstm-fast",))
+    job.main(one)
+    [first] = records(small)
+    with monkeypatch.context() as patched:
+        patched.setattr(job, "execute", lambda *_: pytest.fail("the record was not reused"))
+        job.main(one)
+    job.main(replace(one, force=True))
+    [again] = records(small)
+    assert again.metrics == first.metrics, "the same seed gives the same result"
+    assert again.created >= first.created
+
+
+def test_a_stopped_run_resumes_and_gives_the_same_record(small, monkeypatch):
+    one = replace(small, rows=("rc-lstm-fast",))
+    job.main(one)
+    [whole] = records(small)
+    other = replace(one, results=small.results / "b", runs=small.runs / "b")
+    digits = embedded_digits()
+    [config] = job.configs(other, digits)
+    half = replace(config, train=replace(config.train, epochs=1))
+    monkeypatch.setattr(job, "run_name", lambda _: "same-folder")
+    job.execute(half, digits, other)
+    resumed = job.execute(config, digits, other)
+    assert resumed.metrics == whole.metrics
+
+
+def test_the_record_is_the_account_of_the_kept_weights_on_the_test_set(small):
+    one = replace(small, rows=("rc-lstm-fast",))
+    job.main(one)
+    [made] = records(small)
+    digits = embedded_digits()
+    [config] = job.configs(one, digits)
+    model = config.model.build(0)
+    best = torch.load(one.runs / made.name / "checkpoint.pt", weights_only=True)["best"]
+    model.load_state_dict(best["model"])
+    times = encode_latency(digits.test.images)
+    from rc_snn.runner import SpikeSequences
+    from rc_snn.spikes import spike_steps
+
+    decision = decide(model, SpikeSequences(spike_steps(times, 10), 10), 0.95)
+    a = account(decision, digits.test.labels, times, 10, model.cost())
+    assert made.metrics["accuracy"] == a.accuracy
+    assert made.metrics["decided_at_step"] == a.decided_at_step
+    assert made.metrics["macs"] == pytest.approx(a.macs)
+
+
+def test_protocols_differ_in_what_they_may_see(small):
+    digits = embedded_digits()
+    both = replace(small, rows=("rc-lstm-fast",), protocol=("held-out", "paper"))
+    held_out, published = job.configs(both, digits)
+    training, validation, test = job.splits(held_out, digits)
+
+    def pixels(images: torch.Tensor) -> set[bytes]:
+        return {image.numpy().tobytes() for image in images}
+
+    assert not pixels(training.images) & pixels(validation.images)
+    assert not pixels(validation.images) & pixels(test.images)
+    assert len(validation.labels) == held_out.n_validation == 500
+    _, validation, test = job.splits(published, digits)
+    assert torch.equal(validation.images, test.images)
+    assert job.run_name(held_out) != job.run_name(published)
+
+
+def test_every_option_that_changes_a_result_changes_the_records_name(small):
+    digits = embedded_digits()
+    one = replace(small, rows=("rc-lstm-fast",))
+    names = set()
+    for options in (
+        one,
+        replace(one, polarity=("dark_first",)),
+        replace(one, zero_pixels="silent"),
+        replace(one, n_steps=20),
+        replace(one, seeds=(1,)),
+        replace(one, protocol=("paper",)),
+        replace(one, device="cuda"),
+    ):
+        names |= {job.run_name(config) for config in job.configs(options, digits)}
+    assert len(names) == 7
+
+
+def test_a_foreign_file_in_a_records_place_is_reported_and_kept(small, capsys):
+    one = replace(small, rows=("rc-lstm-fast",))
+    [config] = job.configs(one, embedded_digits())
+    path = small.results / "table1" / f"{job.run_name(config)}.json"
+    path.parent.mkdir(parents=True)
+    path.write_text("mine")
+    assert job.main(one) == 1
+    assert path.read_text() == "mine"
+    assert "move it away" in capsys.readouterr().err
+
+
+def test_a_folder_without_mnist_is_an_error_that_says_what_was_looked_for(tmp_path):
+    with pytest.raises(DataError, match="looked for train-images-idx3-ubyte"):
+        job.main(Table1(data=tmp_path))
+
+
+def test_recipes_exist_for_every_row_in_every_profile():
+    trained = {row.row for row in PUBLISHED if row.row}
+    for profile in RECIPES.values():
+        assert set(profile) == trained
+        for name, recipe in profile.items():
+            assert recipe.train.select == name.rsplit("-", 1)[1]
+
+
+def test_checked_in_records_are_sound_and_the_readme_shows_their_table():
+    folder = record.RESULTS / "table1"
+    broken = [path for path in folder.glob("*.json") if isinstance(record.read(path), str)]
+    assert broken == []
+    shown = tables.paper_records(folder)
+    assert shown
+    readme = (record.PROJECT / "README.md").read_text()
+    table = tables.table1(shown, "MNIST (60,000 train / 10,000 test)", "markdown")
+    assert tables.readme_with_table(readme, table) == readme, "run python -m benchmarks.tables"
+    assert (record.RESULTS / "table1.md").read_text() == table
+    for r in shown:
+        assert r.metrics["fired"] + r.metrics["forced"] == 10_000
+        assert math.isclose(r.metrics["accuracy"], r.metrics["correct"] / 10_000)
+        assert not any("/" in word for word in r.command.split()), "a path of some machine"
+
+
+def test_speed_writes_its_ratios_as_a_list(tmp_path):
+    from benchmarks.speed import Speed, main
+
+    path = tmp_path / "speed.json"
+    main(Speed(batch_size=4, repeats=2, json=path))
+    ratios = json.loads(path.read_text())
+    assert all(set(r) == {"name", "ratio", "target", "unit"} for r in ratios)
+    memory = next(r for r in ratios if r["name"].endswith("20 T / T"))
+    assert memory["ratio"] == 1.0
