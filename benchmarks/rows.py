@@ -106,6 +106,7 @@ class Recipe:
     model: ModelConfig
     train: TrainConfig
     n_train: int = 60_000
+    n_validation: int = 5_000
     n_test: int = 10_000
     by_polarity: dict[Polarity, TrainConfig] = field(default_factory=dict)
     """Other training for one polarity, where validation asked for it."""
@@ -131,12 +132,12 @@ def _conv(channels: int, kernel_size: int, forget_bias: float) -> ModelConfig:
 
 RECIPES: dict[Profile, dict[RowName, Recipe]] = {
     "quick": {
-        "rc-lstm-fast": Recipe(_LSTM_FAST, _fast(8), n_train=10_000),
-        "rc-lstm-slow": Recipe(_LSTM_SLOW, _slow(3), n_train=10_000),
-        "rc-convlstm-10-fast": Recipe(_conv(10, 3, 3.0), _fast(3), n_train=2_000, n_test=1_000),
-        "rc-convlstm-20-fast": Recipe(_conv(20, 3, 3.0), _fast(2), n_train=1_500, n_test=1_000),
-        "rc-convlstm-10-slow": Recipe(_conv(10, 3, 0.0), _slow(2), n_train=2_000, n_test=1_000),
-        "rc-convlstm-20-slow": Recipe(_conv(20, 3, 0.0), _slow(1), n_train=1_500, n_test=1_000),
+        "rc-lstm-fast": Recipe(_LSTM_FAST, _fast(6), 6_000, 1_000),
+        "rc-lstm-slow": Recipe(_LSTM_SLOW, _slow(3), 6_000, 1_000),
+        "rc-convlstm-10-fast": Recipe(_conv(10, 3, 3.0), _fast(2), 1_000, 500, 500),
+        "rc-convlstm-20-fast": Recipe(_conv(20, 3, 3.0), _fast(2), 400, 200, 500),
+        "rc-convlstm-10-slow": Recipe(_conv(10, 3, 0.0), _slow(2), 1_000, 500, 500),
+        "rc-convlstm-20-slow": Recipe(_conv(20, 3, 0.0), _slow(2), 400, 200, 500),
     },
     "paper": {
         # The credit of dark-first input travels slowly: its last steps bring the strong ink.

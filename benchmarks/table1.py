@@ -60,11 +60,11 @@ class Table1:
 def configs(options: Table1, digits: Digits) -> Iterator[RunConfig]:
     """Yield one configuration per run."""
     n_train, n_test = len(digits.train.labels), len(digits.test.labels)
-    n_validation = 5_000 if n_train >= 60_000 else n_train // 8
     for row, polarity, protocol, seed in product(
         options.rows, options.polarity, options.protocol, options.seeds
     ):
         recipe = RECIPES[options.profile][row]
+        n_validation = min(recipe.n_validation, n_train // 8)
         available = n_train if protocol == "paper" else n_train - n_validation
         yield RunConfig(
             row=row,

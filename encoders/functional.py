@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from rc_snn.spikes import SpikeTimes, check_n_steps
+from rc_snn.spikes import SpikeTimes, check_n_steps, check_steps, check_times
 
 Polarity: TypeAlias = Literal["bright_first", "dark_first"]
 ZeroPixels: TypeAlias = Literal["last", "silent"]
@@ -80,6 +80,11 @@ def encode_latency(
 
 def check_images(images: Tensor) -> None:
     """Refuse anything but uint8 images `[batch, height, width]`."""
+    if not isinstance(images, Tensor):
+        raise ValueError(
+            f"Images must be a torch tensor, got {type(images).__name__}. Wrap an array with "
+            "torch.from_numpy, or use encoders.transforms.Latency for single images."
+        )
     if images.dtype != torch.uint8:
         raise ValueError(
             f"Images must be uint8 grey levels (0..255), got {images.dtype}. Floats in [0, 1] "
@@ -144,6 +149,7 @@ def spikes_to_events(
             f"{largest} columns and rows of tonic's int16 coordinates."
         )
     check_frame_us(frame_us)
+    check_times(times)
     index = torch.isfinite(times).nonzero().squeeze(1)
     exact = times[index].double() * frame_us
     t = exact.round()
@@ -179,6 +185,11 @@ def events_to_spikes(
     """
     check_frame_us(frame_us)
     x, y, t = (events[name].astype(np.int64) for name in ("x", "y", "t"))
+    if (t != events["t"]).any():
+        raise ValueError(
+            f"Event times must be whole microseconds, got {events['t'][t != events['t']][0]}. "
+            "Scale them, and frame_us with them, or round them yourself."
+        )
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height) & (t >= 0) & (t <= frame_us)
     if not inside.all():
         raise ValueError(
@@ -211,5 +222,5 @@ def steps_to_times(steps: Int[Tensor, "*shape"], n_steps: int) -> Float[Tensor, 
         >>> steps_to_times(torch.tensor([0, 9, 10]), n_steps=10)
         tensor([0.0000, 0.9000,    inf], dtype=torch.float64)
     """
-    check_n_steps(n_steps)
+    check_steps(steps, n_steps)
     return (steps.double() / n_steps).masked_fill(steps >= n_steps, torch.inf)

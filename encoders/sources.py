@@ -99,7 +99,7 @@ def load_mnist(
     """
     named = data if data is not None else os.environ.get("RC_SNN_DATA")
     if named:
-        folder = _find(Path(named))
+        folder = _find(Path(named).expanduser())
         if folder is None:
             raise DataError(
                 f"No MNIST in {named}: looked for {MNIST_FILES[0].name}[.gz] and three more there, "
@@ -220,7 +220,6 @@ def _fetch(file: MnistFile, cache: Path, mirrors: Sequence[str]) -> None:
     target = cache / f"{file.name}.gz"
     if _candidates(cache, file):
         return
-    cache.mkdir(parents=True, exist_ok=True)
     tried, damaged = [], False
     for mirror in mirrors:
         url = f"{mirror}{file.name}.gz"
@@ -228,8 +227,8 @@ def _fetch(file: MnistFile, cache: Path, mirrors: Sequence[str]) -> None:
         tag = hashlib.md5(mirror.encode(), usedforsecurity=False).hexdigest()[:8]
         part = cache / f"{file.name}.{tag}.part.gz"
         try:
-            _download(url, part)
-            read_checked(part, file)
+            cache.mkdir(parents=True, exist_ok=True)
+            _download_checked(url, part, file)
         except DataError as error:
             part.unlink()
             damaged = True
@@ -238,11 +237,27 @@ def _fetch(file: MnistFile, cache: Path, mirrors: Sequence[str]) -> None:
             tried.append(f"{url}: {error}")
         else:
             os.replace(part, target)
+            for left in cache.glob(f"{file.name}.*.part.gz"):  # of mirrors that failed
+                left.unlink()
             return
     message = f"{'; '.join(tried)}."
     if damaged:
         raise DataError(f"No mirror delivered the right {file.name}. Tried: {message}")
     raise ConnectionError(message)
+
+
+def _download_checked(url: str, part: Path, file: MnistFile) -> None:
+    """Download and check; a part left from before that proves wrong is fetched anew, once."""
+    resumed = part.exists()
+    _download(url, part)
+    try:
+        read_checked(part, file)
+    except DataError:
+        if not resumed:
+            raise
+        part.unlink()
+        _download(url, part)
+        read_checked(part, file)
 
 
 def _download(url: str, part: Path) -> None:

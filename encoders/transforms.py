@@ -28,7 +28,9 @@ from rc_snn.spikes import spike_frames, spike_steps, steps_from_frames
 
 
 def _batch_of_one(image: Tensor | npt.NDArray[np.uint8]) -> Tensor:
-    return torch.as_tensor(image).unsqueeze(0)
+    if not isinstance(image, Tensor):
+        image = torch.from_numpy(np.array(image))  # a copy: Pillow's arrays are read-only
+    return image.unsqueeze(0)
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,13 @@ class ToEvents:
 
     def __call__(self, times: Float[Tensor, " neuron"]) -> Events:
         """Return the events, sorted by time."""
-        return spikes_to_events(times, self.sensor_size[0], self.frame_us)
+        width, height, _ = self.sensor_size
+        if times.numel() != width * height:
+            raise ValueError(
+                f"{times.numel()} spike times do not fill a sensor of {width}x{height} pixels. "
+                "Pass the image's own sensor_size (width, height, 1)."
+            )
+        return spikes_to_events(times, width, self.frame_us)
 
 
 @dataclass(frozen=True)

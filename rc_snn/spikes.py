@@ -85,6 +85,26 @@ def check_n_steps(n_steps: int) -> None:
         raise ValueError(f"n_steps must be in 1..{MAX_STEPS}, got {n_steps}. The paper uses 10.")
 
 
+def check_times(times: Float[Tensor, "*shape"]) -> None:
+    """Refuse spike times that are NaN, negative or later than the frame."""
+    outside = ~((times >= 0.0) & (times <= 1.0)) & ~torch.isposinf(times)
+    if outside.any():
+        raise ValueError(
+            f"Spike times must be in [0, 1] frames or inf, got {times[outside][0].item()} and "
+            f"{int(outside.sum()) - 1} more. Divide by the frame's duration; silence is inf."
+        )
+
+
+def check_steps(steps: Int[Tensor, "*shape"], n_steps: int) -> None:
+    """Refuse spike steps that are not on this grid."""
+    check_n_steps(n_steps)
+    if steps.numel() and not (0 <= int(steps.min()) and int(steps.max()) <= n_steps):
+        raise ValueError(
+            f"Spike steps must be in 0..{n_steps} ({n_steps} is silence), got "
+            f"{int(steps.min())}..{int(steps.max())}. Were they made with another n_steps?"
+        )
+
+
 def first_spike(p: Float[Tensor, "time batch classes"], theta: float) -> FirstSpike:
     r"""Find the first time step at which any class probability reaches the threshold θ.
 
@@ -147,16 +167,10 @@ def spike_steps(times: Float[Tensor, "*shape"], n_steps: int) -> Int[Tensor, "*s
         tensor([ 0,  1,  9,  9, 10], dtype=torch.int16)
     """
     check_n_steps(n_steps)
-    silent = torch.isposinf(times)
-    outside = ~((times >= 0.0) & (times <= 1.0)) & ~silent
-    if outside.any():
-        raise ValueError(
-            f"Spike times must be in [0, 1] frames or inf, got {times[outside][0].item()} and "
-            f"{int(outside.sum()) - 1} more. Divide by the frame's duration; silence is inf."
-        )
+    check_times(times)
     nudge = 1.0 + 4.0 * torch.finfo(times.dtype).eps
     steps = torch.floor(times * nudge * n_steps).clamp(max=n_steps - 1)
-    return torch.where(silent, float(n_steps), steps).to(torch.int16)
+    return torch.where(torch.isposinf(times), float(n_steps), steps).to(torch.int16)
 
 
 def spike_frames(steps: Int[Tensor, "*shape"], n_steps: int) -> Float[Tensor, "time *shape"]:
@@ -174,12 +188,7 @@ def spike_frames(steps: Int[Tensor, "*shape"], n_steps: int) -> Float[Tensor, "t
         tensor([[0., 1., 0.],
                 [1., 0., 0.]])
     """
-    check_n_steps(n_steps)
-    if steps.numel() and not (0 <= int(steps.min()) and int(steps.max()) <= n_steps):
-        raise ValueError(
-            f"Spike steps must be in 0..{n_steps} ({n_steps} is silence), got "
-            f"{int(steps.min())}..{int(steps.max())}. Were they made with another n_steps?"
-        )
+    check_steps(steps, n_steps)
     grid = torch.arange(n_steps, device=steps.device).view(-1, *[1] * steps.dim())
     return (steps == grid).float()
 

@@ -23,7 +23,7 @@ SMALL = {
         ModelConfig("lstm", 12, forget_bias=3.0), TrainConfig(epochs=2, select="fast"), n_train=300
     ),
     "rc-convlstm-10-slow": Recipe(
-        ModelConfig("convlstm", 2, 3), TrainConfig(epochs=1, select="slow"), 150, 60
+        ModelConfig("convlstm", 2, 3), TrainConfig(epochs=1, select="slow"), 150, 50, 60
     ),
 }
 
