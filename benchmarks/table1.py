@@ -173,7 +173,7 @@ def main(options: Table1) -> int:
             print(_summary(done, saved), file=sys.stderr)
     records = [r for r in record.read_all(folder) if r.config["data"] == digits.name]
     print(tables.table1(records, digits.title, "text"))
-    tables.write(records, options.results, digits.title, digits.name)
+    print(tables.write(records, options.results, digits.title), file=sys.stderr)
     return 1 if left_out else 0
 
 

@@ -34,7 +34,7 @@ HEADER = [
     "mean step",
     "fired %",
     "MMACs (of full)",
-    "trained on",
+    "trained / tested on",
 ]
 
 NOTES = (
@@ -95,8 +95,16 @@ def _ours(group: list[Record]) -> Line:
         f"{_mean(shown, lambda m: 100 * m['fired'] / m['n']):.1f}",
         f"{_mean(shown, lambda m: m['macs'] / 1e6):.2f} "
         f"({_mean(shown, lambda m: 100 * m['macs'] / m['macs_full']):.0f} %)",
-        f"{c['n_train']:,} × {c['train']['epochs']} epochs ({c['profile']})",
+        _effort(c),
     ]
+
+
+def _effort(config: dict[str, Any]) -> str:
+    kernel = config["model"]["kernel_size"]
+    return (
+        f"{config['n_train']:,} × {config['train']['epochs']} epochs / {config['n_test']:,}"
+        f"{f', kernel {kernel}×{kernel}' if kernel else ''} ({config['profile']})"
+    )
 
 
 def _accuracy(held_out: list[Record]) -> str:
@@ -132,11 +140,16 @@ def _pad(line: Line, widths: list[int]) -> Line:
     return [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
 
 
-def write(records: Sequence[Record], results: Path, title: str, data: str) -> Path:
-    """Write the Markdown table of one data set, `results/table1[_DATA].md`, atomically."""
+def write(records: Sequence[Record], results: Path, title: str) -> Path:
+    """Write the Markdown table of these records, atomically, and return its path.
+
+    `table1.md` is the checked-in table of paper runs on MNIST; anything else has its own file.
+    """
     results.mkdir(parents=True, exist_ok=True)
-    suffix = "" if data == "MNIST" else f"_{data}"
-    path = results / f"table1{suffix}.md"
+    others = sorted(
+        {f"{r.config['data']}.{r.config['profile']}" for r in records} - {"MNIST.paper"}
+    )
+    path = results / ".".join(["table1", *others, "md"])
     _replace(path, table1(records, title, "markdown"))
     return path
 
@@ -176,7 +189,7 @@ def main(options: Tables) -> None:
     """Rewrite results/table1.md and the README's table."""
     records = paper_records(options.results / "table1")
     title = "MNIST (60,000 train / 10,000 test)"
-    print(write(records, options.results, title, "MNIST"))
+    print(write(records, options.results, title))
     readme = record.PROJECT / "README.md"
     _replace(readme, readme_with_table(readme.read_text(), table1(records, title, "markdown")))
     print(readme)
