@@ -118,12 +118,12 @@ _LSTM_SLOW = ModelConfig("lstm", 340)
 _LSTM_FAST = ModelConfig("lstm", 340, forget_bias=3.0)
 
 
-def _slow(epochs: int) -> TrainConfig:
-    return TrainConfig(epochs=epochs, beta=0.165, select="slow")
+def _slow(epochs: int, batch_size: int = 128) -> TrainConfig:
+    return TrainConfig(epochs=epochs, batch_size=batch_size, beta=0.165, select="slow")
 
 
-def _fast(epochs: int) -> TrainConfig:
-    return TrainConfig(epochs=epochs, beta=0.0, select="fast")
+def _fast(epochs: int, batch_size: int = 128) -> TrainConfig:
+    return TrainConfig(epochs=epochs, batch_size=batch_size, beta=0.0, select="fast")
 
 
 def _conv(channels: int, kernel_size: int, forget_bias: float) -> ModelConfig:
@@ -132,12 +132,12 @@ def _conv(channels: int, kernel_size: int, forget_bias: float) -> ModelConfig:
 
 RECIPES: dict[Profile, dict[RowName, Recipe]] = {
     "quick": {
-        "rc-lstm-fast": Recipe(_LSTM_FAST, _fast(6), 6_000, 1_000),
-        "rc-lstm-slow": Recipe(_LSTM_SLOW, _slow(3), 6_000, 1_000),
-        "rc-convlstm-10-fast": Recipe(_conv(10, 3, 3.0), _fast(2), 1_000, 500, 500),
-        "rc-convlstm-20-fast": Recipe(_conv(20, 3, 3.0), _fast(2), 400, 200, 500),
-        "rc-convlstm-10-slow": Recipe(_conv(10, 3, 0.0), _slow(2), 1_000, 500, 500),
-        "rc-convlstm-20-slow": Recipe(_conv(20, 3, 0.0), _slow(2), 400, 200, 500),
+        "rc-lstm-fast": Recipe(_LSTM_FAST, _fast(6, 64), 6_000, 1_000),
+        "rc-lstm-slow": Recipe(_LSTM_SLOW, _slow(3, 64), 6_000, 1_000),
+        "rc-convlstm-10-fast": Recipe(_conv(10, 3, 3.0), _fast(2, 10), 1_000, 200, 500),
+        "rc-convlstm-20-fast": Recipe(_conv(20, 3, 3.0), _fast(2, 10), 400, 100, 500),
+        "rc-convlstm-10-slow": Recipe(_conv(10, 3, 0.0), _slow(2, 10), 1_000, 200, 500),
+        "rc-convlstm-20-slow": Recipe(_conv(20, 3, 0.0), _slow(2, 10), 400, 100, 500),
     },
     "paper": {
         # The credit of dark-first input travels slowly: its last steps bring the strong ink.

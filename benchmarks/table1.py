@@ -187,4 +187,7 @@ def _summary(done: record.Record, path: Path) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(Table1)))
+    try:
+        sys.exit(main(tyro.cli(Table1)))
+    except ValueError as error:  # bad input or data, or a run that diverged: said in words
+        sys.exit(f"error: {error}")
