@@ -132,8 +132,8 @@ def _conv(channels: int, kernel_size: int, forget_bias: float) -> ModelConfig:
 
 RECIPES: dict[Profile, dict[RowName, Recipe]] = {
     "quick": {
-        "rc-lstm-fast": Recipe(_LSTM_FAST, _fast(6, 64), 6_000, 1_000),
-        "rc-lstm-slow": Recipe(_LSTM_SLOW, _slow(3, 64), 6_000, 1_000),
+        "rc-lstm-fast": Recipe(_LSTM_FAST, _fast(6, 64), 5_000, 1_000),
+        "rc-lstm-slow": Recipe(_LSTM_SLOW, _slow(3, 64), 5_000, 1_000),
         "rc-convlstm-10-fast": Recipe(_conv(10, 3, 3.0), _fast(2, 10), 1_000, 200, 500),
         "rc-convlstm-20-fast": Recipe(_conv(20, 3, 3.0), _fast(2, 10), 400, 100, 500),
         "rc-convlstm-10-slow": Recipe(_conv(10, 3, 0.0), _slow(2, 10), 1_000, 200, 500),
