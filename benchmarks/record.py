@@ -17,7 +17,9 @@ from typing import Any, NamedTuple
 import torch
 
 FORMAT = "rc_snn.record/1"
-PROJECT = Path(__file__).resolve().parents[1]
+_ROOT = Path(__file__).resolve().parents[1]
+PROJECT = _ROOT if (_ROOT / "pyproject.toml").exists() else Path.cwd()
+"""The checkout; where the package was installed without one, the current folder."""
 RESULTS = PROJECT / "results"
 PACKAGES = ("rc_snn", "torch", "numpy", "tonic", "snntorch", "norse", "mlxtend")
 

@@ -156,6 +156,8 @@ def main(options: Table1) -> int:
     """Run what has no record yet, then print and write the table; return the exit status."""
     if options.threads is not None:
         torch.set_num_threads(options.threads)
+    if options.device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device is cuda, but torch finds none. Use --device cpu.")
     digits = load_mnist(options.data)
     folder = options.results / "table1"
     left_out = 0

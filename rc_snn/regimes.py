@@ -171,6 +171,11 @@ def account(
         )
     right = decision.label == labels
     fired = int(decision.fired.sum())
+    if decision.step is not None and n_steps is not None and int(decision.step.max()) >= n_steps:
+        raise ValueError(
+            f"Decision steps must be in 0..{n_steps - 1}, got {int(decision.step.max())}. Pass the "
+            "n_steps that the model ran with."
+        )
     common = {
         "n": n,
         "correct": int(right.sum()),

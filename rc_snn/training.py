@@ -5,7 +5,6 @@ import math
 import os
 import random
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -131,7 +130,6 @@ def train(
     *,
     tensorboard: bool = False,
     description: str = "train",
-    after_epoch: Callable[[int], Row] | None = None,
 ) -> TrainResult:
     """Train a step model, or go on with the run that `run_dir` holds.
 
@@ -147,7 +145,6 @@ def train(
         run_dir: folder of this run: `checkpoint.pt` and `log.csv`.
         tensorboard: also write TensorBoard events to `run_dir/tensorboard`.
         description: what the progress bar shows.
-        after_epoch: called with the epoch; its row joins the log (and must be deterministic).
 
     Raises:
         ValueError: for data that do not fit the model, a checkpoint of another config, or a loss
@@ -155,9 +152,7 @@ def train(
 
     Source: Jeffares et al., ICLR 2022, Algorithm 1 and appendix A.3.
     """
-    return _Training(model, data, validation, config, run_dir, tensorboard, after_epoch).fit(
-        description
-    )
+    return _Training(model, data, validation, config, run_dir, tensorboard).fit(description)
 
 
 def evaluate(model: StepModel, data: Labelled, theta: float | None) -> tuple[Decision, Row]:
@@ -186,7 +181,6 @@ class _Training:
         config: TrainConfig,
         run_dir: Path,
         tensorboard: bool,
-        after_epoch: Callable[[int], Row] | None,
     ) -> None:
         for labelled in (data, validation):
             check_fit(model, labelled)
@@ -197,7 +191,7 @@ class _Training:
         self.model: Any = model
         self.data, self.validation, self.config = data, validation, config
         self.theta = config.theta if config.method == "rc" else None
-        self.run_dir, self.after_epoch = run_dir, after_epoch
+        self.run_dir = run_dir
         self.optimizer = torch.optim.Adam(model.parameters(), lr=config.lr)
         self.generator = torch.Generator().manual_seed(config.seed)
         self.history: list[Row] = []
@@ -224,8 +218,6 @@ class _Training:
                 row = {"epoch": float(epoch), "beta": self.config.beta_at(epoch)}
                 row |= self._epoch(epoch, bar)
                 row |= self._validate(epoch)
-                if self.after_epoch is not None:
-                    row |= self.after_epoch(epoch)
                 row["seconds"] = time.perf_counter() - began
                 self.history.append(row)
                 self._save()
@@ -340,7 +332,8 @@ class _Training:
 
 def check_fit(model: StepModel, data: Labelled) -> None:
     """Refuse data that do not fit the model: input size or class indices."""
-    n_inputs = math.prod(data.inputs.at(0).shape[1:])
+    first = data.rows(torch.zeros(1, dtype=torch.long))
+    n_inputs = math.prod(first.inputs.at(0).shape[1:])
     if n_inputs != model.n_inputs:
         raise ValueError(
             f"The model reads {model.n_inputs} inputs per step, got sequences of {n_inputs}. Check "

@@ -154,6 +154,8 @@ def test_account_refuses_what_does_not_fit(as_user):
         account(decision, labels[:-1], times, T)
     with pytest.raises(ValueError, match="Give n_steps for step models only"):
         account(decision, labels, times)
+    with pytest.raises(ValueError, match=r"in 0\.\.9, got 19"):
+        account(decision, labels, times, 10)
     with pytest.raises(ValueError, match="Class indices"):
         account(decision, labels + 4, times, T)
     with pytest.raises(ValueError, match="share of the frame must be >= 0"):

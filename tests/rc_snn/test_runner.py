@@ -290,6 +290,21 @@ def test_empty_batches_and_bad_thresholds_are_refused():
         SpikeSequences(spikes(0), 0)
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+@pytest.mark.parametrize("index", range(4))
+def test_cuda_gives_the_decisions_and_gradients_of_the_cpu(index):
+    (model, theta), inputs = cases()[index], SpikeSequences(spikes(5), T, dtype=torch.float64)
+    there = copy.deepcopy(model).cuda()
+    decision, logits = run(model, inputs, theta)
+    rc_loss(logits, labels(5)).backward()
+    cuda_decision, cuda_logits = run(there, inputs.to("cuda"), theta)
+    rc_loss(cuda_logits, labels(5).cuda()).backward()
+    assert torch.equal(decision.step, cuda_decision.to("cpu").step)
+    for ours, theirs in zip(model.parameters(), there.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad.cpu(), rtol=1e-9, atol=1e-12)
+
+
 def test_building_a_model_leaves_the_global_random_state_alone():
     before = torch.get_rng_state()
     first, second = RCLSTM(), RCConvLSTM((4,))
