@@ -232,7 +232,7 @@ def decide(
         model: any step model.
         inputs: sequences to read.
         theta: threshold θ in (0, 1); None answers at the end of the sequence (EOS).
-        batch_size: sequences advanced together; the decisions do not depend on it.
+        batch_size: sequences advanced together; it changes decisions by rounding at most.
 
     Example:
         >>> from rc_snn.models import RCLSTM

@@ -1,9 +1,14 @@
-"""Shared fixtures."""
+"""Shared fixtures and settings."""
 
 from collections.abc import Iterator
 
 import jaxtyping
 import pytest
+from hypothesis import settings
+
+# The same examples in every run, and no limit on their time: a busy machine is not a failure.
+settings.register_profile("rc_snn", derandomize=True, deadline=None)
+settings.load_profile("rc_snn")
 
 
 @pytest.fixture
