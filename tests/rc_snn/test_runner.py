@@ -258,6 +258,18 @@ def test_crossing_at_the_last_step_counts_as_fired():
     assert (at_end & ~crossed).any(), "the case must hold both"
 
 
+def test_a_probability_equal_to_theta_fires_in_every_runner():
+    model = RCLSTM(1, 3, 2)
+    with torch.no_grad():
+        model.output.weight.zero_()
+        model.output.bias.zero_()  # both classes have probability 0.5, exactly
+    for theta, step in ((0.5, 0), (0.5000001, 3)):
+        decision = decide(model, DenseSequences(torch.zeros(4, 1, 1)), theta)
+        assert (decision.step.item(), decision.fired.item()) == (step, step == 0)
+        stream = StreamingRunner(model, theta, 4)
+        assert (stream.step(torch.zeros(1)) is not None) == (step == 0)
+
+
 def test_sigmoid_read_out_fires_above_theta_and_below_one_minus_theta():
     model = RCLSTM(1, 3, 2, read_out="sigmoid")
     with torch.no_grad():
