@@ -278,7 +278,7 @@ class _Training:
     def _save(self) -> None:
         state = {
             "format": CHECKPOINT_FORMAT,
-            "config": asdict(self.config),
+            "run": self._identity(),
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "random": _random_states(self.generator),
@@ -302,6 +302,15 @@ class _Training:
             for name, value in self.history[-1].items():
                 self.writer.add_scalar(name, value, int(self.history[-1]["epoch"]))
 
+    def _identity(self) -> dict[str, Any]:
+        """Return what a checkpoint must share with the run that goes on from it."""
+        sums = [int(x.labels.long().cumsum(0).sum()) for x in (self.data, self.validation)]
+        return asdict(self.config) | {
+            "samples": [len(self.data), len(self.validation)],
+            "n_steps": self.data.inputs.n_steps,
+            "label_sums": sums,  # sums of running sums: another order or split gives others
+        }
+
     def _resume(self) -> None:
         try:
             state = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
@@ -316,12 +325,12 @@ class _Training:
                 "run_dir."
             )
         # More epochs may be asked of a run; anything else would be another experiment.
-        here = asdict(self.config)
-        other = {k: v for k, v in state["config"].items() if k != "epochs" and here.get(k) != v}
+        here, there = self._identity(), state["run"]
+        other = [k for k in here if k != "epochs" and here[k] != there.get(k)]
         if other or self.config.epochs < len(state["history"]):
             raise ValueError(
-                f"{self.checkpoint} belongs to another run: it has {state['config']}, asked for "
-                f"{here}. Choose another run_dir, or move the checkpoint away."
+                f"{self.checkpoint} belongs to another run: it has {there}, asked for {here}. "
+                "Choose another run_dir, or move the checkpoint away."
             )
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])

@@ -212,6 +212,8 @@ def test_checkpoints_that_are_not_this_runs_are_refused_and_left_alone(tmp_path)
     train(model(), task(0), task(1), TrainConfig(epochs=1), tmp_path)
     with pytest.raises(ValueError, match="belongs to another run"):
         train(model(), task(0), task(1), TrainConfig(epochs=1, lr=1e-2), tmp_path)
+    with pytest.raises(ValueError, match="belongs to another run"):
+        train(model(), task(9), task(1), TrainConfig(epochs=1), tmp_path)
     for content in (b"no checkpoint", (tmp_path / "checkpoint.pt").read_bytes()[:500]):
         (tmp_path / "checkpoint.pt").write_bytes(content)
         with pytest.raises(ValueError, match="cannot be read as a checkpoint"):
