@@ -93,7 +93,7 @@ def load_mnist(
             corrupt; the message names file, expected and found.
 
     Example:
-        >>> digits = load_mnist()
+        >>> digits = load_mnist(download=False)
         >>> digits.test.images.dtype, digits.name in ("MNIST", "MNIST-5k")
         (torch.uint8, True)
     """

@@ -37,6 +37,7 @@ class TemporalMNIST(Dataset):  # type: ignore[misc]
         polarity: "bright_first" or "dark_first".
         zero_pixels: "last" or "silent".
         frame_us: duration of a frame in microseconds.
+        download: whether the network may be used.
         transform: applied to the events.
         target_transform: applied to the target.
         transforms: applied to both, `transforms(events, target)`.
@@ -44,7 +45,7 @@ class TemporalMNIST(Dataset):  # type: ignore[misc]
     Source: Jeffares et al., ICLR 2022, section 3.3.
 
     Example:
-        >>> data = TemporalMNIST(train=False, zero_pixels="silent")
+        >>> data = TemporalMNIST(train=False, zero_pixels="silent", download=False)
         >>> events, digit = data[0]
         >>> events.dtype.names, bool((events["t"] < FRAME_US).all())
         (('x', 'y', 't', 'p'), True)
@@ -63,11 +64,12 @@ class TemporalMNIST(Dataset):  # type: ignore[misc]
         polarity: Polarity = "bright_first",
         zero_pixels: ZeroPixels = "last",
         frame_us: int = FRAME_US,
+        download: bool = True,
         transform: Callable[[Events], Any] | None = None,
         target_transform: Callable[[int], Any] | None = None,
         transforms: Callable[[Any, Any], tuple[Any, Any]] | None = None,
     ) -> None:
-        digits = load_mnist(save_to)
+        digits = load_mnist(save_to, download=download)
         super().__init__(digits.origin, transform, target_transform, transforms)
         self.digits: Digits = digits
         self.train, self.polarity, self.zero_pixels = train, polarity, zero_pixels
