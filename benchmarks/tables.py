@@ -16,6 +16,7 @@ import tyro
 from benchmarks import record
 from benchmarks.record import Record
 from benchmarks.rows import PUBLISHED, Published
+from encoders.sources import MNIST_TITLE
 
 Style: TypeAlias = Literal["text", "markdown"]
 Line: TypeAlias = list[str]
@@ -188,10 +189,11 @@ class Tables:
 def main(options: Tables) -> None:
     """Rewrite results/table1.md and the README's table."""
     records = paper_records(options.results / "table1")
-    title = "MNIST (60,000 train / 10,000 test)"
-    print(write(records, options.results, title))
+    print(write(records, options.results, MNIST_TITLE))
     readme = record.PROJECT / "README.md"
-    _replace(readme, readme_with_table(readme.read_text(), table1(records, title, "markdown")))
+    _replace(
+        readme, readme_with_table(readme.read_text(), table1(records, MNIST_TITLE, "markdown"))
+    )
     print(readme)
 
 

@@ -35,6 +35,9 @@ MNIST_FILES = (
     MnistFile("t10k-labels-idx1-ubyte", "27ae3e4e09519cfbb04c329615203637", 10_008),
 )
 
+MNIST_TITLE = "MNIST (60,000 train / 10,000 test)"
+"""What a table on all of MNIST is headed."""
+
 MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
     "https://storage.googleapis.com/cvdf-datasets/mnist/",
@@ -178,7 +181,7 @@ def _read_folder(folder: Path) -> Digits:
         train=Split(_images(train_images), _labels(train_labels)),
         test=Split(_images(test_images), _labels(test_labels)),
         name="MNIST",
-        title="MNIST (60,000 train / 10,000 test)",
+        title=MNIST_TITLE,
         origin=str(folder),
     )
 
