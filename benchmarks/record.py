@@ -21,7 +21,7 @@ _ROOT = Path(__file__).resolve().parents[1]
 PROJECT = _ROOT if (_ROOT / "pyproject.toml").exists() else Path.cwd()
 """The checkout; where the package was installed without one, the current folder."""
 RESULTS = PROJECT / "results"
-PACKAGES = ("rc_snn", "torch", "numpy", "tonic", "snntorch", "norse", "mlxtend")
+PACKAGES = ("rc_snn", "torch", "numpy", "tonic", "snntorch", "norse", "mlxtend", "numba")
 
 
 class Source(NamedTuple):
@@ -81,8 +81,12 @@ def new_record(
     training: dict[str, Any],
     seconds: float,
     source: Source,
+    command: str | None = None,
 ) -> Record:
-    """Complete a run's results with where, when and from what they were made."""
+    """Complete a run's results with where, when and from what they were made.
+
+    `command` is the command line; default: this process's own.
+    """
     config = json.loads(json.dumps(config, allow_nan=False))  # tuples become lists, as on disk
     return Record(
         benchmark=benchmark,
@@ -91,13 +95,18 @@ def new_record(
         metrics=metrics,
         training=training,
         seconds=round(seconds, 1),
-        command=f"python -m benchmarks.{benchmark} {shlex.join(sys.argv[1:])}".strip(),
+        command=command or command_line(benchmark),
         commit=source.commit,
         dirty=source.dirty,
         versions={"python": platform.python_version()} | {p: metadata.version(p) for p in PACKAGES},
         machine=_machine(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+
+
+def command_line(benchmark: str) -> str:
+    """Return the command line of this process."""
+    return f"python -m benchmarks.{benchmark} {shlex.join(sys.argv[1:])}".strip()
 
 
 def save(record: Record, folder: Path) -> Path:

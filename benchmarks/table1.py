@@ -1,7 +1,8 @@
-"""Table 1 of the paper: train and evaluate the rank-coded rows, then print them beside the claims.
+"""Table 1 of the paper: the rank-coded rows, measured here, beside the claims.
 
-`python -m benchmarks.table1` needs no argument; `--help` lists them. Every run leaves one JSON
-record, and the table is made from records only.
+`python -m benchmarks.table1` evaluates the trained networks that ship with the package on MNIST's
+test set and prints the table of records. `--train` trains: every run leaves one JSON record, and
+the table is made from records only. Where there is no MNIST it trains on the embedded digits.
 """
 
 import sys
@@ -13,34 +14,54 @@ from typing import Literal, get_args
 
 import torch
 import tyro
+from torch import Tensor
 
 from benchmarks import record, tables
-from benchmarks.rows import RECIPES, Profile, Protocol, RowName, RunConfig
-from encoders.functional import Encoding, Polarity, ZeroPixels, encode_latency
-from encoders.sources import Digits, Split, load_mnist
+from benchmarks.rows import (
+    RECIPES,
+    Profile,
+    Protocol,
+    RecipeName,
+    RowName,
+    RunConfig,
+    as_config,
+)
+from encoders.functional import Encoding, Polarity, ZeroPixels, encode_latency, random_affine
+from encoders.sources import MNIST_TITLE, Digits, Split, load_mnist
 from encoders.temporal_mnist import hold_out, latency_sequences, take
+from rc_snn import zoo
+from rc_snn.events import SpikeSequences
+from rc_snn.fused import Precision
+from rc_snn.models import RCLSTM, RCConvLSTM
 from rc_snn.regimes import account
-from rc_snn.training import evaluate, train
+from rc_snn.runner import decide
+from rc_snn.training import Labelled, evaluate, train
 
 
 @dataclass(frozen=True)
 class Table1:
-    """Reproduce the rank-coded rows of Table 1: one JSON record per run, then the table."""
+    """Reproduce the rank-coded rows of Table 1: evaluate what ships, or train with --train."""
 
+    train: bool = False
+    """Train rows and write their records, instead of evaluating the shipped networks."""
     rows: tuple[RowName, ...] = get_args(RowName)
-    """Rows to train and evaluate."""
+    """Rows to train."""
+    recipe: tuple[RecipeName, ...] = ("tuned",)
+    """published: as the paper describes. tuned: ours. augmented: ours, on moved images."""
     profile: Profile = "quick"
     """quick: minutes, on part of the training images. paper: all of them, hours."""
     seeds: tuple[int, ...] = (0,)
     """One full run each; the table shows mean ± std."""
-    polarity: tuple[Polarity, ...] = ("bright_first",)
-    """Which pixels spike first; each polarity is a run of its own."""
+    polarity: tuple[Polarity, ...] | None = None
+    """Which pixels spike first; each polarity is a run of its own. Default: the recipe's."""
     zero_pixels: ZeroPixels = "last"
     """Whether pixels without drive spike at the end of the frame, or never."""
-    n_steps: int = 10
-    """Steps per frame, T."""
+    n_steps: int | None = None
+    """Steps per frame, T. Default: the recipe's."""
     protocol: tuple[Protocol, ...] = ("held-out",)
     """held-out: choose on held-out training images. paper: choose the epoch by test accuracy."""
+    precision: Precision | None = None
+    """Precision of products in training: float32, or bf16 for speed. Default: the recipe's."""
     device: Literal["cpu", "cuda"] = "cpu"
     """Where to train. The two are not bit-identical."""
     threads: int | None = None
@@ -50,46 +71,67 @@ class Table1:
     results: Path = record.RESULTS
     """Where records and tables go."""
     runs: Path = record.PROJECT / "runs"
-    """Where checkpoints and logs go; a stopped run resumes from here."""
+    """Where checkpoints, logs and weights go; a stopped run resumes from here."""
     force: bool = False
     """Run again what has a record already."""
+    ship: bool = False
+    """Also write the weights of seed 0 into the package, for `rc_snn.zoo`."""
+    ray: bool = False
+    """Train the runs as tasks of a local Ray (extra "cluster")."""
+    ray_address: str | None = None
+    """Train the runs as tasks of this Ray cluster; it must see the folders runs and results."""
     tensorboard: bool = False
     """Also write TensorBoard events beside the checkpoints."""
 
 
 def configs(options: Table1, digits: Digits) -> Iterator[RunConfig]:
-    """Yield one configuration per run."""
+    """Yield one configuration per run; rows without the asked recipe are left out."""
     n_train, n_test = len(digits.train.labels), len(digits.test.labels)
-    for row, polarity, protocol, seed in product(
-        options.rows, options.polarity, options.protocol, options.seeds
+    for name, row, protocol, seed in product(
+        options.recipe, options.rows, options.protocol, options.seeds
     ):
-        recipe = RECIPES[options.profile][row]
+        recipe = RECIPES[options.profile][name].get(row)
+        if recipe is None:
+            continue
         n_validation = min(recipe.n_validation, n_train // 8)
         available = n_train if protocol == "paper" else n_train - n_validation
-        yield RunConfig(
-            row=row,
-            profile=options.profile,
-            protocol=protocol,
-            data=digits.name,
-            polarity=polarity,
-            zero_pixels=options.zero_pixels,
-            n_steps=options.n_steps,
-            n_train=min(recipe.n_train, available),
-            n_validation=0 if protocol == "paper" else n_validation,
-            n_test=min(recipe.n_test, n_test),
-            model=recipe.model,
-            train=replace(recipe.by_polarity.get(polarity, recipe.train), seed=seed),
-            device=options.device,
-        )
+        for polarity in options.polarity or (recipe.polarity,):
+            yield RunConfig(
+                row=row,
+                profile=options.profile,
+                protocol=protocol,
+                data=digits.name,
+                polarity=polarity,
+                zero_pixels=options.zero_pixels,
+                n_steps=options.n_steps or recipe.n_steps,
+                n_train=min(recipe.n_train, available),
+                n_validation=0 if protocol == "paper" else n_validation,
+                n_test=min(recipe.n_test, n_test),
+                model=recipe.model,
+                train=replace(
+                    recipe.train, seed=seed, precision=options.precision or recipe.train.precision
+                ),
+                device=options.device,
+                recipe=name,
+                centred=recipe.centred,
+                augment=recipe.augment,
+            )
 
 
 def run_name(config: RunConfig) -> str:
     """Return the name of a run's record and folder; it ends in the hash of the configuration."""
-    key = record.config_key(asdict(config))
+    key = record.config_key(as_config(config))
+    recipe = "" if config.recipe == "published" else f"_{config.recipe}"
     return (
-        f"{config.profile}_{config.row}_{config.data}_{config.polarity}_T{config.n_steps}"
+        f"{config.profile}_{config.row}{recipe}_{config.data}_{config.polarity}_T{config.n_steps}"
         f"_{config.protocol}_seed{config.seed}_{key}"
     )
+
+
+def zoo_name(config: RunConfig) -> str:
+    """Return the name under which a run's network ships, for example "rc-lstm-340-fast"."""
+    row = config.row.replace("rc-lstm", f"rc-lstm-{config.model.width}")
+    return row if config.recipe == "tuned" else f"{row}-{config.recipe}"
 
 
 def splits(config: RunConfig, digits: Digits) -> tuple[Split, Split, Split]:
@@ -110,26 +152,42 @@ def splits(config: RunConfig, digits: Digits) -> tuple[Split, Split, Split]:
     )
 
 
-def execute(config: RunConfig, digits: Digits, options: Table1) -> record.Record:
-    """Train one run, or go on with it, and account for it on the test set, once."""
+def execute(config: RunConfig, digits: Digits, options: Table1, command: str) -> record.Record:
+    """Train one run, or go on with it, and account for it on the test set, once.
+
+    What is evaluated is the network as it ships: weights rounded to float16, float32 products.
+    """
     name, source = run_name(config), record.source()
     encoding = Encoding(polarity=config.polarity, zero_pixels=config.zero_pixels)
     training, validation, test = splits(config, digits)
     model = config.model.build(config.seed).to(config.device)
-    data, held_out, unseen = (
-        latency_sequences(s, config.n_steps, **encoding).to(config.device)
-        for s in (training, validation, test)
-    )
+    mean: Tensor | None = None
+
+    def encode(split: Split) -> Labelled:
+        data = latency_sequences(split, config.n_steps, **encoding, mean=mean)
+        return data.to(config.device)
+
+    def moved(generator: torch.Generator) -> Labelled:
+        return encode(Split(random_affine(training.images, generator), training.labels))
+
+    data = encode(training)
+    if config.centred:
+        assert isinstance(data.inputs, SpikeSequences)
+        mean = data.inputs.mean_input()
+        data = encode(training)
     result = train(
         model,
         data,
-        held_out,
+        encode(validation),
         config.train,
         options.runs / name,
+        fresh=moved if config.augment else None,
         tensorboard=options.tensorboard,
         description=f"{config.row} {config.polarity} seed {config.seed}",
     )
-    decision, _ = evaluate(model, unseen, config.train.theta)
+    zoo.round_to_half(model)
+    model.precision = "float32"
+    decision, _ = evaluate(model, encode(test), config.train.theta)
     metrics = account(
         decision.to("cpu"),
         test.labels,
@@ -137,10 +195,10 @@ def execute(config: RunConfig, digits: Digits, options: Table1) -> record.Record
         config.n_steps,
         model.cost(),
     )
-    return record.new_record(
+    done = record.new_record(
         "table1",
         name,
-        asdict(config),
+        as_config(config),
         asdict(metrics),
         {
             "best_epoch": result.best_epoch,
@@ -149,34 +207,114 @@ def execute(config: RunConfig, digits: Digits, options: Table1) -> record.Record
         },
         sum(row["seconds"] for row in result.history),
         source,
+        command,
     )
+    _write_weights(config, model.to("cpu"), mean, done, options)
+    return done
+
+
+def _write_weights(
+    config: RunConfig,
+    model: RCLSTM | RCConvLSTM,
+    mean: Tensor | None,
+    done: record.Record,
+    options: Table1,
+) -> None:
+    """Write the network beside its checkpoint, and into the package where that is asked for."""
+    measured = ("n", "correct", "accuracy", "time_to_insight", "fired")
+    network = zoo.Trained(
+        name=zoo_name(config),
+        model=model,
+        architecture=zoo.Architecture(
+            config.model.kind,
+            (config.model.width, *config.model.deeper),
+            config.model.kernel_size,
+            config.model.pool,
+        ),
+        theta=config.train.theta,
+        n_steps=config.n_steps,
+        encoder={"polarity": config.polarity, "zero_pixels": config.zero_pixels},
+        mean=mean,
+        measured={k: done.metrics[k] for k in measured},
+        record=done.name,
+    )
+    zoo.write(network, options.runs / done.name)
+    if options.ship and config.seed == 0:
+        zoo.write(network, zoo.FOLDER)
+
+
+def run_one(config: RunConfig, digits: Digits, options: Table1, command: str) -> str:
+    """Make the record of one run unless it exists; return what happened, in a line."""
+    folder = options.results / "table1"
+    path = folder / f"{run_name(config)}.json"
+    known = record.read(path) if path.exists() else None
+    if isinstance(known, str):
+        return f"skipped: {path} {known}; move it away to run this row"
+    if known is not None and not options.force:
+        return f"known: {path}"
+    if options.force:
+        (options.runs / run_name(config) / "checkpoint.pt").unlink(missing_ok=True)
+    done = execute(config, digits, options, command)
+    return _summary(done, record.save(done, folder))
 
 
 def main(options: Table1) -> int:
-    """Run what has no record yet, then print and write the table; return the exit status."""
+    """Evaluate or train, then print the table; return the exit status."""
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     if options.device == "cuda" and not torch.cuda.is_available():
         raise ValueError("device is cuda, but torch finds none. Use --device cpu.")
     digits = load_mnist(options.data)
-    folder = options.results / "table1"
-    left_out = 0
-    for config in configs(options, digits):
-        path = folder / f"{run_name(config)}.json"
-        known = record.read(path) if path.exists() else None
-        if isinstance(known, str):
-            print(f"skipped: {path} {known}; move it away to run this row", file=sys.stderr)
-            left_out += 1
-        elif known is None or options.force:
-            if options.force:
-                (options.runs / run_name(config) / "checkpoint.pt").unlink(missing_ok=True)
-            done = execute(config, digits, options)
-            saved = record.save(done, folder)
-            print(_summary(done, saved), file=sys.stderr)
-    records = [r for r in record.read_all(folder) if r.config["data"] == digits.name]
+    shipped = digits.title == MNIST_TITLE and not options.train and bool(zoo.names())
+    status = evaluate_shipped(digits) if shipped else run_all(options, digits)
+    records = [
+        r for r in record.read_all(options.results / "table1") if r.config["data"] == digits.name
+    ]
+    if shipped:
+        records = [r for r in records if r.config["profile"] == "paper"]
     print(tables.table1(records, digits.title, "text"))
-    print(tables.write(records, options.results, digits.title), file=sys.stderr)
-    return 1 if left_out else 0
+    if not shipped:
+        print(tables.write(records, options.results, digits.title), file=sys.stderr)
+    return status
+
+
+def run_all(options: Table1, digits: Digits) -> int:
+    """Make every record that does not exist yet, in turn or on Ray; return the exit status."""
+    tasks, command = list(configs(options, digits)), record.command_line("table1")
+    if options.ray or options.ray_address is not None:
+        from benchmarks import cluster
+
+        lines = cluster.run_all(tasks, options, command)
+    else:
+        lines = (run_one(config, digits, options, command) for config in tasks)
+    failed = False
+    for line in lines:
+        print(line, file=sys.stderr)
+        failed |= line.startswith("skipped")
+    return 1 if failed else 0
+
+
+def evaluate_shipped(digits: Digits) -> int:
+    """Evaluate every shipped network on the test set, beside its record; return the exit status."""
+    print(
+        f"{'shipped network':<40} {'accuracy %':>10} {'record %':>9} {'mean step':>10} {'fired':>6}"
+    )
+    failed = False
+    for name in zoo.names():
+        net = zoo.load(name)
+        data = latency_sequences(digits.test, net.n_steps, **net.encoder, mean=net.mean)
+        decision = decide(net.model, data.inputs, net.theta)
+        assert decision.step is not None
+        correct = int((decision.label == data.labels).sum())
+        failed |= correct != net.measured["correct"]
+        print(
+            f"{name:<40} {100 * correct / len(data):>10.2f} {100 * net.measured['accuracy']:>9.2f} "
+            f"{decision.step.double().mean():>10.3f} {int(decision.fired.sum()):>6}"
+        )
+    print()
+    if failed:
+        print("a network differs from its record on this machine", file=sys.stderr)
+    return 1 if failed else 0
 
 
 def _summary(done: record.Record, path: Path) -> str:

@@ -1,10 +1,12 @@
 """Pure functions: grey images to spike times, spike times to event arrays and back."""
 
+import math
 from typing import Any, Literal, TypeAlias, TypedDict
 
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
@@ -224,3 +226,46 @@ def steps_to_times(steps: Int[Tensor, "*shape"], n_steps: int) -> Float[Tensor, 
     """
     check_steps(steps, n_steps)
     return (steps.double() / n_steps).masked_fill(steps >= n_steps, torch.inf)
+
+
+def random_affine(
+    images: UInt8[Tensor, "batch height width"],
+    generator: torch.Generator,
+    *,
+    degrees: float = 8.0,
+    shift: float = 1.5,
+    scale: float = 0.08,
+    shear: float = 0.08,
+) -> UInt8[Tensor, "batch height width"]:
+    """Turn, shift, stretch and shear each image at random: augmentation before the encoding.
+
+    Every parameter is drawn uniformly from plus or minus its bound, for each image by itself.
+
+    Args:
+        images: grey levels 0..255; what is moved in from outside is 0.
+        generator: source of the draws.
+        degrees: bound of the rotation.
+        shift: bound of the shift along each axis, in pixels.
+        scale: bound of the relative stretch along each axis.
+        shear: bound of the horizontal shear.
+
+    Example:
+        >>> image = torch.full((1, 28, 28), 255, dtype=torch.uint8)
+        >>> still = {"degrees": 0.0, "shift": 0.0, "scale": 0.0, "shear": 0.0}
+        >>> same = random_affine(image, torch.Generator(), **still)
+        >>> bool((same == image).all())
+        True
+    """
+    n, height, width = images.shape
+    draw = torch.rand(6, n, generator=generator) * 2 - 1
+    angle = draw[0] * math.radians(degrees)
+    stretch_x, stretch_y = 1 + scale * draw[1], 1 + scale * draw[2]
+    cos, sin = angle.cos(), angle.sin()
+    across, down = -sin * stretch_x + shear * draw[3], sin * stretch_y
+    rows = [  # in torch's coordinates both sides have the length 2
+        torch.stack([cos * stretch_x, across * height / width, 2 * shift / width * draw[4]]),
+        torch.stack([down * width / height, cos * stretch_y, 2 * shift / height * draw[5]]),
+    ]
+    grid = F.affine_grid(torch.stack(rows).permute(2, 0, 1), [n, 1, height, width], False)
+    moved = F.grid_sample(images.float().unsqueeze(1), grid, align_corners=False)
+    return moved.squeeze(1).round().clamp(0, 255).to(torch.uint8)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from tonic import Dataset
 from torch import Tensor
 
@@ -19,7 +19,7 @@ from encoders.functional import (
     spikes_to_events,
 )
 from encoders.sources import Digits, Split, load_mnist
-from rc_snn.runner import SpikeSequences
+from rc_snn.events import SpikeSequences
 from rc_snn.spikes import spike_steps
 from rc_snn.training import Labelled
 
@@ -103,8 +103,11 @@ def latency_sequences(
     *,
     polarity: Polarity = "bright_first",
     zero_pixels: ZeroPixels = "last",
+    mean: Float[Tensor, "steps inputs"] | None = None,
 ) -> Labelled:
     """Encode a split once, into labelled sequences for training and accounting.
+
+    `mean` is subtracted from the input of each step; `mean_input` makes one.
 
     Example:
         >>> from encoders.sources import embedded_digits
@@ -116,7 +119,7 @@ def latency_sequences(
         spike_steps(encode_latency(part, polarity=polarity, zero_pixels=zero_pixels), n_steps)
         for part in split.images.split(10_000)  # spike times of all 60,000 would take 376 MB
     ]
-    return Labelled(SpikeSequences(torch.cat(steps), n_steps), split.labels)
+    return Labelled(SpikeSequences(torch.cat(steps), n_steps, mean=mean), split.labels)
 
 
 def hold_out(split: Split, n_validation: int) -> tuple[Split, Split]:

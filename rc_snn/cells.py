@@ -1,13 +1,16 @@
 """One step of an LSTM and a ConvLSTM, and the contract that any recurrent model can meet."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from rc_snn.fused import FusedConvLSTM, FusedLSTM, Precision
 
 State: TypeAlias = tuple[Tensor, ...]
 """What a model carries from step to step: tensors whose first axis is the batch."""
@@ -55,8 +58,20 @@ class StepModel(Protocol):
         """Return what a step costs one sample."""
 
 
+@runtime_checkable
+class FusedModel(StepModel, Protocol):
+    """A step model with a fast path of its own."""
+
+    def fused(self) -> "Advance | None":
+        """Return a faster `step` for one run; None where it does not apply."""
+
+
+Advance: TypeAlias = Callable[[int, Any, State | None], tuple[Tensor, State]]
+"""Advance by one step of a run: `(step, inputs, state) -> (features, state)`."""
+
+
 def lstm_gates(
-    gates: Float[Tensor, "batch gates *grid"], c: Float[Tensor, "batch channel *grid"] | None
+    gates: Float[Tensor, "batch *grid gates"], c: Float[Tensor, "batch *grid channel"] | None
 ) -> State:
     r"""Apply the gates of an LSTM, in torch's order (input, forget, cell, output), to its state.
 
@@ -65,7 +80,7 @@ def lstm_gates(
 
     `c=None` is the zero state of the first step. Returns `(h', c')`.
     """
-    i, f, g, o = gates.chunk(4, dim=1)
+    i, f, g, o = gates.chunk(4, dim=-1)
     new = torch.sigmoid(i) * torch.tanh(g)
     if c is not None:
         new = new + torch.sigmoid(f) * c
@@ -82,16 +97,18 @@ def init_uniform(module: nn.Module, bound: float, generator: torch.Generator) ->
 class LSTMCell(nn.Module):
     """One LSTM step with the parameters, names and gate order of `torch.nn.LSTMCell`.
 
-    Differs in that `state=None` skips the recurrent product instead of multiplying by zeros, and
-    in that the initial weights come from `generator`, not from torch's global one.
+    Differs in that `state=None` skips the recurrent product instead of multiplying by zeros, in
+    that the initial weights come from `generator`, not from torch's global one, and in memory
+    order: the columns of `weight_ih` lie together, because a spike needs one column.
     """
 
     def __init__(self, n_inputs: int, n_hidden: int, generator: torch.Generator) -> None:
         super().__init__()
-        self.weight_ih = nn.Parameter(torch.empty(4 * n_hidden, n_inputs))
+        self.weight_ih = nn.Parameter(torch.empty(n_inputs, 4 * n_hidden).t())
         self.weight_hh = nn.Parameter(torch.empty(4 * n_hidden, n_hidden))
         self.bias_ih = nn.Parameter(torch.empty(4 * n_hidden))
         self.bias_hh = nn.Parameter(torch.empty(4 * n_hidden))
+        self.precision: Precision = "float32"
         init_uniform(self, 1.0 / math.sqrt(n_hidden), generator)
 
     def forward(self, x: Float[Tensor, "batch inputs"], state: State | None = None) -> State:
@@ -100,11 +117,24 @@ class LSTMCell(nn.Module):
         if state is None:
             return lstm_gates(gates, None)
         h, c = state
-        return lstm_gates(torch.addmm(gates, h, self.weight_hh.t()), c)
+        low = low_dtype(self.precision, h)
+        return lstm_gates(gates + F.linear(h.to(low), self.weight_hh.to(low)), c)
+
+    def fused(self) -> FusedLSTM:
+        """Return the fast path for one run: the same steps, on the CPU."""
+        return FusedLSTM(self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh, self.precision)
+
+
+def low_dtype(precision: Precision, like: Tensor) -> torch.dtype:
+    """Return the dtype that goes into products: bfloat16, or that of the weights."""
+    return torch.bfloat16 if precision == "bf16" else like.dtype
 
 
 class ConvLSTMCell(nn.Module):
     """One ConvLSTM step (Shi et al. 2015, without peepholes), zero-padded to the input's size.
+
+    Grids are channels last, `[batch, height, width, channel]`: the gates of a place lie together,
+    as those of an LSTM do.
 
     Raises:
         ValueError: if kernel_size is even (the grid would shift with every step).
@@ -120,14 +150,30 @@ class ConvLSTMCell(nn.Module):
         self.weight_ih = nn.Parameter(torch.empty(4 * channels, in_channels, k, k))
         self.weight_hh = nn.Parameter(torch.empty(4 * channels, channels, k, k))
         self.bias = nn.Parameter(torch.empty(4 * channels))
+        self.precision: Precision = "float32"
+        self.input_precision: Precision = "float32"
         init_uniform(self, 1.0 / math.sqrt((in_channels + channels) * k * k), generator)
 
     def forward(
-        self, x: Float[Tensor, "batch channel height width"], state: State | None = None
+        self, x: Float[Tensor, "batch height width channel"], state: State | None = None
     ) -> State:
-        """Return the new `(h, c)`, each `[batch, channels, height, width]`."""
-        gates = F.conv2d(x, self.weight_ih, self.bias, padding="same")
+        """Return the new `(h, c)`, each `[batch, height, width, channels]`."""
+        gates = _conv_last(x, self.weight_ih, self.input_precision) + self.bias
         if state is None:
             return lstm_gates(gates, None)
         h, c = state
-        return lstm_gates(gates + F.conv2d(h, self.weight_hh, padding="same"), c)
+        return lstm_gates(gates + _conv_last(h, self.weight_hh, self.precision), c)
+
+    def fused(self, grid: tuple[int, int]) -> FusedConvLSTM:
+        """Return the fast path for one run on a grid: the same steps, on the CPU."""
+        return FusedConvLSTM(
+            self.weight_ih, self.weight_hh, self.bias, grid, self.precision, self.input_precision
+        )
+
+
+def _conv_last(
+    x: Float[Tensor, "batch height width channel"], weight: Tensor, precision: Precision
+) -> Float[Tensor, "batch height width out"]:
+    low = low_dtype(precision, x)
+    out = F.conv2d(x.to(low).permute(0, 3, 1, 2), weight.to(low), padding="same")
+    return out.permute(0, 2, 3, 1).to(x.dtype)

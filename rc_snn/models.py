@@ -1,15 +1,16 @@
 """Rank-coded networks: RCLSTM and RCConvLSTM, each a step function with a read-out."""
 
 import math
-from collections.abc import Sequence
-from typing import Literal, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, TypeAlias, get_args
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from rc_snn.cells import ConvLSTMCell, LSTMCell, State, StepCost, init_uniform
+from rc_snn.cells import Advance, ConvLSTMCell, LSTMCell, State, StepCost, init_uniform
+from rc_snn.fused import Precision, fusable, step_input
 
 ReadOut: TypeAlias = Literal["softmax", "sigmoid"]
 
@@ -49,11 +50,35 @@ def fresh_generator(generator: torch.Generator | None) -> torch.Generator:
     return torch.Generator().manual_seed(0) if generator is None else generator
 
 
+def check_precision(precision: Precision) -> Precision:
+    """Refuse an unknown precision."""
+    if precision not in get_args(Precision):
+        raise ValueError(f"precision must be one of {get_args(Precision)}, got {precision!r}.")
+    return precision
+
+
 def add_forget_bias(bias: nn.Parameter, forget_bias: float) -> None:
     """Add to the forget gate's quarter of a bias: how much a new network remembers."""
     n = bias.shape[0] // 4
     with torch.no_grad():
         bias[n : 2 * n] += forget_bias
+
+
+class Dropout(nn.Module):
+    """Dropout whose masks come from a generator of its own, never from torch's global one."""
+
+    def __init__(self, p: float, generator: torch.Generator) -> None:
+        super().__init__()
+        if not 0.0 <= p < 1.0:
+            raise ValueError(f"dropout must be in [0, 1), got {p}.")
+        self.p, self.generator = p, generator
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Zero a share p of the values and scale up the rest, while training."""
+        if not self.training or self.p == 0.0:
+            return x
+        keep = torch.rand(x.shape, generator=self.generator) >= self.p  # 4 times bernoulli_'s speed
+        return x * keep.to(x.device).to(x.dtype).div_(1.0 - self.p)
 
 
 class RCLSTM(nn.Module):
@@ -66,6 +91,8 @@ class RCLSTM(nn.Module):
         read_out: "softmax", or "sigmoid" for two classes.
         forget_bias: added to the forget gate's bias; 0 is torch's default, 1 that of Jozefowicz
             et al. 2015.
+        dropout: share of the features zeroed before the read-out, while training.
+        precision: "float32", or "bf16" for the recurrent product (`rc_snn.fused.Precision`).
         generator: source of the initial weights; default: a new one with seed 0.
 
     Example:
@@ -83,6 +110,8 @@ class RCLSTM(nn.Module):
         *,
         read_out: ReadOut = "softmax",
         forget_bias: float = 0.0,
+        dropout: float = 0.0,
+        precision: Precision = "float32",
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
@@ -91,13 +120,36 @@ class RCLSTM(nn.Module):
         self.cell = LSTMCell(n_inputs, n_hidden, generator)
         self.output = LinearReadOut(n_hidden, n_classes, read_out, generator)
         add_forget_bias(self.cell.bias_ih, forget_bias)
+        self.dropout = Dropout(dropout, generator)
+        self.precision = precision
+
+    @property
+    def precision(self) -> Precision:
+        """Precision of the recurrent product; may be set at any time."""
+        return self.cell.precision
+
+    @precision.setter
+    def precision(self, value: Precision) -> None:
+        self.cell.precision = check_precision(value)
 
     def step(
         self, x: Float[Tensor, "batch inputs"], state: State | None
     ) -> tuple[Float[Tensor, "batch hidden"], State]:
         """Advance by one step; the features are the hidden state h."""
         state = self.cell(x, state)
-        return state[0], state
+        return self.dropout(state[0]), state
+
+    def fused(self) -> Advance | None:
+        """Return the fast path for one run; None off the CPU, or where a subclass has its step."""
+        if not fusable(self.cell.weight_ih) or type(self).step is not RCLSTM.step:
+            return None
+        cell = self.cell.fused()
+
+        def advance(step: int, inputs: Any, state: State | None) -> tuple[Tensor, State]:
+            state = cell.step(step_input(inputs, step), state)
+            return self.dropout(state[0]), state
+
+        return advance
 
     def read_out(self, features: Float[Tensor, "batch hidden"]) -> Float[Tensor, "batch classes"]:
         """Return the logits of the hidden state."""
@@ -127,6 +179,8 @@ class RCConvLSTM(nn.Module):
         n_classes: classes.
         read_out: "softmax", or "sigmoid" for two classes.
         forget_bias: added to the forget gates' biases.
+        dropout: share of the features zeroed before the read-out, while training.
+        precision: "float32", or "bf16" for all products but those with the input and the read-out.
         generator: source of the initial weights; default: a new one with seed 0.
 
     Raises:
@@ -149,6 +203,8 @@ class RCConvLSTM(nn.Module):
         n_classes: int = 10,
         read_out: ReadOut = "softmax",
         forget_bias: float = 0.0,
+        dropout: float = 0.0,
+        precision: Precision = "float32",
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
@@ -171,6 +227,19 @@ class RCConvLSTM(nn.Module):
         self.output = LinearReadOut(in_channels * grid[0] * grid[1], n_classes, read_out, generator)
         for layer in self.layers:
             add_forget_bias(layer.bias, forget_bias)
+        self.dropout = Dropout(dropout, generator)
+        self.precision = precision
+
+    @property
+    def precision(self) -> Precision:
+        """Precision of the products between states and layers; may be set at any time."""
+        return self.layers[0].precision
+
+    @precision.setter
+    def precision(self, value: Precision) -> None:
+        for i, layer in enumerate(self.layers):
+            layer.precision = check_precision(value)
+            layer.input_precision = "float32" if i == 0 else value
 
     @property
     def layers(self) -> list[ConvLSTMCell]:
@@ -180,14 +249,39 @@ class RCConvLSTM(nn.Module):
     def step(
         self, x: Float[Tensor, "batch inputs"], state: State | None
     ) -> tuple[Float[Tensor, "batch features"], State]:
-        """Advance every layer by one step; the features are the last layer's pooled h."""
-        features = x.view(-1, 1, *self.image_shape)
+        """Advance every layer by one step; the features are the last layer's pooled h.
+
+        They are channels last, as the grids are: feature `(row * width + column) * channels + k`.
+        """
+        return self._advance(self.layers, x.view(-1, *self.image_shape, 1), state)
+
+    def fused(self) -> Advance | None:
+        """Return the fast path for one run; None off the CPU, or where a subclass has its step."""
+        if not fusable(self.output.weight) or type(self).step is not RCConvLSTM.step:
+            return None
+        cells = [
+            layer.fused(grid).step for layer, grid in zip(self.layers, self.grids, strict=True)
+        ]
+
+        def advance(step: int, inputs: Any, state: State | None) -> tuple[Tensor, State]:
+            x = step_input(inputs, step)
+            if isinstance(x, Tensor):
+                x = x.view(-1, *self.image_shape, 1)
+            return self._advance(cells, x, state)
+
+        return advance
+
+    def _advance(
+        self, cells: Sequence[Callable[..., State]], x: Any, state: State | None
+    ) -> tuple[Tensor, State]:
         new: State = ()
-        for i, layer in enumerate(self.layers):
-            h, c = layer(features, None if state is None else state[2 * i : 2 * i + 2])
+        for i, cell in enumerate(cells):
+            h, c = cell(x, None if state is None else state[2 * i : 2 * i + 2])
             new += (h, c)
-            features = F.max_pool2d(h, self.pool) if self.pool > 1 else h
-        return features.flatten(1), new
+            x = h
+            if self.pool > 1:
+                x = F.max_pool2d(h.permute(0, 3, 1, 2), self.pool).permute(0, 2, 3, 1)
+        return self.dropout(x.flatten(1)), new
 
     def read_out(self, features: Float[Tensor, "batch features"]) -> Float[Tensor, "batch classes"]:
         """Return the logits of the features."""

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from rc_snn.cells import State, StepModel
+from rc_snn.cells import Advance, FusedModel, State, StepModel
 from rc_snn.spikes import Decision, check_n_steps, check_theta
 
 
@@ -27,45 +27,6 @@ class Sequences(Protocol):
 
     def rows(self, index: Tensor) -> "Sequences":
         """Return the sequences at these positions."""
-
-
-@dataclass(frozen=True)
-class SpikeSequences:
-    """Inputs that spike at most once, held as spike steps; a step's dense input is made on demand.
-
-    Memory does not grow with `n_steps`.
-
-    Args:
-        steps: spike steps in 0..n_steps, `n_steps` for silence.
-        n_steps: steps per frame, T.
-
-    Example:
-        >>> SpikeSequences(torch.tensor([[1, 0, 2]]), n_steps=2).at(1)
-        tensor([[1., 0., 0.]])
-    """
-
-    steps: Int[Tensor, "batch inputs"]
-    n_steps: int
-    dtype: torch.dtype = torch.float32
-
-    def __post_init__(self) -> None:
-        check_n_steps(self.n_steps)
-
-    def __len__(self) -> int:
-        """Return the number of sequences."""
-        return self.steps.shape[0]
-
-    def at(self, step: int) -> Float[Tensor, "batch inputs"]:
-        """Return 1 for the inputs that spike at this step, else 0."""
-        return (self.steps == step).to(self.dtype)
-
-    def rows(self, index: Int[Tensor, " rows"]) -> "SpikeSequences":
-        """Return the sequences at these positions."""
-        return SpikeSequences(self.steps[index], self.n_steps, self.dtype)
-
-    def to(self, device: torch.device | str) -> "SpikeSequences":
-        """Return the sequences on another device."""
-        return SpikeSequences(self.steps.to(device), self.n_steps, self.dtype)
 
 
 @dataclass(frozen=True)
@@ -121,7 +82,13 @@ class _Exit(NamedTuple):
     fired: Tensor
 
 
-def run(model: StepModel, inputs: Sequences, theta: float | None) -> Answer:
+def _stepper(model: StepModel, inputs: Sequences, fused: bool) -> Advance:
+    """Return how to advance: the model's fast path, or its step on dense inputs."""
+    fast = model.fused() if fused and isinstance(model, FusedModel) else None
+    return fast or (lambda step, inputs, state: model.step(inputs.at(step), state))
+
+
+def run(model: StepModel, inputs: Sequences, theta: float | None, *, fused: bool = True) -> Answer:
     """Run a batch until each sample's first spike (Algorithm 1); compute nothing after it.
 
     A sample leaves the batch at the first step at which a class probability is >= θ; its state,
@@ -137,6 +104,8 @@ def run(model: StepModel, inputs: Sequences, theta: float | None) -> Answer:
         model: any step model.
         inputs: sequences to read; at least one.
         theta: threshold θ in (0, 1); None runs to the end (EOS), where nothing fires.
+        fused: take the model's fast path where it has one; False takes its reference path,
+            which differs by rounding only.
 
     Returns:
         Decisions and logits, in the order of `inputs`, on the model's device.
@@ -148,6 +117,7 @@ def run(model: StepModel, inputs: Sequences, theta: float | None) -> Answer:
     gather afterwards; the decisions and gradients are the same, the work is not.
 
     Example:
+        >>> from rc_snn.events import SpikeSequences
         >>> from rc_snn.models import RCLSTM
         >>> x = SpikeSequences(torch.zeros(2, 784, dtype=torch.int16), n_steps=10)
         >>> run(RCLSTM(), x, theta=0.05).decision.step  # a uniform output is above 0.05
@@ -161,8 +131,9 @@ def run(model: StepModel, inputs: Sequences, theta: float | None) -> Answer:
     rows: Tensor | None = None
     state: State | None = None
     exits: list[_Exit] = []
+    advance = _stepper(model, inputs, fused)
     for step in range(n_steps):
-        features, state = model.step(inputs.at(step), state)
+        features, state = advance(step, inputs, state)
         last = step == n_steps - 1
         if theta is None and not last:
             continue
@@ -235,6 +206,7 @@ def decide(
         batch_size: sequences advanced together; it changes decisions by rounding at most.
 
     Example:
+        >>> from rc_snn.events import SpikeSequences
         >>> from rc_snn.models import RCLSTM
         >>> x = SpikeSequences(torch.zeros(3, 784, dtype=torch.int16), n_steps=10)
         >>> decide(RCLSTM(), x, theta=0.95).fired
@@ -242,6 +214,8 @@ def decide(
     """
     if len(inputs) == 0:
         raise ValueError("There are no sequences to decide on; inputs is empty.")
+    if len(inputs) <= batch_size:
+        return run(model, inputs, theta).decision
     parts = torch.arange(len(inputs)).split(batch_size)
     return Decision.cat([run(model, inputs.rows(part), theta).decision for part in parts])
 

@@ -5,6 +5,7 @@ import math
 import os
 import random
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -16,15 +17,20 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from rc_snn.cells import StepModel
+from rc_snn.events import SpikeSequences
+from rc_snn.fused import Precision
+from rc_snn.models import Dropout, check_precision
 from rc_snn.objective import rc_loss, warn_if_never_fires
 from rc_snn.regimes import FAST_BELOW, SLOW_ABOVE
-from rc_snn.runner import DenseSequences, SpikeSequences, decide, run
+from rc_snn.runner import DenseSequences, decide, run
 from rc_snn.spikes import Decision, check_labels, check_theta
 
 Select: TypeAlias = Literal["fast", "slow", "any"]
 Row: TypeAlias = dict[str, float]
 
-CHECKPOINT_FORMAT = "rc_snn.checkpoint/1"
+ANSWER_AT_ONCE = 1e-6
+"""A threshold below any largest class probability: every sample fires at step 0."""
+CHECKPOINT_FORMAT = "rc_snn.checkpoint/2"
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,11 @@ class TrainConfig:
     batch_size: int = 128
     """Samples per step of Adam."""
     lr: float = 1e-3
-    """Learning rate of Adam, constant as in the paper."""
+    """Learning rate of Adam; the highest one of a one-cycle schedule."""
+    weight_decay: float = 0.0
+    """Decoupled weight decay (AdamW), per unit of the learning rate."""
+    schedule: Literal["constant", "one_cycle"] = "constant"
+    """constant, as in the paper, or torch's OneCycleLR: up for a fifth of the steps, then down."""
     theta: float = 0.95
     """Threshold θ, reached with >=."""
     beta: float = 0.1
@@ -47,6 +57,11 @@ class TrainConfig:
     """β from `switch_epoch` on: slow to fast. None keeps β constant."""
     switch_epoch: int | None = None
     """First epoch (from 0) with `beta_after`."""
+    first_step_epochs: int = 0
+    """Epochs at the beginning in which every sample answers at step 0, whatever θ: the network
+    learns to answer at once, and only then when to wait."""
+    precision: Precision = "float32"
+    """Precision of the products in training; `rc_snn.fused.Precision`."""
     seed: int = 0
     """Seed of the batch order (the initial weights come with the model)."""
     select: Select = "any"
@@ -57,6 +72,18 @@ class TrainConfig:
             raise ValueError(f'method must be "rc" or "eos", got {self.method!r}.')
         if self.select not in ("fast", "slow", "any"):
             raise ValueError(f'select must be "fast", "slow" or "any", got {self.select!r}.')
+        if self.schedule not in ("constant", "one_cycle"):
+            raise ValueError(f'schedule must be "constant" or "one_cycle", got {self.schedule!r}.')
+        if not 0 <= self.first_step_epochs <= self.epochs:
+            raise ValueError(
+                f"first_step_epochs must be in 0..epochs={self.epochs}, got "
+                f"{self.first_step_epochs}."
+            )
+        if self.first_step_epochs and self.method == "eos":
+            raise ValueError("first_step_epochs is for method rc; eos has no threshold to lower.")
+        check_precision(self.precision)
+        if not 0.0 <= self.weight_decay < math.inf:
+            raise ValueError(f"weight_decay must be finite and >= 0, got {self.weight_decay}.")
         if min(self.epochs, self.batch_size) < 1 or not 0.0 < self.lr < math.inf:
             raise ValueError(
                 "epochs and batch_size must be at least 1 and lr positive, got "
@@ -74,6 +101,12 @@ class TrainConfig:
         if self.beta_after is None or self.switch_epoch is None or epoch < self.switch_epoch:
             return self.beta
         return self.beta_after
+
+    def theta_at(self, epoch: int) -> float | None:
+        """Return the threshold of training in this epoch; None is the end of the sequence."""
+        if self.method == "eos":
+            return None
+        return ANSWER_AT_ONCE if epoch < self.first_step_epochs else self.theta
 
 
 @dataclass(frozen=True)
@@ -128,6 +161,7 @@ def train(
     config: TrainConfig,
     run_dir: Path,
     *,
+    fresh: Callable[[torch.Generator], Labelled] | None = None,
     tensorboard: bool = False,
     description: str = "train",
 ) -> TrainResult:
@@ -143,6 +177,8 @@ def train(
         validation: held-out samples, for the log and the choice of the epoch.
         config: how to train.
         run_dir: folder of this run: `checkpoint.pt` and `log.csv`.
+        fresh: draws the training samples of an epoch anew (augmentation), as many as `data` has;
+            None trains on `data` itself.
         tensorboard: also write TensorBoard events to `run_dir/tensorboard`.
         description: what the progress bar shows.
 
@@ -152,7 +188,7 @@ def train(
 
     Source: Jeffares et al., ICLR 2022, Algorithm 1 and appendix A.3.
     """
-    return _Training(model, data, validation, config, run_dir, tensorboard).fit(description)
+    return _Training(model, data, validation, config, run_dir, fresh, tensorboard).fit(description)
 
 
 def evaluate(model: StepModel, data: Labelled, theta: float | None) -> tuple[Decision, Row]:
@@ -170,6 +206,37 @@ def evaluate(model: StepModel, data: Labelled, theta: float | None) -> tuple[Dec
     }
 
 
+class Adam(torch.optim.AdamW):
+    """AdamW in one pass over memory; Adam, where the decay is 0.
+
+    torch's fused kernel first copies the gradient of a weight whose columns lie together. Adam does
+    not care about the order of elements, so such a weight is handed over as its transpose, which is
+    contiguous in the same memory.
+    """
+
+    def __init__(self, model: nn.Module, lr: float, weight_decay: float = 0.0) -> None:
+        self.pairs = [(p, nn.Parameter(p.detach().t())) for p in model.parameters() if _columns(p)]
+        twins = dict(self.pairs)
+        leaves = [twins.get(p, p) for p in model.parameters()]
+        super().__init__(leaves, lr=lr, weight_decay=weight_decay, fused=True)
+
+    def step(self, closure: Any = None) -> Any:
+        """Take one step."""
+        for weight, twin in self.pairs:
+            twin.grad = None if weight.grad is None else weight.grad.t()
+        return super().step(closure)
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients."""
+        super().zero_grad(set_to_none)
+        for weight, _ in self.pairs:
+            weight.grad = None
+
+
+def _columns(weight: Tensor) -> bool:
+    return weight.dim() == 2 and not weight.is_contiguous() and weight.t().is_contiguous()
+
+
 class _Training:
     """State of one run."""
 
@@ -180,6 +247,7 @@ class _Training:
         validation: Labelled,
         config: TrainConfig,
         run_dir: Path,
+        fresh: Callable[[torch.Generator], Labelled] | None,
         tensorboard: bool,
     ) -> None:
         for labelled in (data, validation):
@@ -190,10 +258,17 @@ class _Training:
         assert isinstance(model, nn.Module)
         self.model: Any = model
         self.data, self.validation, self.config = data, validation, config
+        self.fresh = fresh or (lambda generator: data)
         self.theta = config.theta if config.method == "rc" else None
         self.run_dir = run_dir
-        self.optimizer = torch.optim.Adam(model.parameters(), lr=config.lr)
+        self.optimizer = Adam(model, config.lr, config.weight_decay)
+        self.scheduler = self._scheduler()
         self.generator = torch.Generator().manual_seed(config.seed)
+        for module in model.modules():
+            if isinstance(module, Dropout):  # one stream of randomness, kept in the checkpoint
+                module.generator = self.generator
+        if hasattr(model, "precision"):
+            model.precision = config.precision  # type: ignore[assignment]
         self.history: list[Row] = []
         self.best: dict[str, Any] = {}
         run_dir.mkdir(parents=True, exist_ok=True)
@@ -201,6 +276,14 @@ class _Training:
         if self.checkpoint.exists():
             self._resume()
         self.writer = _tensorboard(run_dir, purge=len(self.history)) if tensorboard else None
+
+    def _scheduler(self) -> torch.optim.lr_scheduler.LRScheduler:
+        total = self.config.epochs * math.ceil(len(self.data) / self.config.batch_size)
+        if self.config.schedule == "constant":
+            return torch.optim.lr_scheduler.ConstantLR(self.optimizer, factor=1.0)
+        return torch.optim.lr_scheduler.OneCycleLR(
+            self.optimizer, self.config.lr, total_steps=total, pct_start=0.2, cycle_momentum=False
+        )
 
     def fit(self, description: str) -> TrainResult:
         start = len(self.history)
@@ -217,6 +300,7 @@ class _Training:
                 began = time.perf_counter()
                 row = {"epoch": float(epoch), "beta": self.config.beta_at(epoch)}
                 row |= self._epoch(epoch, bar)
+                row["train_seconds"] = time.perf_counter() - began
                 row |= self._validate(epoch)
                 row["seconds"] = time.perf_counter() - began
                 self.history.append(row)
@@ -231,13 +315,16 @@ class _Training:
         return TrainResult(self.history, self.best["epoch"], self.best["key"][0] == 1.0)
 
     def _epoch(self, epoch: int, bar: "tqdm[Any]") -> Row:
-        beta = self.config.beta_at(epoch)
+        beta, theta = self.config.beta_at(epoch), self.config.theta_at(epoch)
+        data = self.fresh(self.generator)
+        if len(data) != len(self.data):
+            raise ValueError(f"fresh must draw {len(self.data)} samples, got {len(data)}.")
         self.model.train()
         totals = torch.zeros(4, dtype=torch.float64)
         order = torch.randperm(len(self.data), generator=self.generator)
         for index in order.split(self.config.batch_size):
-            batch = self.data.rows(index)
-            decision, logits = run(self.model, batch.inputs, self.theta)
+            batch = data.rows(index)
+            decision, logits = run(self.model, batch.inputs, theta)
             labels = batch.labels.to(logits.device)
             loss = rc_loss(logits, labels, beta)
             if not torch.isfinite(loss):
@@ -248,6 +335,7 @@ class _Training:
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
             self.optimizer.step()
+            self.scheduler.step()
             assert decision.step is not None
             right = (decision.label == labels).sum()
             sums = (loss.detach() * len(batch), right, decision.step.sum(), decision.fired.sum())
@@ -281,6 +369,7 @@ class _Training:
             "run": self._identity(),
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
             "random": _random_states(self.generator),
             "history": self.history,
             "best": self.best,
@@ -324,9 +413,10 @@ class _Training:
                 f"{self.checkpoint} is not an rc_snn checkpoint. Move it away, or choose another "
                 "run_dir."
             )
-        # More epochs may be asked of a run; anything else would be another experiment.
+        # More epochs may be asked of a run with a constant rate; all else is another experiment.
         here, there = self._identity(), state["run"]
-        other = [k for k in here if k != "epochs" and here[k] != there.get(k)]
+        free = {"epochs"} if self.config.schedule == "constant" else set()
+        other = [k for k in here if k not in free and here[k] != there.get(k)]
         if other or self.config.epochs < len(state["history"]):
             raise ValueError(
                 f"{self.checkpoint} belongs to another run: it has {there}, asked for {here}. "
@@ -334,6 +424,7 @@ class _Training:
             )
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self.scheduler.load_state_dict(state["scheduler"])
         self.history, self.best = state["history"], state["best"]
         self.best["key"] = tuple(self.best["key"])
         _restore_random_states(state["random"], self.generator)

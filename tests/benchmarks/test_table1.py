@@ -10,10 +10,12 @@ import torch
 
 from benchmarks import record, tables
 from benchmarks import table1 as job
-from benchmarks.rows import PUBLISHED, RECIPES, ModelConfig, Recipe
+from benchmarks.rows import PUBLISHED, RECIPES, ModelConfig, Recipe, as_config
 from benchmarks.table1 import Table1
 from encoders.functional import encode_latency
 from encoders.sources import DataError, embedded_digits
+from encoders.temporal_mnist import latency_sequences
+from rc_snn import zoo
 from rc_snn.regimes import account
 from rc_snn.runner import decide
 from rc_snn.training import TrainConfig
@@ -26,6 +28,16 @@ SMALL = {
         ModelConfig("convlstm", 2, 3), TrainConfig(epochs=1, select="slow"), 150, 50, 60
     ),
 }
+MOVED = {
+    "rc-lstm-fast": Recipe(
+        ModelConfig("lstm", 12, forget_bias=3.0, dropout=0.1),
+        TrainConfig(epochs=2, schedule="one_cycle", first_step_epochs=1, select="fast"),
+        n_train=200,
+        centred=True,
+        augment=True,
+        polarity="dark_first",
+    )
+}
 
 
 @pytest.fixture
@@ -33,8 +45,10 @@ def small(monkeypatch, tmp_path) -> Table1:
     """The job on the embedded digits, with networks that train in a second."""
     digits = embedded_digits()
     monkeypatch.setattr(job, "load_mnist", lambda data: digits)
-    monkeypatch.setitem(RECIPES, "quick", SMALL)
-    return Table1(rows=tuple(SMALL), results=tmp_path / "results", runs=tmp_path / "runs")
+    monkeypatch.setitem(RECIPES, "quick", {"published": {}, "tuned": SMALL, "augmented": MOVED})
+    return Table1(
+        train=True, rows=tuple(SMALL), results=tmp_path / "results", runs=tmp_path / "runs"
+    )
 
 
 def records(options: Table1) -> list[record.Record]:
@@ -83,8 +97,8 @@ def test_a_stopped_run_resumes_and_gives_the_same_record(small, monkeypatch):
     [config] = job.configs(other, digits)
     half = replace(config, train=replace(config.train, epochs=1))
     monkeypatch.setattr(job, "run_name", lambda _: "same-folder")
-    job.execute(half, digits, other)
-    resumed = job.execute(config, digits, other)
+    job.execute(half, digits, other, "a command")
+    resumed = job.execute(config, digits, other, "a command")
     assert resumed.metrics == whole.metrics
 
 
@@ -97,8 +111,9 @@ def test_the_record_is_the_account_of_the_kept_weights_on_the_test_set(small):
     model = config.model.build(0)
     best = torch.load(one.runs / made.name / "checkpoint.pt", weights_only=True)["best"]
     model.load_state_dict(best["model"])
+    zoo.round_to_half(model)
     times = encode_latency(digits.test.images)
-    from rc_snn.runner import SpikeSequences
+    from rc_snn.events import SpikeSequences
     from rc_snn.spikes import spike_steps
 
     decision = decide(model, SpikeSequences(spike_steps(times, 10), 10), 0.95)
@@ -137,9 +152,41 @@ def test_every_option_that_changes_a_result_changes_the_records_name(small):
         replace(one, seeds=(1,)),
         replace(one, protocol=("paper",)),
         replace(one, device="cuda"),
+        replace(one, precision="bf16"),
+        replace(one, recipe=("augmented",)),
     ):
         names |= {job.run_name(config) for config in job.configs(options, digits)}
-    assert len(names) == 7
+    assert len(names) == 9
+
+
+def test_options_that_are_off_leave_the_names_of_older_records_alone(small):
+    digits = embedded_digits()
+    [tuned] = job.configs(replace(small, rows=("rc-lstm-fast",)), digits)
+    published = replace(tuned, recipe="published")
+    config = as_config(published)
+    assert not {"recipe", "centred", "augment"} & set(config)
+    assert "dropout" not in config["model"]
+    assert "precision" not in config["train"]
+    assert as_config(replace(published, centred=True))["centred"]
+
+
+def test_an_augmented_run_ships_weights_that_decide_as_its_record_says(small, monkeypatch):
+    monkeypatch.setattr(zoo, "FOLDER", small.runs / "weights")
+    digits = embedded_digits()
+    moved = replace(small, rows=("rc-lstm-fast",), recipe=("augmented",), seeds=(0, 1), ship=True)
+    assert job.main(moved) == 0
+    assert zoo.names() == ["rc-lstm-12-fast-augmented"], "one network, of seed 0"
+    net = zoo.load("rc-lstm-12-fast-augmented")
+    [made] = [r for r in records(moved) if r.name == net.record]
+    test = latency_sequences(digits.test, net.n_steps, **net.encoder)
+    decision = net.decide(test.inputs.steps)
+    assert int((decision.label == test.labels).sum()) == made.metrics["correct"]
+    assert net.mean is not None
+    assert net.mean.shape == (10, 784)
+    assert job.evaluate_shipped(digits) == 0
+    path = zoo.FOLDER / f"{net.name}.safetensors"
+    zoo.write(replace(net, measured=net.measured | {"correct": 0}), path.parent)
+    assert job.evaluate_shipped(digits) == 1, "a network that differs from its record is said"
 
 
 def test_a_foreign_file_in_a_records_place_is_reported_and_kept(small, capsys):
@@ -158,12 +205,13 @@ def test_a_folder_without_mnist_is_an_error_that_says_what_was_looked_for(tmp_pa
         job.main(Table1(data=tmp_path))
 
 
-def test_recipes_exist_for_every_row_in_every_profile():
+def test_every_row_has_a_recipe_and_every_recipe_selects_its_rows_regime():
     trained = {row.row for row in PUBLISHED if row.row}
+    assert set().union(*RECIPES["paper"].values()) == trained
     for profile in RECIPES.values():
-        assert set(profile) == trained
-        for name, recipe in profile.items():
-            assert recipe.train.select == name.rsplit("-", 1)[1]
+        for recipes in profile.values():
+            for name, recipe in recipes.items():
+                assert recipe.train.select == ("slow" if name.endswith("slow") else "fast")
 
 
 def test_checked_in_records_are_sound_and_the_readme_shows_their_table():

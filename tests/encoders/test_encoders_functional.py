@@ -10,6 +10,7 @@ from torch import Tensor
 from encoders.functional import (
     encode_latency,
     encode_notebook,
+    random_affine,
     steps_to_times,
 )
 from rc_snn.spikes import MAX_STEPS, spike_frames, spike_steps
@@ -198,3 +199,123 @@ def test_a_grid_without_steps_or_with_too_many_is_refused(n_steps):
         encode_notebook(all_levels(), n_steps)
     with pytest.raises(ValueError, match=rf"n_steps must be in 1\.\.32767, got {n_steps}\."):
         steps_to_times(torch.tensor([0]), n_steps)
+
+
+# -- random_affine ------------------------------------------------------------------------------
+
+STILL = {"degrees": 0.0, "shift": 0.0, "scale": 0.0, "shear": 0.0}
+
+
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def blob(height: int, width: int, sigma_x: float, sigma_y: float, n: int = 1) -> Tensor:
+    """A Gaussian spot in the middle, the same in n images."""
+    y = torch.arange(height).sub((height - 1) / 2).view(-1, 1)
+    x = torch.arange(width).sub((width - 1) / 2)
+    spot = 255 * torch.exp(-(x**2) / (2 * sigma_x**2) - y**2 / (2 * sigma_y**2))
+    return spot.round().to(torch.uint8).repeat(n, 1, 1)
+
+
+def moments(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Centroid (x, y) from the middle, `[n, 2]`, and covariance, `[n, 2, 2]`, of the grey mass."""
+    n, height, width = images.shape
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    places = torch.stack([x - (width - 1) / 2, y - (height - 1) / 2], -1).view(-1, 2).double()
+    mass = images.view(n, -1).double()
+    mass = mass / mass.sum(dim=1, keepdim=True)
+    centre = mass @ places
+    away = places - centre.unsqueeze(1)
+    return centre, torch.einsum("np,npi,npj->nij", mass, away, away)
+
+
+@pytest.mark.parametrize("shape", [(5, 28, 28), (1, 28, 28), (2, 7, 12), (1, 1, 1)])
+def test_without_bounds_nothing_moves(shape):
+    images = random_images(5, shape)
+    moved = random_affine(images, seeded(0), **STILL)
+    assert moved.dtype == torch.uint8
+    assert torch.equal(moved, images)
+
+
+@pytest.mark.parametrize(("axis", "seed"), [(0, 0), (0, 2), (1, 3), (1, 8)])
+def test_a_shift_by_whole_pixels_is_exact_and_brings_in_black(axis, seed):
+    draw = torch.rand(6, 1, generator=seeded(seed)) * 2 - 1
+    along, across = draw[4 + axis].item(), draw[5 - axis].item()
+    assert abs(across) < abs(along)
+    line = random_images(6, (1, 1, 20)).clamp_min(1)
+    expected = torch.zeros_like(line)
+    if along > 0:  # what is shown at x comes from x + 4
+        expected[..., :-4] = line[..., 4:]
+    else:
+        expected[..., 4:] = line[..., :-4]
+    images, shown = line.repeat(1, 20, 1), expected.repeat(1, 12, 1)
+    if axis == 1:
+        images, shown = images.transpose(1, 2), shown.transpose(1, 2)
+    moved = random_affine(images, seeded(seed), **STILL | {"shift": 4 / abs(along)})
+    inner = moved[:, 4:-4] if axis == 0 else moved[:, :, 4:-4]  # across, it moved by less than 4
+    assert torch.equal(inner, shown)
+
+
+def test_a_shift_stays_within_its_bound_along_each_axis_and_uses_it():
+    moved = random_affine(blob(28, 28, 2, 2, n=300), seeded(0), **STILL | {"shift": 2.5})
+    centre, covariance = moments(moved)
+    assert 2.4 < centre.abs().amax() < 2.55
+    assert centre.amin(dim=0).amax() < -2.4
+    assert centre.amax(dim=0).amin() > 2.4
+    still = moments(blob(28, 28, 2, 2))[1]
+    assert (covariance - still).abs().max() < 0.3, "bilinear reading widens by at most 1/4 pixel²"
+
+
+def test_a_rotation_stays_within_its_bound_and_uses_it():
+    moved = random_affine(blob(28, 28, 4, 1.5, n=300), seeded(0), **STILL | {"degrees": 30.0})
+    centre, covariance = moments(moved)
+    xx, yy, xy = covariance[:, 0, 0], covariance[:, 1, 1], covariance[:, 0, 1]
+    angle = torch.rad2deg(torch.atan2(2 * xy, xx - yy) / 2)
+    assert -30.5 < angle.min() < -29
+    assert 29 < angle.max() < 30.5
+    assert centre.abs().max() < 0.05
+    assert (torch.linalg.det(covariance).sqrt() / 6 - 1).abs().max() < 0.1, "areas stay"
+
+
+@pytest.mark.parametrize(("height", "width"), [(28, 28), (24, 40)])
+def test_what_is_round_stays_round_when_it_is_turned(height, width):
+    moved = random_affine(blob(height, width, 3, 3, n=50), seeded(0), **STILL | {"degrees": 90.0})
+    _, covariance = moments(moved)
+    expected = 9.1 * torch.eye(2, dtype=torch.float64)
+    torch.testing.assert_close(covariance, expected.expand(50, 2, 2), rtol=0, atol=0.3)
+
+
+def test_a_stretch_stays_within_its_bound_along_each_axis_by_itself():
+    moved = random_affine(blob(28, 28, 3, 2, n=300), seeded(0), **STILL | {"scale": 0.2})
+    _, covariance = moments(moved)
+    still = moments(blob(28, 28, 3, 2))[1][0]
+    factor = (covariance / still).diagonal(dim1=1, dim2=2).sqrt()  # 1 / (1 ± 0.2)
+    assert (factor.amin(dim=0) > 0.82).all()
+    assert (factor.amin(dim=0) < 0.86).all()
+    assert (factor.amax(dim=0) < 1.28).all()
+    assert (factor.amax(dim=0) > 1.22).all()
+    assert torch.corrcoef(factor.t())[0, 1].abs() < 0.2, "the axes are drawn apart"
+    assert covariance[:, 0, 1].abs().max() < 0.1
+
+
+def test_a_shear_moves_rows_along_themselves_in_proportion_to_their_height():
+    moved = random_affine(blob(28, 28, 2, 3, n=300), seeded(0), **STILL | {"shear": 0.4})
+    _, covariance = moments(moved)
+    slope = covariance[:, 0, 1] / covariance[:, 1, 1]
+    assert -0.42 < slope.min() < -0.38
+    assert 0.38 < slope.max() < 0.42
+    assert (covariance[:, 1, 1] - 9).abs().max() < 0.3, "heights stay"
+
+
+def test_augmentation_comes_from_its_generator_and_leaves_all_else_alone():
+    images, before = random_images(7).repeat(2, 1, 1), torch.get_rng_state()
+    kept = images.clone()
+    first = random_affine(images, seeded(1))
+    assert torch.equal(first, random_affine(images, seeded(1)))
+    assert not torch.equal(first, random_affine(images, seeded(2)))
+    assert not torch.equal(first[:3], first[3:]), "each image is moved by itself"
+    one = seeded(1)
+    assert not torch.equal(random_affine(images, one), random_affine(images, one))
+    assert torch.equal(images, kept)
+    assert torch.equal(torch.get_rng_state(), before)

@@ -9,10 +9,11 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.speed import bytes_for_backward
+from rc_snn.events import SpikeSequences
 from rc_snn.models import RCLSTM, RCConvLSTM
 from rc_snn.objective import rc_loss
 from rc_snn.regimes import decision_macs, training_macs
-from rc_snn.runner import DenseSequences, SpikeSequences, StreamingRunner, decide, run
+from rc_snn.runner import DenseSequences, StreamingRunner, decide, run
 from rc_snn.spikes import first_spike, spike_frames
 
 T, B, N, H, K = 6, 40, 12, 9, 4
@@ -122,14 +123,14 @@ def dense_reference(model: RCConvLSTM, x: Tensor, theta: float) -> tuple[Tensor,
             h = o_gate * c.tanh()
             states[i] = (h, c)
             a = nn.functional.max_pool2d(h, model.pool) if model.pool > 1 else h
-        logits.append(model.output(a.flatten(1)))
+        logits.append(model.output(a.permute(0, 2, 3, 1).flatten(1)))
     stacked = torch.stack(logits)
     step, _ = first_spike(torch.softmax(stacked, dim=-1).detach(), theta)
     return stacked[step, torch.arange(B)], step
 
 
 @pytest.mark.parametrize(
-    ("pool", "channels", "theta"), [(1, (3,), 0.55), (1, (3, 2), 0.7), (2, (3,), 0.45)]
+    ("pool", "channels", "theta"), [(1, (3,), 0.55), (1, (3, 2), 0.7), (2, (3,), 0.6)]
 )
 def test_convlstm_equals_its_full_length_dense_reference(pool, channels, theta):
     model = conv(1, pool=pool, channels=channels)
@@ -152,21 +153,24 @@ def cases() -> list[tuple[RCLSTM | RCConvLSTM, float]]:
     return [
         (lstm(0), 0.8),
         (conv(1), 0.55),
-        (conv(2, channels=(3, 2)), 0.5),
-        (conv(3, pool=2), 0.5),
+        (conv(2, channels=(3, 2)), 0.4),
+        (conv(3, pool=2), 0.6),
     ]
 
 
 @pytest.mark.parametrize("index", range(4))
 def test_multiply_adds_that_were_executed_equal_the_account(index):
-    """torch's own counter sees every product of both passes; regimes.py predicts the number."""
+    """torch's own counter sees every product of both passes; regimes.py predicts the number.
+
+    On the reference path: the fast path does less than the dense products that the account names.
+    """
     (model, theta), inputs = cases()[index], SpikeSequences(spikes(5), T, dtype=torch.float64)
     with torch.no_grad(), FlopCounterMode(display=False) as inference:
-        decision = run(model, inputs, theta).decision
+        decision = run(model, inputs, theta, fused=False).decision
     assert len(decision.step.unique()) > 2
     assert inference.get_total_flops() == 2 * int(decision_macs(decision.step, model.cost()).sum())
     with FlopCounterMode(display=False) as training:
-        decision, logits = run(model, inputs, theta)
+        decision, logits = run(model, inputs, theta, fused=False)
         rc_loss(logits, labels(5)).backward()
     assert training.get_total_flops() == 2 * int(training_macs(decision.step, model.cost()).sum())
 
@@ -229,7 +233,7 @@ def test_spike_input_equals_the_same_input_given_densely():
     sparse = decide(model, SpikeSequences(steps, T, dtype=torch.float64), 0.6)
     dense = decide(model, DenseSequences(spike_frames(steps, T).double()), 0.6)
     assert torch.equal(sparse.step, dense.step)
-    assert torch.equal(sparse.scores, dense.scores)
+    torch.testing.assert_close(sparse.scores, dense.scores)
 
 
 def test_end_of_sequence_runs_to_the_last_step_and_nothing_fires():

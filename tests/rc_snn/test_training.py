@@ -7,14 +7,15 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
+from rc_snn.events import SpikeSequences
 from rc_snn.models import RCLSTM
 from rc_snn.objective import rc_loss
-from rc_snn.runner import SpikeSequences
 from rc_snn.training import Labelled, TrainConfig, evaluate, train
 
 T, N, K = 16, 16, 4
@@ -33,6 +34,24 @@ def task(seed: int, n: int = 256) -> Labelled:
 def model(seed: int = 0) -> RCLSTM:
     generator = torch.Generator().manual_seed(seed)
     return RCLSTM(N, 24, K, forget_bias=3.0, generator=generator)
+
+
+def thinned(generator: torch.Generator) -> Labelled:
+    """The task with a tenth of its spikes silenced, others at every call: an augmentation."""
+    data = task(0)
+    silenced = torch.rand(data.inputs.steps.shape, generator=generator) < 0.1
+    return Labelled(SpikeSequences(data.inputs.steps.masked_fill(silenced, T), T), data.labels)
+
+
+def demanding_run(run_dir: Path, fresh: Callable[[torch.Generator], Labelled] = thinned) -> RCLSTM:
+    """Train with everything that a checkpoint must keep: rate, moments, masks, augmentation."""
+    generator = torch.Generator().manual_seed(0)
+    net = RCLSTM(N, 24, K, forget_bias=3.0, dropout=0.3, generator=generator)
+    config = TrainConfig(
+        epochs=12, batch_size=16, schedule="one_cycle", weight_decay=0.1, first_step_epochs=3
+    )
+    train(net, task(0), task(1), config, run_dir, fresh=fresh)
+    return net
 
 
 def weights(path: Path) -> dict[str, torch.Tensor]:
@@ -82,6 +101,73 @@ def test_one_epoch_is_adam_on_equation_7_written_out(tmp_path):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
 
 
+def one_cycle(i: int, n: int, highest: float) -> float:
+    """Rate of update i of n (Smith & Topin 2019, torch's OneCycleLR): half cosines up and down."""
+    lowest, top = highest / 25, 0.2 * n - 1
+
+    def between(a: float, b: float, share: float) -> float:
+        return b + (a - b) * (1 + math.cos(math.pi * share)) / 2
+
+    if i <= top:
+        return between(lowest, highest, i / top)
+    return between(highest, lowest / 1e4, (i - top) / (n - 1 - top))
+
+
+def test_one_cycle_and_decoupled_decay_are_adamw_written_out(tmp_path):
+    data, n, decay = task(3, 64), 20, 0.3
+    data = Labelled(SpikeSequences(data.inputs.steps, T, torch.float64), data.labels)
+    config = TrainConfig(
+        epochs=n, batch_size=64, lr=1e-2, method="eos", schedule="one_cycle", weight_decay=decay
+    )
+    net, twin = model().double(), model().double()
+    train(net, data, data, config, tmp_path)
+    moments = [(torch.zeros_like(p), torch.zeros_like(p)) for p in twin.parameters()]
+    for i in range(n):
+        state = None
+        for step in range(T):
+            features, state = twin.step(data.inputs.at(step), state)
+        twin.zero_grad()
+        rc_loss(twin.read_out(features), data.labels, config.beta).backward()
+        rate = one_cycle(i, n, config.lr)
+        with torch.no_grad():
+            for p, (m, v) in zip(twin.parameters(), moments, strict=True):
+                m.mul_(0.9).add_(p.grad, alpha=0.1)
+                v.mul_(0.999).addcmul_(p.grad, p.grad, value=0.001)
+                unbiased = m / (1 - 0.9 ** (i + 1)), v / (1 - 0.999 ** (i + 1))
+                p.mul_(1 - rate * decay).sub_(rate * unbiased[0] / (unbiased[1].sqrt() + 1e-8))
+    last = weights(tmp_path)
+    for name, theirs in twin.state_dict().items():
+        torch.testing.assert_close(last[name], theirs, rtol=1e-7, atol=1e-9)
+
+
+def test_in_the_first_epochs_every_training_sample_answers_at_step_zero(tmp_path):
+    config = TrainConfig(epochs=4, first_step_epochs=2)
+    result = train(model(), task(0), task(1), config, tmp_path)
+    steps = [row["train_mean_step"] for row in result.history]
+    assert steps[:2] == [0.0, 0.0]
+    assert min(steps[2:]) > 0
+    assert min(row["val_mean_step"] for row in result.history) > 0, "validation keeps its θ"
+    [first] = train(
+        model(), task(0), task(1), TrainConfig(epochs=1, first_step_epochs=1), tmp_path / "one"
+    ).history
+    assert first["train_fired"] == 1.0
+    recurrent = weights(tmp_path / "one")["cell.weight_hh"]
+    assert torch.equal(recurrent, model().cell.weight_hh), "an answer at step 0 needs no memory"
+
+
+def test_fresh_samples_are_drawn_once_per_epoch_and_trained_on(tmp_path):
+    draws = []
+
+    def other(generator: torch.Generator) -> Labelled:
+        draws.append(torch.rand(1, generator=generator.clone_state()).item())
+        return task(7)
+
+    train(model(), task(0), task(1), TrainConfig(epochs=3), tmp_path / "a", fresh=other)
+    assert len(draws) == len(set(draws)) == 3, "one call per epoch, each with other randomness"
+    train(model(), task(7), task(1), TrainConfig(epochs=3), tmp_path / "b")
+    assert_same_weights(weights(tmp_path / "a"), weights(tmp_path / "b"))
+
+
 def test_entropy_reward_switches_at_its_epoch(tmp_path):
     config = TrainConfig(epochs=4, beta=0.165, beta_after=0.0, switch_epoch=2)
     result = train(model(), task(0), task(1), config, tmp_path)
@@ -121,15 +207,41 @@ def test_resumed_in_the_same_process_equals_uninterrupted(tmp_path):
     assert_same_weights(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
 
 
+def test_stopped_between_epochs_of_a_one_cycle_it_goes_on_bit_by_bit(tmp_path):
+    class Stop(Exception):
+        pass
+
+    def stopping(generator: torch.Generator) -> Labelled:
+        if epochs_done(tmp_path / "parts") == 5:
+            raise Stop
+        return thinned(generator)
+
+    whole = demanding_run(tmp_path / "whole")
+    with pytest.raises(Stop):
+        demanding_run(tmp_path / "parts", stopping)
+    resumed = demanding_run(tmp_path / "parts")
+    assert_same_weights(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
+    assert_same_weights(whole.state_dict(), resumed.state_dict())
+
+
+def test_a_one_cycle_run_is_not_resumed_with_another_number_of_epochs(tmp_path):
+    one_cycle = {"schedule": "one_cycle", "batch_size": 64}
+    train(model(), task(0), task(1), TrainConfig(epochs=2, **one_cycle), tmp_path)
+    before = (tmp_path / "checkpoint.pt").read_bytes()
+    for epochs in (1, 3):
+        with pytest.raises(ValueError, match="belongs to another run"):
+            train(model(), task(0), task(1), TrainConfig(epochs=epochs, **one_cycle), tmp_path)
+    assert (tmp_path / "checkpoint.pt").read_bytes() == before
+
+
 SCRIPT = """
 import sys
 from pathlib import Path
 sys.path.insert(0, {folder!r})
 import torch
 torch.set_num_threads(1)
-from test_training import model, task
-from rc_snn.training import TrainConfig, train
-train(model(), task(0), task(1), TrainConfig(epochs=12, batch_size=16), Path(sys.argv[1]))
+from test_training import demanding_run
+demanding_run(Path(sys.argv[1]))
 """
 
 
@@ -237,6 +349,14 @@ def test_configurations_that_make_no_sense_are_refused(as_user):
         ({"beta_after": 0.0}, "belong together"),
         ({"method": "bptt"}, "method"),
         ({"select": "best"}, "select"),
+        ({"batch_size": 0}, "batch_size=0"),
+        ({"lr": math.inf}, "lr=inf"),
+        ({"weight_decay": -0.1}, "weight_decay must be finite and >= 0, got -0.1"),
+        ({"weight_decay": math.nan}, "weight_decay must be finite and >= 0, got nan"),
+        ({"schedule": "cosine"}, '"constant" or "one_cycle", got \'cosine\''),
+        ({"precision": "half"}, "precision must be one of .*got 'half'"),
+        ({"first_step_epochs": -1}, r"in 0\.\.epochs=50, got -1"),
+        ({"epochs": 3, "first_step_epochs": 4}, r"in 0\.\.epochs=3, got 4"),
     ):
         with pytest.raises(ValueError, match=match):
             TrainConfig(**wrong)

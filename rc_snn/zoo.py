@@ -1,0 +1,161 @@
+"""Trained rank-coded networks that ship with the package: half-precision weights, ready to answer.
+
+One safetensors file per network holds its weights in float16, the mean its input is centred by,
+and, as text, everything needed to use it and to check it: architecture, encoder, threshold, and
+what its record measured with exactly these rounded weights.
+"""
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float, Int
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from rc_snn.events import SpikeSequences
+from rc_snn.models import RCLSTM, RCConvLSTM
+from rc_snn.runner import decide
+from rc_snn.spikes import Decision
+
+FORMAT = "rc_snn.zoo/1"
+FOLDER = Path(__file__).parent / "weights"
+_MEAN = "input_mean"
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What builds the network."""
+
+    kind: Literal["lstm", "convlstm"]
+    sizes: tuple[int, ...]
+    """LSTM units, or channels of each ConvLSTM layer."""
+    kernel_size: int | None = None
+    pool: int = 1
+
+    def build(self) -> RCLSTM | RCConvLSTM:
+        """Make the network, with weights still to be filled in."""
+        if self.kind == "lstm":
+            return RCLSTM(784, self.sizes[0], 10)
+        return RCConvLSTM(self.sizes, self.kernel_size or 5, pool=self.pool)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained network with all that its use depends on.
+
+    Example:
+        >>> net = load("rc-lstm-340-fast")
+        >>> silent = torch.full((1, 784), net.n_steps)  # no input ever spikes
+        >>> net.decide(silent).label.shape
+        torch.Size([1])
+    """
+
+    name: str
+    model: RCLSTM | RCConvLSTM
+    architecture: Architecture
+    theta: float
+    """Threshold θ."""
+    n_steps: int
+    """Steps per frame, T."""
+    encoder: dict[str, Any]
+    """Options of `encoders.encode_latency`: polarity and zero_pixels."""
+    mean: Float[Tensor, "steps inputs"] | None
+    """Subtracted from the input of each step."""
+    measured: dict[str, Any]
+    """From the record: n, correct, accuracy, time_to_insight, fired."""
+    record: str
+    """Name of the record in results/table1."""
+
+    def sequences(self, steps: Int[Tensor, "batch inputs"]) -> SpikeSequences:
+        """Return spike steps as the input that the network was trained on."""
+        return SpikeSequences(steps, self.n_steps, mean=self.mean)
+
+    def decide(self, steps: Int[Tensor, "batch inputs"]) -> Decision:
+        """Return the decisions on spike steps."""
+        return decide(self.model, self.sequences(steps), self.theta)
+
+
+def names() -> list[str]:
+    """Return the names of all networks that ship with the package."""
+    return sorted(path.stem for path in FOLDER.glob("*.safetensors"))
+
+
+def load(name: str) -> Trained:
+    """Load a network that ships with the package, by its name.
+
+    Raises:
+        ValueError: if there is none of that name.
+
+    Example:
+        >>> net = load("rc-lstm-340-fast")
+        >>> net.encoder["polarity"], net.theta
+        ('dark_first', 0.95)
+    """
+    if name not in names():
+        raise ValueError(f"There is no network {name!r}; there are {', '.join(names()) or 'none'}.")
+    return read(FOLDER / f"{name}.safetensors")
+
+
+def round_to_half(model: RCLSTM | RCConvLSTM) -> None:
+    """Round the weights to float16 in place: what is measured is then what is shipped."""
+    with torch.no_grad():
+        rounded = [_half(parameter) for parameter in model.parameters()]
+        for parameter, half in zip(model.parameters(), rounded, strict=True):
+            parameter.copy_(half)
+
+
+def _half(weight: Tensor) -> Tensor:
+    half = weight.half().contiguous()
+    if not torch.isfinite(half).all():
+        raise ValueError("A weight is too large for float16; the network cannot ship.")
+    return half
+
+
+def write(trained: Trained, folder: Path) -> Path:
+    """Write a network atomically to `folder/name.safetensors`; return the path."""
+    tensors = {k: _half(v) for k, v in trained.model.state_dict().items()}
+    if trained.mean is not None:
+        tensors[_MEAN] = trained.mean.float().contiguous()
+    about = asdict(trained.architecture) | {
+        k: getattr(trained, k) for k in ("theta", "n_steps", "encoder", "measured", "record")
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{trained.name}.safetensors"
+    partial = path.with_suffix(".partial")
+    header = {"format": FORMAT, "about": json.dumps(about, sort_keys=True)}
+    partial.write_bytes(save(tensors, header))
+    os.replace(partial, path)
+    return path
+
+
+def read(path: Path) -> Trained:
+    """Read a network from a file.
+
+    Raises:
+        ValueError: if the file is not a network of this format.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}
+    except (OSError, SafetensorError) as error:
+        raise ValueError(f"{path} cannot be read as safetensors ({error}).") from error
+    if header.get("format") != FORMAT:
+        raise ValueError(f"{path} is not a network of the format {FORMAT}; got {header}.")
+    mean = tensors.pop(_MEAN, None)
+    try:
+        about = json.loads(header["about"])
+        architecture = Architecture(
+            about["kind"], tuple(about["sizes"]), about["kernel_size"], about["pool"]
+        )
+        rest = {k: about[k] for k in ("theta", "n_steps", "encoder", "measured", "record")}
+        model = architecture.build()
+        model.load_state_dict({key: value.float() for key, value in tensors.items()})
+    except (KeyError, TypeError, RuntimeError, ValueError) as error:
+        raise ValueError(f"{path} lacks or adds something a network has ({error}).") from error
+    return Trained(name=path.stem, model=model.eval(), architecture=architecture, mean=mean, **rest)
