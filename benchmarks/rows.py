@@ -248,8 +248,8 @@ RECIPES: dict[Profile, dict[RecipeName, dict[RowName, Recipe]]] = {
             "rc-convlstm-20-fast": _recipe(
                 _conv(20, 9, 3.0, 0.5), _fast(10, 4, beta=0.0, precision="bf16")
             ),
-            "rc-convlstm-10-slow": _recipe(_conv(10, 5, 0.0, 0.5), _slow(4, precision="bf16")),
-            "rc-convlstm-20-slow": _recipe(_conv(20, 5, 0.0, 0.5), _slow(2, precision="bf16")),
+            "rc-convlstm-10-slow": _recipe(_conv(10, 5, 0.0, 0.5), _slow(10, precision="bf16")),
+            "rc-convlstm-20-slow": _recipe(_conv(20, 5, 0.0, 0.5), _slow(6, precision="bf16")),
         },
         "augmented": {
             "rc-lstm-fast": _recipe(

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from rc_snn.fused import FusedConvLSTM, FusedLSTM, Precision
+from rc_snn.buffers import Buffers
+from rc_snn.fused import ConvLSTMRun, FusedCell, LSTMRun, Precision
 
 State: TypeAlias = tuple[Tensor, ...]
 """What a model carries from step to step: tensors whose first axis is the batch."""
@@ -99,7 +100,8 @@ class LSTMCell(nn.Module):
 
     Differs in that `state=None` skips the recurrent product instead of multiplying by zeros, in
     that the initial weights come from `generator`, not from torch's global one, and in memory
-    order: the columns of `weight_ih` lie together, because a spike needs one column.
+    order: the columns of the weights lie together, because a spike needs one column, and because
+    matrix products read them faster so.
     """
 
     def __init__(self, n_inputs: int, n_hidden: int, generator: torch.Generator) -> None:
@@ -109,7 +111,10 @@ class LSTMCell(nn.Module):
         self.bias_ih = nn.Parameter(torch.empty(4 * n_hidden))
         self.bias_hh = nn.Parameter(torch.empty(4 * n_hidden))
         self.precision: Precision = "float32"
+        self.memory = Buffers()
         init_uniform(self, 1.0 / math.sqrt(n_hidden), generator)
+        # After the draw, which follows memory: a seed gives the weights it gave before.
+        self.weight_hh.data = self.weight_hh.detach().t().contiguous().t()
 
     def forward(self, x: Float[Tensor, "batch inputs"], state: State | None = None) -> State:
         """Return the new `(h, c)`, each `[batch, hidden]`."""
@@ -120,9 +125,10 @@ class LSTMCell(nn.Module):
         low = low_dtype(self.precision, h)
         return lstm_gates(gates + F.linear(h.to(low), self.weight_hh.to(low)), c)
 
-    def fused(self) -> FusedLSTM:
+    def fused(self) -> FusedCell:
         """Return the fast path for one run: the same steps, on the CPU."""
-        return FusedLSTM(self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh, self.precision)
+        weights = (self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
+        return FusedCell(LSTMRun(*weights, self.precision, self.memory), *weights)
 
 
 def low_dtype(precision: Precision, like: Tensor) -> torch.dtype:
@@ -152,6 +158,7 @@ class ConvLSTMCell(nn.Module):
         self.bias = nn.Parameter(torch.empty(4 * channels))
         self.precision: Precision = "float32"
         self.input_precision: Precision = "float32"
+        self.memory = Buffers()
         init_uniform(self, 1.0 / math.sqrt((in_channels + channels) * k * k), generator)
 
     def forward(
@@ -164,11 +171,11 @@ class ConvLSTMCell(nn.Module):
         h, c = state
         return lstm_gates(gates + _conv_last(h, self.weight_hh, self.precision), c)
 
-    def fused(self, grid: tuple[int, int]) -> FusedConvLSTM:
+    def fused(self, grid: tuple[int, int]) -> FusedCell:
         """Return the fast path for one run on a grid: the same steps, on the CPU."""
-        return FusedConvLSTM(
-            self.weight_ih, self.weight_hh, self.bias, grid, self.precision, self.input_precision
-        )
+        weights = (self.weight_ih, self.weight_hh, self.bias)
+        precisions = (self.precision, self.input_precision)
+        return FusedCell(ConvLSTMRun(*weights, grid, *precisions, self.memory), *weights)
 
 
 def _conv_last(

@@ -280,7 +280,8 @@ class _EventLinear(torch.autograd.Function):
         ctx.x, ctx.shape = x, weight.shape
         product = LinearEvents(weight)
         offset = product.offset(x)
-        return product.add(x, None).add_(bias if offset is None else bias - offset)
+        out = weight.new_empty(len(x), len(weight))
+        return product.add(x, out, fresh=True).add_(bias if offset is None else bias - offset)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -313,11 +314,8 @@ class LinearEvents:
             self.offsets[block] = part @ self.columns
         return self.offsets[block][x.step % _STEPS]
 
-    def add(self, x: StepEvents, out: Tensor | None) -> Tensor:
-        """Add the product, not centred, to `out` in place; None starts at zero."""
-        fresh = out is None
-        if out is None:
-            out = self.columns.new_empty(len(x), self.columns.shape[1])
+    def add(self, x: StepEvents, out: Tensor, *, fresh: bool = False) -> Tensor:
+        """Add the product, not centred, to `out` in place; fresh starts at zero."""
         total = self.total if complements(x) else self.columns[0]  # unused without complements
         columns = self.columns.numpy()
         linear_add(
@@ -421,7 +419,8 @@ class _EventConv(torch.autograd.Function):
         ctx.x, ctx.shape, ctx.grid = x, weight.shape, grid
         product = ConvEvents(weight, grid)
         offset = product.offset(x)
-        return product.add(x, None).add_(bias if offset is None else bias - offset)
+        out = weight.new_empty(len(x), *grid, len(weight))
+        return product.add(x, out, fresh=True).add_(bias if offset is None else bias - offset)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -452,11 +451,8 @@ class ConvEvents:
         """Return the convolution of the step's mean, to be subtracted; None without a mean."""
         return None if x.mean is None else self._image(x.mean.to(self.weight.dtype))
 
-    def add(self, x: StepEvents, out: Tensor | None) -> Tensor:
-        """Add the convolution, not centred, to `out` in place; None starts at zero."""
-        fresh = out is None
-        if out is None:
-            out = self.patch.new_empty(len(x), *self.grid, self.patch.shape[2])
+    def add(self, x: StepEvents, out: Tensor, *, fresh: bool = False) -> Tensor:
+        """Add the convolution, not centred, to `out` in place; fresh starts at zero."""
         total = self.total if complements(x) else self.patch  # unused without complements
         conv_add(*x.events.arrays, x.step, self.patch.numpy(), total.numpy(), fresh, out.numpy())
         return out

@@ -9,12 +9,14 @@ The slow definition of the same arithmetic is `rc_snn.cells.lstm_gates` under to
 `tests/rc_snn/test_fused.py` holds the two together.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor
 
+from rc_snn.buffers import Buffers, Loan
 from rc_snn.events import (
     ConvEvents,
     ConvGradient,
@@ -48,16 +50,138 @@ def _scale(rows: int, size: int, dtype: torch.dtype) -> Tensor:
     return scale
 
 
-@runtime_checkable
-class _Run(Protocol):
-    """A cell during one run: its products, and the weight gradients it collects."""
+class FusedCell:
+    """A cell during one run: what `rc_snn.models` advance step by step."""
 
-    bias: Tensor
-    scale: Tensor
+    def __init__(self, run: "_Run", *weights: Tensor) -> None:
+        # The nodes keep `run`, so it must not keep the token: that circle would outlive its graph.
+        self.run = run
+        self.token: Tensor = _Weights.apply(run, *weights)
 
+    def step(self, x: StepEvents | Tensor, state: tuple[Tensor, ...] | None) -> tuple[Tensor, ...]:
+        """Return the new `(h, c)`."""
+        h, c = (None, None) if state is None else state
+        events, dense = (x, None) if isinstance(x, StepEvents) else (None, x)
+        new: tuple[Tensor, ...] = _Step.apply(self.token, self.run, events, dense, h, c)
+        return new
+
+
+class _Weights(torch.autograd.Function):
+    """The weights of a run as autograd sees them: a token that every step takes.
+
+    Its backward pass comes after that of every step, when all contributions are collected.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, run: "_Run", *weights: Tensor) -> Tensor:
+        ctx.run = run
+        return weights[0].new_zeros(())
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, _: Tensor) -> tuple[Tensor | None, ...]:
+        return (None, *ctx.run.gradients())
+
+
+class _Step(torch.autograd.Function):
+    """One step of a cell: `(token, x, h, c) -> (h', c')`."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        token: Tensor,
+        run: "_Run",
+        events: StepEvents | None,
+        x: Tensor | None,
+        h: Tensor | None,
+        c: Tensor | None,
+    ) -> tuple[Tensor, Tensor]:
+        source = x if events is None else events
+        assert source is not None
+        gates, bias = run.gates(source, h)
+        shape = (*gates.shape[:-1], gates.shape[-1] // 4)
+        new_h, new_c = gates.new_empty(shape), gates.new_empty(shape)
+        tanh_c = run.loan.take(shape, gates.dtype)
+        rows, _, size = run.scale.shape
+        gates_forward(
+            _blocks(gates, rows, 4, size),
+            _blocks(bias.expand(rows, -1) if bias.dim() == 1 else bias, rows, 4, size),
+            run.scale.numpy(),
+            *(_blocks(x, rows, size) for x in (c, new_c, tanh_c, new_h)),
+        )
+        if any(ctx.needs_input_grad):
+            ctx.run, ctx.events, ctx.key = run, events, run.enter(len(gates))
+            ctx.save_for_backward(gates, tanh_c, x, h, c)
+            ctx.set_materialize_grads(False)
+        else:
+            run.loan.give_back()
+        return new_h, new_c
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, dh: Tensor | None, dc: Tensor | None) -> tuple[Tensor | None, ...]:
+        acts, tanh_c, x, h, c = ctx.saved_tensors
+        run: _Run = ctx.run
+        if dh is None:
+            dh = torch.zeros_like(tanh_c)
+        dgates = run.place(ctx.key)
+        before = None if c is None else torch.empty_like(tanh_c)
+        rows, _, size = run.scale.shape
+        parts = gates_backward(
+            _blocks(acts, rows, 4, size),
+            *(_blocks(g, rows, size) for g in (c, tanh_c, dh, dc)),
+            _blocks(dgates, rows, 4, size),
+            _blocks(before, rows, size),
+        )
+        dbias = torch.from_numpy(parts).sum(0)
+        source = x if ctx.events is None else ctx.events
+        dx, dh_before = run.back(ctx.key, source, h, dgates, dbias, ctx.needs_input_grad[3])
+        return acts.new_zeros(()), None, None, dx, dh_before, before
+
+
+class _Run(ABC):
+    """The products of a cell during one run, and the weight gradients that its steps leave."""
+
+    def __init__(
+        self, weight: Tensor, bias: Tensor, precision: Precision, rows: int, buffers: Buffers
+    ) -> None:
+        if precision == "bf16" and weight.dtype != torch.float32:
+            raise ValueError(f"bf16 products go with float32 weights, got {weight.dtype}.")
+        self.low = torch.bfloat16 if precision == "bf16" else weight.dtype
+        self.scale = _scale(rows, weight.shape[0] // 4, weight.dtype)
+        self.bias = bias.detach()
+        self.loan = Loan(buffers)
+        self.sizes: list[int] = []
+        # By step, so that a step that goes backward twice before the weights do counts once.
+        self.collected: dict[int, tuple[Any, ...]] = {}
+
+    def enter(self, n: int) -> int:
+        """Note a step of n samples; return its number."""
+        self.sizes.append(n)
+        return len(self.sizes) - 1
+
+    def centred_bias(self, offset: Tensor | None) -> Tensor:
+        """Return the bias, less the products with the mean of the input."""
+        return self.bias if offset is None else self.bias - offset
+
+    def lower(self, x: Tensor) -> Tensor:
+        """Return x in the precision of the products, in memory of the run."""
+        return x if x.dtype is self.low else self.loan.take(x.shape, self.low).copy_(x)
+
+    def collect(self) -> list[tuple[Any, ...]]:
+        """Return what the steps left, first step first, and forget it."""
+        steps, self.collected = [self.collected[k] for k in sorted(self.collected)], {}
+        return steps
+
+    @abstractmethod
     def gates(self, x: StepEvents | Tensor, h: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return the products that go into the gates, channels last, and the bias."""
 
+    @abstractmethod
+    def place(self, key: int) -> Tensor:
+        """Return where the gradient of a step's gates is to be written."""
+
+    @abstractmethod
     def back(
         self,
         key: int,
@@ -69,109 +193,9 @@ class _Run(Protocol):
     ) -> tuple[Tensor | None, Tensor | None]:
         """Collect what a step gives to the weights; return the gradients of x (if asked) and h."""
 
+    @abstractmethod
     def gradients(self) -> tuple[Tensor | None, ...]:
         """Return the collected gradients of all parameters, and forget them."""
-
-
-class _Weights(torch.autograd.Function):
-    """The weights of a run as autograd sees them: a token that every step takes.
-
-    Its backward pass comes after that of every step, when all contributions are collected.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, owner: _Run, *weights: Tensor) -> Tensor:
-        ctx.owner = owner
-        return weights[0].new_zeros(())
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, _: Tensor) -> tuple[Tensor | None, ...]:
-        return (None, *ctx.owner.gradients())
-
-
-class _Step(torch.autograd.Function):
-    """One step of a cell: `(token, x, h, c) -> (h', c')`."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        token: Tensor,
-        owner: _Run,
-        events: StepEvents | None,
-        x: Tensor | None,
-        h: Tensor | None,
-        c: Tensor | None,
-        key: int,
-    ) -> tuple[Tensor, Tensor]:
-        source = x if events is None else events
-        assert source is not None
-        gates, bias = owner.gates(source, h)
-        new_c = gates.new_empty(*gates.shape[:-1], gates.shape[-1] // 4)
-        tanh_c, new_h = torch.empty_like(new_c), torch.empty_like(new_c)
-        rows, _, size = owner.scale.shape
-        gates_forward(
-            _blocks(gates, rows, 4, size),
-            _blocks(bias.expand(rows, -1) if bias.dim() == 1 else bias, rows, 4, size),
-            owner.scale.numpy(),
-            *(_blocks(x, rows, size) for x in (c, new_c, tanh_c, new_h)),
-        )
-        ctx.owner, ctx.events, ctx.key = owner, events, key
-        ctx.save_for_backward(gates, tanh_c, x, h, c)
-        ctx.set_materialize_grads(False)
-        return new_h, new_c
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, dh: Tensor | None, dc: Tensor | None) -> tuple[Tensor | None, ...]:
-        acts, tanh_c, x, h, c = ctx.saved_tensors
-        if dh is None:
-            dh = torch.zeros_like(tanh_c)
-        dgates = torch.empty_like(acts)
-        before = None if c is None else torch.empty_like(tanh_c)
-        rows, _, size = ctx.owner.scale.shape
-        parts = gates_backward(
-            _blocks(acts, rows, 4, size),
-            *(_blocks(g, rows, size) for g in (c, tanh_c, dh, dc)),
-            _blocks(dgates, rows, 4, size),
-            _blocks(before, rows, size),
-        )
-        dbias = torch.from_numpy(parts).sum(0)
-        source = x if ctx.events is None else ctx.events
-        dx, dh_before = ctx.owner.back(ctx.key, source, h, dgates, dbias, ctx.needs_input_grad[3])
-        return acts.new_zeros(()), None, None, dx, dh_before, before, None
-
-
-class _FusedCell:
-    """What LSTM and ConvLSTM share during one run."""
-
-    def __init__(self, weight: Tensor, bias: Tensor, precision: Precision, rows: int) -> None:
-        if precision == "bf16" and weight.dtype != torch.float32:
-            raise ValueError(f"bf16 products go with float32 weights, got {weight.dtype}.")
-        self.low = torch.bfloat16 if precision == "bf16" else weight.dtype
-        self.scale = _scale(rows, weight.shape[0] // 4, weight.dtype)
-        self.bias = bias.detach()
-        self.token: Tensor
-        self.n_steps = 0
-        # By step, so that a step that goes backward twice before the weights do counts once.
-        self.collected: dict[int, tuple[Any, ...]] = {}
-
-    def collect(self) -> list[tuple[Any, ...]]:
-        """Return what the steps left, and forget it."""
-        steps, self.collected = list(self.collected.values()), {}
-        return steps
-
-    def step(self, x: StepEvents | Tensor, state: tuple[Tensor, ...] | None) -> tuple[Tensor, ...]:
-        """Return the new `(h, c)`."""
-        h, c = (None, None) if state is None else state
-        events, dense = (x, None) if isinstance(x, StepEvents) else (None, x)
-        new: tuple[Tensor, ...] = _Step.apply(self.token, self, events, dense, h, c, self.n_steps)
-        self.n_steps += 1
-        return new
-
-    def centred_bias(self, offset: Tensor | None) -> Tensor:
-        """Return the bias, less the products with the mean of the input."""
-        return self.bias if offset is None else self.bias - offset
 
 
 def _sum(parts: Iterable[Tensor | None]) -> Tensor | None:
@@ -179,8 +203,12 @@ def _sum(parts: Iterable[Tensor | None]) -> Tensor | None:
     return torch.stack(there).sum(0) if there else None
 
 
-class FusedLSTM(_FusedCell):
-    """The steps of an `rc_snn.cells.LSTMCell` during one run."""
+class LSTMRun(_Run):
+    """The products of an `rc_snn.cells.LSTMCell`.
+
+    The steps' gradients of the gates stand below each other in one matrix, as do the states they
+    came from, so that the weights' gradient is one product without a copy.
+    """
 
     def __init__(
         self,
@@ -189,22 +217,42 @@ class FusedLSTM(_FusedCell):
         bias_ih: Tensor,
         bias_hh: Tensor,
         precision: Precision,
+        buffers: Buffers,
     ) -> None:
-        super().__init__(weight_ih, bias_ih + bias_hh, precision, rows=1)
+        super().__init__(weight_ih, bias_ih + bias_hh, precision, 1, buffers)
         self.input, self.recurrent = weight_ih.detach(), weight_hh.detach().to(self.low)
         self.events = LinearEvents(self.input)
-        self.token = _Weights.apply(self, weight_ih, weight_hh, bias_ih, bias_hh)
+        self.stacks: tuple[Tensor, Tensor, Tensor] | None = None
 
     def gates(self, x: StepEvents | Tensor, h: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return `W_ih x + W_hh h`, `[batch, 4 hidden]`, and the bias."""
-        gates = None
+        gates = self.loan.take((len(x), len(self.bias)), self.bias.dtype)
         if h is not None:
-            gates = (h.to(self.low) @ self.recurrent.t()).to(self.bias.dtype)
+            product = self.loan.take(gates.shape, self.low) if self.low != gates.dtype else gates
+            torch.mm(self.lower(h), self.recurrent.t(), out=product)
+            gates = product if product is gates else gates.copy_(product)
         if isinstance(x, StepEvents):
-            return self.events.add(x, gates), self.centred_bias(self.events.offset(x))
-        if gates is None:
-            return x @ self.input.t(), self.bias
+            self.events.add(x, gates, fresh=h is None)
+            return gates, self.centred_bias(self.events.offset(x))
+        if h is None:
+            return torch.mm(x, self.input.t(), out=gates), self.bias
         return gates.addmm_(x, self.input.t()), self.bias
+
+    def place(self, key: int) -> Tensor:
+        """Return the rows of this step."""
+        if self.stacks is None:
+            n, n_hidden = sum(self.sizes), self.recurrent.shape[1]
+            exact = self.loan.take((n, len(self.bias)), self.bias.dtype)
+            low = exact
+            if self.low != exact.dtype:
+                low = self.loan.take(exact.shape, self.low)
+            self.stacks = exact, low, self.loan.take((n, n_hidden), self.low)
+        return self.stacks[0][self.rows(key)]
+
+    def rows(self, key: int) -> slice:
+        """Return where in the stacks this step is."""
+        begin = sum(self.sizes[:key])
+        return slice(begin, begin + self.sizes[key])
 
     def back(
         self,
@@ -216,30 +264,34 @@ class FusedLSTM(_FusedCell):
         to_x: bool,
     ) -> tuple[Tensor | None, Tensor | None]:
         """Collect the gradients of the weights; return those of x (if asked for) and h."""
+        self.collected[key] = (key, x, dgates, dbias)
         dx = dgates @ self.input if to_x else None
         if h is None:
-            self.collected[key] = (x, dgates, dbias, None)
             return dx, None
-        low = dgates.to(self.low)
-        self.collected[key] = (x, dgates, dbias, (low, h.to(self.low)))
+        assert self.stacks is not None
+        exact, low, states = (stack[self.rows(key)] for stack in self.stacks)
+        states.copy_(h)
+        if low.dtype != exact.dtype:
+            low.copy_(exact)
         return dx, (low @ self.recurrent).to(dgates.dtype)
 
     def gradients(self) -> tuple[Tensor | None, ...]:
         """Return the collected gradients, each from one product over all steps."""
         steps, dtype = self.collect(), self.bias.dtype
+        assert self.stacks is not None
         from_events = LinearGradient(self.input.shape, dtype)
         dense: list[tuple[Tensor, Tensor]] = []
-        recurrent: list[tuple[Tensor, Tensor]] = []
-        for x, dgates, dbias, pair in steps:
+        for _, x, dgates, dbias in steps:
             if isinstance(x, StepEvents):
                 from_events.add(x, dgates, dbias)
             else:
                 dense.append((dgates, x))
-            if pair is not None:
-                recurrent.append(pair)
         to_input = _product(dense) if dense else from_events.weight()
-        to_recurrent = _product(recurrent).to(dtype) if recurrent else None
-        bias = _sum(dbias for _, _, dbias, _ in steps)
+        # A step reaches all before it, so the steps are 0, 1, ... without a gap; 0 has no state.
+        recurrent = slice(self.sizes[0], self.rows(steps[-1][0]).stop)
+        _, low, states = (stack[recurrent] for stack in self.stacks)
+        to_recurrent = (states.t() @ low).t().to(dtype) if len(steps) > 1 else None
+        bias = _sum(dbias for *_, dbias in steps)
         return to_input, to_recurrent, bias, bias
 
 
@@ -248,8 +300,8 @@ def _product(steps: list[tuple[Tensor, Tensor]]) -> Tensor:
     return left.t() @ right
 
 
-class FusedConvLSTM(_FusedCell):
-    """The steps of a `ConvLSTMCell` during one run; grids are `[batch, height, width, channel]`."""
+class ConvLSTMRun(_Run):
+    """The products of a `ConvLSTMCell`; grids are `[batch, height, width, channel]`."""
 
     def __init__(
         self,
@@ -259,30 +311,43 @@ class FusedConvLSTM(_FusedCell):
         grid: tuple[int, int],
         precision: Precision,
         input_precision: Precision,
+        buffers: Buffers,
     ) -> None:
-        super().__init__(weight_ih, bias, precision, rows=grid[1])
+        super().__init__(weight_ih, bias, precision, grid[1], buffers)
         low_input = torch.bfloat16 if input_precision == "bf16" else self.bias.dtype
         self.input = weight_ih.detach().to(low_input, memory_format=torch.channels_last)
         self.recurrent = weight_hh.detach().to(self.low, memory_format=torch.channels_last)
         self.weight, self.grid = weight_ih.detach(), grid
         self.events: ConvEvents | None = None
-        self.token = _Weights.apply(self, weight_ih, weight_hh, bias)
+        self.scratch: Tensor | None = None
 
     def gates(self, x: StepEvents | Tensor, h: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return `W_ih * x + W_hh * h`, `[batch, height, width, 4 channels]`, and the bias."""
-        recurrent = None if h is None else self._convolve(h, self.recurrent)
-        if isinstance(x, StepEvents):
-            if self.events is None:
-                self.events = ConvEvents(self.weight, self.grid)
-            return self.events.add(x, recurrent), self.centred_bias(self.events.offset(x))
-        gates = self._convolve(x, self.input)
-        return gates if recurrent is None else gates.add_(recurrent), self.bias
+        gates = None if h is None else self._convolve(h, self.recurrent)
+        if not isinstance(x, StepEvents):
+            product = self._convolve(x, self.input)
+            return product if gates is None else gates.add_(product), self.bias
+        if self.events is None:
+            self.events = ConvEvents(self.weight, self.grid)
+        if gates is None:
+            gates = self.loan.take((len(x), *self.grid, len(self.bias)), self.bias.dtype)
+        self.events.add(x, gates, fresh=h is None)
+        return gates, self.centred_bias(self.events.offset(x))
 
     def _convolve(self, x: Tensor, weight: Tensor) -> Tensor:
         """Return `weight * x`, channels last in and out."""
         x = x.to(weight.dtype).permute(0, 3, 1, 2)
-        out = torch.conv2d(x, weight, padding=weight.shape[-1] // 2)
-        return out.permute(0, 2, 3, 1).to(self.bias.dtype).contiguous()
+        out = torch.conv2d(x, weight, padding=weight.shape[-1] // 2).permute(0, 2, 3, 1)
+        if out.dtype is self.bias.dtype and out.is_contiguous():
+            return out
+        return self.loan.take(out.shape, self.bias.dtype).copy_(out)
+
+    def place(self, key: int) -> Tensor:
+        """Return one place for all steps: kernels are small, so each step makes their gradient."""
+        if self.scratch is None:
+            shape = (max(self.sizes), *self.grid, len(self.bias))
+            self.scratch = self.loan.take(shape, self.bias.dtype)
+        return self.scratch[: self.sizes[key]]
 
     def back(
         self,
@@ -332,7 +397,7 @@ class FusedConvLSTM(_FusedCell):
         )
 
     def gradients(self) -> tuple[Tensor | None, ...]:
-        """Return the collected gradients: kernels are small, so each step has made its own."""
+        """Return the collected gradients: each step has made its own."""
         to_input, recurrent, bias = map(_sum, zip(*self.collect(), strict=True))
         return to_input, recurrent, bias
 
