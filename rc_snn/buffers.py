@@ -53,11 +53,11 @@ class Loan:
         self.taken.append((size, memory))
         return memory[:n_bytes].view(dtype).view(shape)
 
-    def give_back(self) -> None:
-        """Give everything back at once."""
-        for size, memory in self.taken:
+    def give_back(self, since: int = 0) -> None:
+        """Give back, at once, all but the first `since` that were taken."""
+        for size, memory in self.taken[since:]:
             self.buffers.free[size].append(memory)
-        self.taken.clear()
+        del self.taken[since:]
 
     def __del__(self) -> None:
         """Give back what is left."""

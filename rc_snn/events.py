@@ -286,9 +286,9 @@ class _EventLinear(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, Tensor]:
-        total, bias = LinearGradient(ctx.shape, grad.dtype), grad.sum(0)
-        total.add(ctx.x, grad.contiguous(), bias)
-        return None, total.weight(), bias
+        total = LinearGradient(ctx.shape, grad.dtype)
+        total.add(ctx.x, grad.contiguous())
+        return None, total.weight(), grad.sum(0)
 
 
 class LinearEvents:
@@ -332,8 +332,8 @@ class LinearGradient:
         self.total: Tensor | None = None
         self.means: list[tuple[Tensor, Tensor]] = []
 
-    def add(self, x: StepEvents, grad: Tensor, bias_gradient: Tensor) -> None:
-        """Add one step's gradient `grad^T x_t`; `bias_gradient` is grad summed over the batch."""
+    def add(self, x: StepEvents, grad: Tensor) -> None:
+        """Add one step's gradient `grad^T x_t`."""
         common = torch.zeros(grad.shape[1], dtype=grad.dtype)
         columns = self.columns.numpy()
         linear_gradient(
@@ -342,7 +342,7 @@ class LinearGradient:
         if complements(x):
             self.total = common if self.total is None else self.total + common
         if x.mean is not None:
-            self.means.append((x.mean, bias_gradient))
+            self.means.append((x.mean, grad.sum(0)))
 
     def weight(self) -> Tensor:
         """Return the gradient in the weight's shape, its columns together in memory."""

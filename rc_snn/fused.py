@@ -127,15 +127,16 @@ class _Step(torch.autograd.Function):
         dgates = run.place(ctx.key)
         before = None if c is None else torch.empty_like(tanh_c)
         rows, _, size = run.scale.shape
-        parts = gates_backward(
+        bias = run.bias_places(len(acts))
+        gates_backward(
             _blocks(acts, rows, 4, size),
             *(_blocks(g, rows, size) for g in (c, tanh_c, dh, dc)),
             _blocks(dgates, rows, 4, size),
             _blocks(before, rows, size),
+            None if bias is None else bias.numpy(),
         )
-        dbias = torch.from_numpy(parts).sum(0)
         source = x if ctx.events is None else ctx.events
-        dx, dh_before = run.back(ctx.key, source, h, dgates, dbias, ctx.needs_input_grad[3])
+        dx, dh_before = run.back(ctx.key, source, h, dgates, bias, ctx.needs_input_grad[3])
         return acts.new_zeros(()), None, None, dx, dh_before, before
 
 
@@ -164,9 +165,9 @@ class _Run(ABC):
         """Return the bias, less the products with the mean of the input."""
         return self.bias if offset is None else self.bias - offset
 
-    def lower(self, x: Tensor) -> Tensor:
-        """Return x in the precision of the products, in memory of the run."""
-        return x if x.dtype is self.low else self.loan.take(x.shape, self.low).copy_(x)
+    def lower(self, x: Tensor, low: torch.dtype) -> Tensor:
+        """Return x in the precision of a product, in memory of the run."""
+        return x if x.dtype is low else self.loan.take(x.shape, low).copy_(x)
 
     def collect(self) -> list[tuple[Any, ...]]:
         """Return what the steps left, first step first, and forget it."""
@@ -181,6 +182,10 @@ class _Run(ABC):
     def place(self, key: int) -> Tensor:
         """Return where the gradient of a step's gates is to be written."""
 
+    def bias_places(self, n: int) -> Tensor | None:
+        """Return zeros that the gates' gradients are added to on the way; None: not wanted."""
+        return None
+
     @abstractmethod
     def back(
         self,
@@ -188,7 +193,7 @@ class _Run(ABC):
         x: StepEvents | Tensor,
         h: Tensor | None,
         dgates: Tensor,
-        dbias: Tensor,
+        bias: Tensor | None,
         to_x: bool,
     ) -> tuple[Tensor | None, Tensor | None]:
         """Collect what a step gives to the weights; return the gradients of x (if asked) and h."""
@@ -229,7 +234,7 @@ class LSTMRun(_Run):
         gates = self.loan.take((len(x), len(self.bias)), self.bias.dtype)
         if h is not None:
             product = self.loan.take(gates.shape, self.low) if self.low != gates.dtype else gates
-            torch.mm(self.lower(h), self.recurrent.t(), out=product)
+            torch.mm(self.lower(h, self.low), self.recurrent.t(), out=product)
             gates = product if product is gates else gates.copy_(product)
         if isinstance(x, StepEvents):
             self.events.add(x, gates, fresh=h is None)
@@ -260,11 +265,11 @@ class LSTMRun(_Run):
         x: StepEvents | Tensor,
         h: Tensor | None,
         dgates: Tensor,
-        dbias: Tensor,
+        bias: Tensor | None,
         to_x: bool,
     ) -> tuple[Tensor | None, Tensor | None]:
         """Collect the gradients of the weights; return those of x (if asked for) and h."""
-        self.collected[key] = (key, x, dgates, dbias)
+        self.collected[key] = (key, x, dgates)
         dx = dgates @ self.input if to_x else None
         if h is None:
             return dx, None
@@ -281,17 +286,17 @@ class LSTMRun(_Run):
         assert self.stacks is not None
         from_events = LinearGradient(self.input.shape, dtype)
         dense: list[tuple[Tensor, Tensor]] = []
-        for _, x, dgates, dbias in steps:
+        for _, x, dgates in steps:
             if isinstance(x, StepEvents):
-                from_events.add(x, dgates, dbias)
+                from_events.add(x, dgates)
             else:
                 dense.append((dgates, x))
         to_input = _product(dense) if dense else from_events.weight()
         # A step reaches all before it, so the steps are 0, 1, ... without a gap; 0 has no state.
-        recurrent = slice(self.sizes[0], self.rows(steps[-1][0]).stop)
-        _, low, states = (stack[recurrent] for stack in self.stacks)
+        end = self.rows(steps[-1][0]).stop
+        bias = self.stacks[0][:end].sum(0)
+        _, low, states = (stack[self.sizes[0] : end] for stack in self.stacks)
         to_recurrent = (states.t() @ low).t().to(dtype) if len(steps) > 1 else None
-        bias = _sum(dbias for *_, dbias in steps)
         return to_input, to_recurrent, bias, bias
 
 
@@ -336,11 +341,13 @@ class ConvLSTMRun(_Run):
 
     def _convolve(self, x: Tensor, weight: Tensor) -> Tensor:
         """Return `weight * x`, channels last in and out."""
-        x = x.to(weight.dtype).permute(0, 3, 1, 2)
-        out = torch.conv2d(x, weight, padding=weight.shape[-1] // 2).permute(0, 2, 3, 1)
-        if out.dtype is self.bias.dtype and out.is_contiguous():
-            return out
-        return self.loan.take(out.shape, self.bias.dtype).copy_(out)
+        exact, half = weight.dtype is self.bias.dtype, weight.shape[-1] // 2
+        out = None if exact else self.loan.take((*x.shape[:3], len(weight)), self.bias.dtype)
+        mark = len(self.loan.taken)
+        product = torch.conv2d(self.lower(x, weight.dtype).permute(0, 3, 1, 2), weight, padding=half)
+        self.loan.give_back(mark)
+        product = product.permute(0, 2, 3, 1)
+        return product.contiguous() if out is None else out.copy_(product)
 
     def place(self, key: int) -> Tensor:
         """Return one place for all steps: kernels are small, so each step makes their gradient."""
@@ -349,37 +356,45 @@ class ConvLSTMRun(_Run):
             self.scratch = self.loan.take(shape, self.bias.dtype)
         return self.scratch[: self.sizes[key]]
 
+    def bias_places(self, n: int) -> Tensor:
+        """Return a place for each row of the grid: another pass over the gates would cost more."""
+        return self.bias.new_zeros(n * self.grid[0], len(self.bias))
+
     def back(
         self,
         key: int,
         x: StepEvents | Tensor,
         h: Tensor | None,
         dgates: Tensor,
-        dbias: Tensor,
+        bias: Tensor | None,
         to_x: bool,
     ) -> tuple[Tensor | None, Tensor | None]:
         """Collect the gradients of the weights; return those of x (if asked for) and h."""
         dx = dh = recurrent = None
-        low = dgates.to(self.low).permute(0, 3, 1, 2)
+        mark = len(self.loan.taken)
         if isinstance(x, StepEvents):
             from_events = ConvGradient(self.weight.shape, dgates.dtype, self.grid)
             from_events.add(x, dgates)
-            to_input = from_events.weight()
+            to_input, low = from_events.weight(), dgates
         else:
-            same = low if self.input.dtype is self.low else dgates.permute(0, 3, 1, 2)
-            dx, to_input = self._convolve_back(same, x, self.input, to_x)
+            low = self.lower(dgates, self.input.dtype)
+            dx, to_input = self._convolve_back(low, x, self.input, to_x)
         if h is not None:
+            if low.dtype is not self.low:
+                low = self.lower(dgates, self.low)
             dh, recurrent = self._convolve_back(low, h, self.recurrent, True)
-        self.collected[key] = (to_input, recurrent, dbias)
+        self.loan.give_back(mark)
+        assert bias is not None
+        self.collected[key] = (to_input, recurrent, bias.sum(0))
         return dx, dh
 
     def _convolve_back(
         self, grad: Tensor, x: Tensor, weight: Tensor, to_x: bool
     ) -> tuple[Tensor | None, Tensor]:
-        half = weight.shape[-1] // 2
+        half, dtype = weight.shape[-1] // 2, self.bias.dtype
         dx, dw, _ = torch.ops.aten.convolution_backward(
-            grad,
-            x.to(weight.dtype).permute(0, 3, 1, 2),
+            grad.permute(0, 3, 1, 2),
+            self.lower(x, weight.dtype).permute(0, 3, 1, 2),
             weight,
             None,
             [1, 1],
@@ -390,7 +405,6 @@ class ConvLSTMRun(_Run):
             1,
             [to_x, True, False],
         )
-        dtype = self.bias.dtype
         return (
             dx.permute(0, 2, 3, 1).to(dtype).contiguous() if to_x else None,
             dw.to(dtype).contiguous(),

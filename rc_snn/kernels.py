@@ -253,14 +253,15 @@ def gates_forward(gates, bias, scale, c, new_c, tanh_c, h):  # type: ignore[no-u
 
 
 @compiled
-def gates_backward(acts, c, tanh_c, dh, dc, dgates, dc_before):  # type: ignore[no-untyped-def]
-    """Write the gradients of the gates' products and of c; return the bias gradient by block."""
+def gates_backward(acts, c, tanh_c, dh, dc, dgates, dc_before, bias):  # type: ignore[no-untyped-def]
+    """Write the gradients of the gates' products and of c, and add each block's rows to its bias.
+
+    Shapes: those of `gates_forward`; bias `[blocks, 4 * size]`, zeroed, or None.
+    """
     n_blocks, n_rows, _, size = acts.shape
     one = acts.dtype.type(1)
-    parts = np.zeros((n_blocks, 4 * size), acts.dtype)
     for block in numba.prange(n_blocks):
         a, t, up, out = acts[block], tanh_c[block], dh[block], dgates[block]
-        bias = parts[block]
         for r in range(n_rows):
             for k in range(size):
                 i, f, g, o = a[r, 0, k], a[r, 1, k], a[r, 2, k], a[r, 3, k]
@@ -275,7 +276,5 @@ def gates_backward(acts, c, tanh_c, dh, dc, dgates, dc_before):  # type: ignore[
                     dc_before[block, r, k] = to_c * f
                 else:
                     out[r, 1, k] = 0
-            row = out[r].reshape(-1)
-            for k in range(4 * size):
-                bias[k] += row[k]
-    return parts
+            if bias is not None:
+                _add(bias[block], out[r].reshape(-1))
