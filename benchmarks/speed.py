@@ -19,21 +19,24 @@ from statistics import median, quantiles
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 import tyro
-from torch import Tensor, nn
+from torch import nn
 from tqdm import tqdm
 
+from benchmarks.machine import Machine, bytes_for_backward, peak_bytes, profile, roofline, seconds
+from benchmarks.programs import (
+    AuthorsRecipe,
+    DenseConvLSTM,
+    dense_inference,
+    dense_step,
+    inference,
+    training_step,
+)
 from encoders.sources import load_mnist
 from encoders.temporal_mnist import latency_sequences, take
-from rc_snn.cells import StepModel
 from rc_snn.events import SpikeSequences
 from rc_snn.models import RCLSTM, RCConvLSTM
-from rc_snn.objective import rc_loss
-from rc_snn.regimes import training_macs
-from rc_snn.runner import Sequences, decide, run
-from rc_snn.spikes import first_spike, spike_frames
-from rc_snn.training import ANSWER_AT_ONCE, Adam, Labelled
+from rc_snn.training import ANSWER_AT_ONCE, Labelled
 
 NEVER = 1.0 - 1e-6
 """A threshold that a network at its initial weights never reaches: every sample runs to the end."""
@@ -76,105 +79,6 @@ class Ratio:
     """Median times of the slow and the fast program."""
 
 
-# -- The programs -------------------------------------------------------------------------------
-
-
-def training_step(
-    model: RCLSTM | RCConvLSTM, batch: Labelled, theta: float, *, fused: bool = True
-) -> Callable[[], None]:
-    """Return one RC training step with Adam, as `rc_snn.training` takes it."""
-    # The rate is 0, so that the network stays where it fires, or does not; the work is the same.
-    optimizer = Adam(model, lr=0.0)
-
-    def step() -> None:
-        optimizer.zero_grad(set_to_none=True)
-        logits = run(model, batch.inputs, theta, fused=fused).logits
-        rc_loss(logits, batch.labels, 0.1).backward()
-        optimizer.step()
-
-    return step
-
-
-class AuthorsRecipe(nn.Module):
-    """Dense input, nn.LSTM over all steps, gather at the first spike, as in the notebooks."""
-
-    def __init__(self, n_hidden: int = 340) -> None:
-        super().__init__()
-        self.recurrent, self.output = nn.LSTM(784, n_hidden), nn.Linear(n_hidden, 10)
-
-    def forward(self, frames: Tensor, theta: float) -> Tensor:
-        """Return the logits at each sample's first spike."""
-        logits: Tensor = self.output(self.recurrent(frames)[0])
-        step, _ = first_spike(F.softmax(logits.detach(), dim=-1), theta)
-        return logits[step, torch.arange(frames.shape[1])]
-
-
-class DenseConvLSTM(nn.Module):
-    """The same recipe for a ConvLSTM as commonly written: torch's layout, every step computed."""
-
-    def __init__(self, channels: int, kernel_size: int = 5) -> None:
-        super().__init__()
-        self.gates = nn.Conv2d(1, 4 * channels, kernel_size, padding="same")
-        self.recurrent = nn.Conv2d(channels, 4 * channels, kernel_size, padding="same", bias=False)
-        self.output = nn.Linear(channels * 784, 10)
-
-    def forward(self, frames: Tensor, theta: float) -> Tensor:
-        """Return the logits at each sample's first spike."""
-        all_logits, h, c = [], None, None
-        for x in frames.view(*frames.shape[:2], 1, 28, 28):
-            gates = self.gates(x)
-            if h is not None:
-                gates = gates + self.recurrent(h)
-            i, f, g, o = gates.chunk(4, dim=1)
-            new = torch.sigmoid(i) * torch.tanh(g)
-            c = new if c is None else new + torch.sigmoid(f) * c
-            h = torch.sigmoid(o) * torch.tanh(c)
-            all_logits.append(self.output(h.flatten(1)))
-        logits = torch.stack(all_logits)
-        step, _ = first_spike(F.softmax(logits.detach(), dim=-1), theta)
-        return logits[step, torch.arange(frames.shape[1])]
-
-
-def dense_step(
-    model: AuthorsRecipe | DenseConvLSTM, batch: Labelled, theta: float
-) -> Callable[[], None]:
-    """Return one training step of a dense full-length network."""
-    assert isinstance(batch.inputs, SpikeSequences)
-    steps, n_steps = batch.inputs.steps, batch.inputs.n_steps
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.0)
-
-    def step() -> None:
-        optimizer.zero_grad(set_to_none=True)
-        frames = spike_frames(steps, n_steps)  # the notebook expands every batch, too
-        rc_loss(model(frames, theta), batch.labels, 0.1).backward()
-        optimizer.step()
-
-    return step
-
-
-def dense_inference(
-    model: AuthorsRecipe | DenseConvLSTM, batch: Labelled, theta: float
-) -> Callable[[], None]:
-    """Return inference by a dense full-length network."""
-    assert isinstance(batch.inputs, SpikeSequences)
-    steps, n_steps = batch.inputs.steps, batch.inputs.n_steps
-
-    @torch.no_grad()
-    def infer() -> None:
-        model(spike_frames(steps, n_steps), theta).argmax(dim=1)
-
-    return infer
-
-
-def inference(model: StepModel, batch: Labelled, theta: float) -> Callable[[], None]:
-    """Return rank-coded inference."""
-
-    def infer() -> None:
-        decide(model, batch.inputs, theta)
-
-    return infer
-
-
 # -- Measuring ----------------------------------------------------------------------------------
 
 
@@ -207,112 +111,43 @@ def compare(
     )
 
 
-def seconds(program: Callable[[], object], repeats: int) -> float:
-    """Return the median time of a program."""
-    program()
-    times = []
-    for _ in range(repeats):
-        begin = time.perf_counter()
-        program()
-        times.append(time.perf_counter() - begin)
-    return median(times)
-
-
-def bytes_for_backward(model: RCLSTM | RCConvLSTM, inputs: Sequences, theta: float) -> int:
-    """Return what autograd keeps between the passes of a run, parameters left out."""
-    total = 0
-    own = {parameter.data_ptr() for parameter in model.parameters()}
-
-    def pack(tensor: Tensor) -> Tensor:
-        nonlocal total
-        if tensor.data_ptr() not in own:
-            total += tensor.numel() * tensor.element_size()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        run(model, inputs, theta)
-    return total
-
-
-def peak_bytes(step: Callable[[], None]) -> int:
-    """Return the most that torch's allocator held at once during a step, above its start.
-
-    Weights and the optimiser's state are there before the step, so they do not count; gradients do.
-    """
-    step()
-    with torch.profiler.profile(
-        activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
-    ) as profile:
-        step()
-    events = [e for e in profile.profiler.kineto_results.events() if e.name() == "[memory]"]
-    held = np.cumsum([e.nbytes() for e in sorted(events, key=lambda e: e.start_ns())])
-    return int(held.max(initial=0))
-
-
-@dataclass(frozen=True)
-class Machine:
-    """What the machine reaches with this number of threads."""
-
-    float32: float
-    """Matrix products, GFLOP/s."""
-    bf16: float
-    memory: float
-    """Copy of a large tensor, GB/s, reads and writes counted."""
-
-    @staticmethod
-    def measure() -> "Machine":
-        """Measure the rates."""
-        a = torch.randn(1536, 1536)
-        low, large = a.bfloat16(), torch.ones(2**25)
-        target = torch.empty_like(large)
-        flops = 2 * a.shape[0] ** 3 / 1e9
-        return Machine(
-            flops / seconds(lambda: torch.mm(a, a), 7),
-            flops / seconds(lambda: torch.mm(low, low), 7),
-            2 * large.numel() * 4 / 1e9 / seconds(lambda: target.copy_(large), 7),
-        )
-
-
-def roofline(
-    name: str,
-    model: RCLSTM | RCConvLSTM,
-    batch: Labelled,
-    step: int,
-    ratio: Ratio,
-    machine: Machine,
-) -> str:
-    """Say what a training step multiplies and moves, and what that takes at the machine's rates."""
-    assert ratio.seconds is not None
-    at = torch.full((len(batch),), step)
-    dense = 2 * int(training_macs(at, model.cost()).sum()) / 1e9
-    n = sum(p.numel() for p in model.parameters() if p.grad is not None)
-    adam = 7 * 4 * n / 1e9
-    return (
-        f"{name}: {1e3 * ratio.seconds[1]:.1f} ms; as dense products {dense:.2f} GFLOP = "
-        f"{1e3 * dense / machine.float32:.1f} ms at the float32 rate, "
-        f"{1e3 * dense / machine.bf16:.1f} ms at the bf16 rate; Adam moves "
-        f"{1e3 * adam:.0f} MB = {1e3 * adam / machine.memory:.1f} ms"
-    )
-
-
 def measure(options: Speed) -> tuple[list[Ratio], list[str]]:
     """Take all measurements; return the ratios, and remarks to print below them."""
     split = take(load_mnist(options.data).test, torch.arange(options.batch_size))
     batch = latency_sequences(split, options.n_steps)
-    longer = latency_sequences(split, 20 * options.n_steps)
     n, few, last = options.repeats, options.repeats // 5, options.n_steps - 1
-    machine = Machine.measure()
     lstm, conv = RCLSTM(), RCConvLSTM((20,), 5)
     authors = dense_step(AuthorsRecipe(), batch, NEVER)
     dense = dense_step(DenseConvLSTM(20), batch, NEVER)
-    at_once = training_step(lstm, batch, ANSWER_AT_ONCE)
-    name = "LSTM training, nothing fires"
-    ratios = [
-        compare(f"{name}, float32", authors, training_step(lstm, batch, NEVER), n, 2.5),
-        compare(
-            f"{name}, bf16", authors, training_step(RCLSTM(precision="bf16"), batch, NEVER), n, 5.0
+    machine = Machine.measure()
+    ratios, remarks = [], [str(machine)]
+    full, at_once = "training, nothing fires", "training, all at step 0"
+    for name, slow, model, theta, step, repeats, target in (
+        (f"LSTM {full}, float32", authors, lstm, NEVER, last, n, 2.5),
+        (f"LSTM {full}, bf16", authors, RCLSTM(precision="bf16"), NEVER, last, n, 5.0),
+        (f"LSTM {at_once}", authors, lstm, ANSWER_AT_ONCE, 0, n, 20.0),
+        (f"ConvLSTM {full}, float32", dense, conv, NEVER, last, few, 1.5),
+        (
+            f"ConvLSTM {full}, bf16",
+            dense,
+            RCConvLSTM((20,), 5, precision="bf16"),
+            NEVER,
+            last,
+            few,
+            3.0,
         ),
-        compare("LSTM training, all at step 0", authors, at_once, n, 20.0),
+        (f"ConvLSTM {at_once}", dense, conv, ANSWER_AT_ONCE, 0, few, 40.0),
+    ):
+        ours = training_step(model, batch, theta)
+        ratio = compare(name, slow, ours, repeats, target)
+        ratios.append(ratio)
+        assert ratio.seconds is not None
+        remarks += [
+            f"{name}: {roofline(model, len(batch), step, ratio.seconds[1], machine)}",
+            f"    own time: {profile(ours, max(1, repeats // 3))}",
+        ]
+    ratios.insert(
+        3,
         compare(
             "LSTM inference, all at step 0",
             dense_inference(AuthorsRecipe(), batch, NEVER),
@@ -320,75 +155,30 @@ def measure(options: Speed) -> tuple[list[Ratio], list[str]]:
             n,
             30.0,
         ),
-    ]
-    name = "ConvLSTM training, nothing fires"
-    early = training_step(conv, batch, ANSWER_AT_ONCE)
-    ratios += [
-        compare(f"{name}, float32", dense, training_step(conv, batch, NEVER), few, 1.5),
-        compare(
-            f"{name}, bf16",
-            dense,
-            training_step(RCConvLSTM((20,), 5, precision="bf16"), batch, NEVER),
-            few,
-            3.0,
-        ),
-        compare("ConvLSTM training, all at step 0", dense, early, few, 40.0),
-    ]
-    reference = training_step(conv, batch, NEVER, fused=False)
+    )
     ratios.append(
         compare(
             "ConvLSTM, nothing fires: our own dense path / fast path, float32",
-            reference,
+            training_step(conv, batch, NEVER, fused=False),
             training_step(conv, batch, NEVER),
             few,
             None,
         )
     )
-    peaks = peak_bytes(authors), peak_bytes(at_once)
-    kept = bytes_for_backward(lstm, batch.inputs, ANSWER_AT_ONCE)
-    memory = bytes_for_backward(lstm, longer.inputs, ANSWER_AT_ONCE) / kept
+    early = training_step(lstm, batch, ANSWER_AT_ONCE)
+    peaks = peak_bytes(authors, nn.Module()), peak_bytes(early, lstm)
+    longer = latency_sequences(split, 20 * options.n_steps)
+    kept, memory = (bytes_for_backward(lstm, x.inputs, ANSWER_AT_ONCE) for x in (batch, longer))
     ratios += [
         Ratio("LSTM peak memory, all at step 0", round(peaks[0] / peaks[1], 2), 5.0, "x"),
-        Ratio("LSTM kept for backward, all at step 0: 20 T / T", round(memory, 3), None, "x"),
+        Ratio(
+            "LSTM kept for backward, all at step 0: 20 T / T", round(memory / kept, 3), None, "x"
+        ),
     ]
-    at = {r.name: r for r in ratios}
-    remarks = [
-        f"this machine: {machine.float32:.0f} GFLOP/s float32, {machine.bf16:.0f} GFLOP/s bf16, "
-        f"{machine.memory:.1f} GB/s",
+    remarks.append(
         f"peak memory of a step: authors' recipe {peaks[0] / 1e6:.1f} MB, "
-        f"ours {peaks[1] / 1e6:.1f} MB",
-        roofline(
-            "LSTM float32, full",
-            lstm,
-            batch,
-            last,
-            at["LSTM training, nothing fires, float32"],
-            machine,
-        ),
-        roofline(
-            "LSTM bf16, full", lstm, batch, last, at["LSTM training, nothing fires, bf16"], machine
-        ),
-        roofline("LSTM, step 0", lstm, batch, 0, at["LSTM training, all at step 0"], machine),
-        roofline(
-            "ConvLSTM float32, full",
-            conv,
-            batch,
-            last,
-            at["ConvLSTM training, nothing fires, float32"],
-            machine,
-        ),
-        roofline(
-            "ConvLSTM bf16, full",
-            conv,
-            batch,
-            last,
-            at["ConvLSTM training, nothing fires, bf16"],
-            machine,
-        ),
-        roofline(
-            "ConvLSTM, step 0", conv, batch, 0, at["ConvLSTM training, all at step 0"], machine
-        ),
-    ]
+        f"ours {peaks[1] / 1e6:.1f} MB"
+    )
     return ratios, remarks
 
 

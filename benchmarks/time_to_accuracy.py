@@ -20,8 +20,8 @@ import torch.nn.functional as F
 import tyro
 
 from benchmarks import record, table1
+from benchmarks.programs import AuthorsRecipe
 from benchmarks.rows import RunConfig, as_config
-from benchmarks.speed import AuthorsRecipe
 from encoders.functional import Polarity
 from encoders.sources import Digits, load_mnist
 from encoders.temporal_mnist import latency_sequences

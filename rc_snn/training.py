@@ -323,27 +323,33 @@ class _Training:
         totals = torch.zeros(4, dtype=torch.float64)
         order = torch.randperm(len(self.data), generator=self.generator)
         for index in order.split(self.config.batch_size):
-            batch = data.rows(index)
-            decision, logits = run(self.model, batch.inputs, theta)
-            labels = batch.labels.to(logits.device)
-            loss = rc_loss(logits, labels, beta)
-            if not torch.isfinite(loss):
-                raise ValueError(
-                    f"The loss is {loss.item()} in epoch {epoch}. Lower lr={self.config.lr}; the "
-                    f"last good checkpoint stays in {self.checkpoint}."
-                )
-            self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            self.optimizer.step()
-            self.scheduler.step()
-            assert decision.step is not None
-            right = (decision.label == labels).sum()
-            sums = (loss.detach() * len(batch), right, decision.step.sum(), decision.fired.sum())
-            totals += torch.stack([s.double().cpu() for s in sums])
-            bar.update(len(batch))
+            totals += self._update(data.rows(index), beta, theta)
+            bar.update(len(index))
         mean = (totals / len(self.data)).tolist()
         names = ("train_loss", "train_accuracy", "train_mean_step", "train_fired")
         return dict(zip(names, mean, strict=True))
+
+    def _update(self, batch: Labelled, beta: float, theta: float | None) -> Tensor:
+        """Train on one batch; return its sums of loss, right answers, steps and fired samples.
+
+        A method of its own, so that the graph, and its memory, is gone before the next batch.
+        """
+        decision, logits = run(self.model, batch.inputs, theta)
+        labels = batch.labels.to(logits.device)
+        loss = rc_loss(logits, labels, beta)
+        if not torch.isfinite(loss):
+            raise ValueError(
+                f"The loss is {loss.item()} in epoch {len(self.history)}. Lower "
+                f"lr={self.config.lr}; the last good checkpoint stays in {self.checkpoint}."
+            )
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        self.scheduler.step()
+        assert decision.step is not None
+        right = (decision.label == labels).sum()
+        sums = (loss.detach() * len(batch), right, decision.step.sum(), decision.fired.sum())
+        return torch.stack([s.double().cpu() for s in sums])
 
     def _validate(self, epoch: int) -> Row:
         self.model.eval()

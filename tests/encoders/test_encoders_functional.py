@@ -264,7 +264,7 @@ def test_a_shift_stays_within_its_bound_along_each_axis_and_uses_it():
     assert centre.amin(dim=0).amax() < -2.4
     assert centre.amax(dim=0).amin() > 2.4
     still = moments(blob(28, 28, 2, 2))[1]
-    assert (covariance - still).abs().max() < 0.3, "bilinear reading widens by at most 1/4 pixel²"
+    assert (covariance - still).abs().max() < 0.15, "a blur, as of bilinear reading, adds 0.25"
 
 
 def test_a_rotation_stays_within_its_bound_and_uses_it():
@@ -282,8 +282,8 @@ def test_a_rotation_stays_within_its_bound_and_uses_it():
 def test_what_is_round_stays_round_when_it_is_turned(height, width):
     moved = random_affine(blob(height, width, 3, 3, n=50), seeded(0), **STILL | {"degrees": 90.0})
     _, covariance = moments(moved)
-    expected = 9.1 * torch.eye(2, dtype=torch.float64)
-    torch.testing.assert_close(covariance, expected.expand(50, 2, 2), rtol=0, atol=0.3)
+    still = moments(blob(height, width, 3, 3))[1]
+    torch.testing.assert_close(covariance, still.expand(50, 2, 2), rtol=0, atol=0.15)
 
 
 def test_a_stretch_stays_within_its_bound_along_each_axis_by_itself():

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.speed import bytes_for_backward
+from benchmarks.machine import bytes_for_backward
 from rc_snn.events import SpikeSequences
 from rc_snn.models import RCLSTM, RCConvLSTM
 from rc_snn.objective import rc_loss
