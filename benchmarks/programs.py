@@ -7,12 +7,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rc_snn.cells import StepModel
-from rc_snn.events import SpikeSequences
 from rc_snn.models import RCLSTM, RCConvLSTM
 from rc_snn.objective import rc_loss
+from rc_snn.optimizer import Adam
 from rc_snn.runner import decide, run
+from rc_snn.sequences import SpikeSequences
 from rc_snn.spikes import first_spike, spike_frames
-from rc_snn.training import Adam, Labelled
+from rc_snn.training import Labelled
 
 
 def training_step(

@@ -34,8 +34,8 @@ from benchmarks.programs import (
 )
 from encoders.sources import load_mnist
 from encoders.temporal_mnist import latency_sequences, take
-from rc_snn.events import SpikeSequences
 from rc_snn.models import RCLSTM, RCConvLSTM
+from rc_snn.sequences import SpikeSequences
 from rc_snn.training import ANSWER_AT_ONCE, Labelled
 
 NEVER = 1.0 - 1e-6

@@ -30,11 +30,11 @@ from encoders.functional import Encoding, Polarity, ZeroPixels, encode_latency, 
 from encoders.sources import MNIST_TITLE, Digits, Split, load_mnist
 from encoders.temporal_mnist import hold_out, latency_sequences, take
 from rc_snn import zoo
-from rc_snn.events import SpikeSequences
 from rc_snn.fused import Precision
 from rc_snn.models import RCLSTM, RCConvLSTM
 from rc_snn.regimes import account
 from rc_snn.runner import decide
+from rc_snn.sequences import SpikeSequences
 from rc_snn.training import Labelled, evaluate, train
 
 

@@ -25,9 +25,9 @@ from benchmarks.rows import RunConfig, as_config
 from encoders.functional import Polarity
 from encoders.sources import Digits, load_mnist
 from encoders.temporal_mnist import latency_sequences
-from rc_snn.events import SpikeSequences
 from rc_snn.objective import rc_loss
 from rc_snn.regimes import FAST_BELOW
+from rc_snn.sequences import SpikeSequences
 from rc_snn.spikes import first_spike, spike_frames
 from rc_snn.training import Labelled, train
 

@@ -19,7 +19,7 @@ from encoders.functional import (
     spikes_to_events,
 )
 from encoders.sources import Digits, Split, load_mnist
-from rc_snn.events import SpikeSequences
+from rc_snn.sequences import SpikeSequences
 from rc_snn.spikes import spike_steps
 from rc_snn.training import Labelled
 

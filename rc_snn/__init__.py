@@ -1,10 +1,10 @@
 """Rank coding: recurrent networks that answer at the first threshold crossing."""
 
-from rc_snn.events import SpikeSequences
 from rc_snn.models import RCLSTM, RCConvLSTM
 from rc_snn.objective import critical_beta, rc_loss
 from rc_snn.regimes import account
 from rc_snn.runner import DenseSequences, StreamingRunner, decide, run
+from rc_snn.sequences import SpikeSequences
 from rc_snn.spikes import (
     Decision,
     decision_spikes,

@@ -11,7 +11,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from rc_snn.buffers import Buffers
-from rc_snn.fused import ConvLSTMRun, FusedCell, LSTMRun, Precision
+from rc_snn.fused import FusedCell, Precision
+from rc_snn.products import ConvLSTMRun, LSTMRun
 
 State: TypeAlias = tuple[Tensor, ...]
 """What a model carries from step to step: tensors whose first axis is the batch."""

@@ -117,7 +117,7 @@ def run(model: StepModel, inputs: Sequences, theta: float | None, *, fused: bool
     gather afterwards; the decisions and gradients are the same, the work is not.
 
     Example:
-        >>> from rc_snn.events import SpikeSequences
+        >>> from rc_snn.sequences import SpikeSequences
         >>> from rc_snn.models import RCLSTM
         >>> x = SpikeSequences(torch.zeros(2, 784, dtype=torch.int16), n_steps=10)
         >>> run(RCLSTM(), x, theta=0.05).decision.step  # a uniform output is above 0.05
@@ -206,7 +206,7 @@ def decide(
         batch_size: sequences advanced together; it changes decisions by rounding at most.
 
     Example:
-        >>> from rc_snn.events import SpikeSequences
+        >>> from rc_snn.sequences import SpikeSequences
         >>> from rc_snn.models import RCLSTM
         >>> x = SpikeSequences(torch.zeros(3, 784, dtype=torch.int16), n_steps=10)
         >>> decide(RCLSTM(), x, theta=0.95).fired

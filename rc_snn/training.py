@@ -3,26 +3,26 @@
 import csv
 import math
 import os
-import random
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from rc_snn import checkpoint
 from rc_snn.cells import StepModel
-from rc_snn.events import SpikeSequences
 from rc_snn.fused import Precision
 from rc_snn.models import Dropout, check_precision
 from rc_snn.objective import rc_loss, warn_if_never_fires
+from rc_snn.optimizer import Adam
 from rc_snn.regimes import FAST_BELOW, SLOW_ABOVE
 from rc_snn.runner import DenseSequences, decide, run
+from rc_snn.sequences import SpikeSequences
 from rc_snn.spikes import Decision, check_labels, check_theta
 
 Select: TypeAlias = Literal["fast", "slow", "any"]
@@ -30,7 +30,6 @@ Row: TypeAlias = dict[str, float]
 
 ANSWER_AT_ONCE = 1e-6
 """A threshold below any largest class probability: every sample fires at step 0."""
-CHECKPOINT_FORMAT = "rc_snn.checkpoint/2"
 
 
 @dataclass(frozen=True)
@@ -206,37 +205,6 @@ def evaluate(model: StepModel, data: Labelled, theta: float | None) -> tuple[Dec
     }
 
 
-class Adam(torch.optim.AdamW):
-    """AdamW in one pass over memory; Adam, where the decay is 0.
-
-    torch's fused kernel first copies the gradient of a weight whose columns lie together. Adam does
-    not care about the order of elements, so such a weight is handed over as its transpose, which is
-    contiguous in the same memory.
-    """
-
-    def __init__(self, model: nn.Module, lr: float, weight_decay: float = 0.0) -> None:
-        self.pairs = [(p, nn.Parameter(p.detach().t())) for p in model.parameters() if _columns(p)]
-        twins = dict(self.pairs)
-        leaves = [twins.get(p, p) for p in model.parameters()]
-        super().__init__(leaves, lr=lr, weight_decay=weight_decay, fused=True)
-
-    def step(self, closure: Any = None) -> Any:
-        """Take one step."""
-        for weight, twin in self.pairs:
-            twin.grad = None if weight.grad is None else weight.grad.t()
-        return super().step(closure)
-
-    def zero_grad(self, set_to_none: bool = True) -> None:
-        """Forget the gradients."""
-        super().zero_grad(set_to_none)
-        for weight, _ in self.pairs:
-            weight.grad = None
-
-
-def _columns(weight: Tensor) -> bool:
-    return weight.dim() == 2 and not weight.is_contiguous() and weight.t().is_contiguous()
-
-
 class _Training:
     """State of one run."""
 
@@ -371,18 +339,15 @@ class _Training:
 
     def _save(self) -> None:
         state = {
-            "format": CHECKPOINT_FORMAT,
             "run": self._identity(),
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
-            "random": _random_states(self.generator),
+            "random": checkpoint.random_states(self.generator),
             "history": self.history,
             "best": self.best,
         }
-        partial = self.checkpoint.with_suffix(".partial")
-        torch.save(state, partial)
-        os.replace(partial, self.checkpoint)
+        checkpoint.write(self.checkpoint, state)
         self._log()
 
     def _log(self) -> None:
@@ -407,18 +372,7 @@ class _Training:
         }
 
     def _resume(self) -> None:
-        try:
-            state = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
-        except Exception as error:
-            raise ValueError(
-                f"{self.checkpoint} cannot be read as a checkpoint ({error}). Move it away to "
-                "start this run anew."
-            ) from error
-        if not isinstance(state, dict) or state.get("format") != CHECKPOINT_FORMAT:
-            raise ValueError(
-                f"{self.checkpoint} is not an rc_snn checkpoint. Move it away, or choose another "
-                "run_dir."
-            )
+        state = checkpoint.read(self.checkpoint)
         # More epochs may be asked of a run with a constant rate; all else is another experiment.
         here, there = self._identity(), state["run"]
         free = {"epochs"} if self.config.schedule == "constant" else set()
@@ -433,7 +387,7 @@ class _Training:
         self.scheduler.load_state_dict(state["scheduler"])
         self.history, self.best = state["history"], state["best"]
         self.best["key"] = tuple(self.best["key"])
-        _restore_random_states(state["random"], self.generator)
+        checkpoint.restore_random_states(state["random"], self.generator)
 
 
 def check_fit(model: StepModel, data: Labelled) -> None:
@@ -446,28 +400,6 @@ def check_fit(model: StepModel, data: Labelled) -> None:
             "the image size, or build the model for these data."
         )
     check_labels(data.labels, model.n_classes)
-
-
-def _random_states(generator: torch.Generator) -> dict[str, Any]:
-    numpy_name, numpy_keys, *numpy_rest = np.random.get_state(legacy=True)  # noqa: NPY002 (tonic draws from it)
-    return {
-        "generator": generator.get_state(),
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        "python": random.getstate(),
-        "numpy": [numpy_name, np.asarray(numpy_keys).tolist(), *numpy_rest],
-    }
-
-
-def _restore_random_states(states: dict[str, Any], generator: torch.Generator) -> None:
-    generator.set_state(states["generator"])
-    torch.set_rng_state(states["torch"])
-    if states["cuda"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(states["cuda"])
-    version, internal, gauss = states["python"]
-    random.setstate((version, tuple(internal), gauss))
-    name, keys, *rest = states["numpy"]
-    np.random.set_state((name, np.asarray(keys, dtype=np.uint32), *rest))  # noqa: NPY002
 
 
 def _tensorboard(run_dir: Path, purge: int) -> Any:

@@ -17,9 +17,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from rc_snn.events import SpikeSequences
 from rc_snn.models import RCLSTM, RCConvLSTM
 from rc_snn.runner import decide
+from rc_snn.sequences import SpikeSequences
 from rc_snn.spikes import Decision
 
 FORMAT = "rc_snn.zoo/1"

@@ -113,7 +113,7 @@ def test_the_record_is_the_account_of_the_kept_weights_on_the_test_set(small):
     model.load_state_dict(best["model"])
     zoo.round_to_half(model)
     times = encode_latency(digits.test.images)
-    from rc_snn.events import SpikeSequences
+    from rc_snn.sequences import SpikeSequences
     from rc_snn.spikes import spike_steps
 
     decision = decide(model, SpikeSequences(spike_steps(times, 10), 10), 0.95)

@@ -13,10 +13,10 @@ from torch.func import functional_call
 from encoders.sources import Split, embedded_digits
 from encoders.temporal_mnist import latency_sequences, take
 from rc_snn.cells import LSTMCell
-from rc_snn.events import SpikeSequences
 from rc_snn.models import RCLSTM, Dropout, RCConvLSTM
 from rc_snn.objective import rc_loss
 from rc_snn.runner import Answer, DenseSequences, Sequences, decide, run
+from rc_snn.sequences import SpikeSequences
 from rc_snn.spikes import spike_frames
 from rc_snn.training import Labelled, TrainConfig, evaluate, train
 

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.machine import bytes_for_backward
-from rc_snn.events import SpikeSequences
 from rc_snn.models import RCLSTM, RCConvLSTM
 from rc_snn.objective import rc_loss
 from rc_snn.regimes import decision_macs, training_macs
 from rc_snn.runner import DenseSequences, StreamingRunner, decide, run
+from rc_snn.sequences import SpikeSequences
 from rc_snn.spikes import first_spike, spike_frames
 
 T, B, N, H, K = 6, 40, 12, 9, 4

@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from rc_snn.events import SpikeSequences
 from rc_snn.models import RCLSTM
 from rc_snn.runner import decide
+from rc_snn.sequences import SpikeSequences
 from rc_snn.spikes import Decision, decision_spikes, spike_frames
 
 T, C, B = 6, 10, 300

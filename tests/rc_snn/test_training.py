@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from rc_snn.events import SpikeSequences
 from rc_snn.models import RCLSTM
 from rc_snn.objective import rc_loss
+from rc_snn.sequences import SpikeSequences
 from rc_snn.training import Labelled, TrainConfig, evaluate, train
 
 T, N, K = 16, 16, 4
