@@ -119,7 +119,7 @@ def draw(done: record.Record, digits: Digits, path: Path) -> None:
     beta.step(epochs, [r["beta"] for r in history], where="mid", color="black")
     beta.axhline(critical, color=ORANGE, ls="--", lw=1)
     beta.text(epochs[-1], critical, f"critical β = {critical:.4f}", va="bottom", ha="right", size=8)
-    beta.set(ylabel="β (nats)", xlabel="epoch", ylim=(-0.02, 1.4 * critical))
+    beta.set(ylabel="β", xlabel="epoch", ylim=(-0.02, 1.4 * critical))
     beta.xaxis.set_major_locator(MaxNLocator(integer=True))
     for axis in (accuracy, step, beta):
         axis.axvline(c["train"]["switch_epoch"] + 0.5, color=GREY, ls="--", lw=1)

@@ -1,0 +1,72 @@
+"""What the speed benchmark says of a program: its peak, its profile, its roofline."""
+
+import pytest
+import torch
+
+from benchmarks.machine import Machine, peak_bytes, profile, roofline
+from benchmarks.programs import training_step
+from benchmarks.speed import NEVER, fit
+from rc_snn.models import RCLSTM
+from rc_snn.sequences import SpikeSequences
+from rc_snn.training import ANSWER_AT_ONCE, Labelled
+
+MB = 2**20
+
+
+def batch(n_steps: int = 4) -> Labelled:
+    steps = torch.randint(n_steps, (16, 30), generator=torch.Generator().manual_seed(0))
+    return Labelled(SpikeSequences(steps, n_steps), torch.zeros(16, dtype=torch.long))
+
+
+def test_the_peak_is_what_is_held_at_once_not_all_that_is_made():
+    def one_after_the_other() -> None:
+        for _ in range(3):
+            torch.ones(MB, dtype=torch.uint8)
+
+    def together() -> None:
+        torch.stack([torch.ones(MB, dtype=torch.uint8) for _ in range(3)])
+
+    nothing = torch.nn.Module()
+    assert peak_bytes(one_after_the_other, nothing) == pytest.approx(MB, rel=0.01)
+    assert peak_bytes(together, nothing) == pytest.approx(6 * MB, rel=0.01)
+
+
+def test_the_peak_holds_the_memory_that_a_cell_keeps_for_its_next_run():
+    model = RCLSTM(30, 200, 3)
+    step = training_step(model, batch(), NEVER)
+    first = peak_bytes(step, model)
+    kept = 4 * 4 * 16 * 800  # four steps' gates, in float32
+    assert first > 2 * kept, "and as much again for their gradients"
+    for _ in range(3):
+        step()
+    assert peak_bytes(step, model) == pytest.approx(first, rel=0.01)
+    assert peak_bytes(step, torch.nn.Module()) < first - kept, "it would be missed otherwise"
+
+
+def test_a_profile_begins_with_what_takes_most():
+    a, b = torch.ones(400, 400), torch.ones(4)
+
+    def step() -> None:
+        torch.mm(a, a)
+        b.add_(1)
+
+    assert profile(step, 5).startswith("torch.mm ")
+
+
+def test_the_roofline_counts_products_at_both_rates_and_what_adam_moves():
+    model = RCLSTM(30, 200, 3)
+    training_step(model, batch(), ANSWER_AT_ONCE)()
+    machine = Machine(float32=1.0, bf16=4.0, memory=2.0)
+    text = roofline(model, 16, 0, 0.1, machine)
+    # The input: forward and weights. The read-out: forward twice, features, weights.
+    gflop = 2 * 16 * (2 * 30 * 800 + 4 * 200 * 3) / 1e9
+    assert f"{gflop:.2f} GFLOP = {1e3 * gflop:.1f} ms at the float32" in text
+    assert f"{1e3 * gflop / 4:.1f} ms at the bf16 rate" in text
+    moved = 28 * (30 * 800 + 2 * 800 + 200 * 3 + 3) / 1e9  # weight_hh has no gradient
+    assert f"Adam moves {1e3 * moved:.0f} MB = {1e3 * moved / 2:.1f} ms" in text
+
+
+def test_a_line_is_fitted_to_points_on_it():
+    assert fit([1.0, 2.0, 10.0], [0.003, 0.005, 0.021]) == (
+        "time = 1.00 ms + 2.000 ms * steps computed, R² = 1.0000"
+    )
