@@ -77,7 +77,7 @@ class LSTMRun(Run):
         to_x: bool,
     ) -> tuple[Tensor | None, Tensor | None]:
         """Collect the gradients of the weights; return those of x (if asked for) and h."""
-        self.collected[key] = (key, x, dgates)
+        self.collected[key] = (self.rows(key), x, dgates, h is not None)
         dx = dgates @ self.input if to_x else None
         if h is None:
             return dx, None
@@ -94,17 +94,18 @@ class LSTMRun(Run):
         assert self.stacks is not None
         from_events = LinearGradient(self.input.shape, dtype)
         dense: list[tuple[Tensor, Tensor]] = []
-        for _, x, dgates in steps:
+        for _, x, dgates, _ in steps:
             if isinstance(x, StepEvents):
                 from_events.add(x, dgates)
             else:
                 dense.append((dgates, x))
         to_input = _product(dense) if dense else from_events.weight()
-        # A step reaches all before it, so the steps are 0, 1, ... without a gap; 0 has no state.
-        end = self.rows(steps[-1][0]).stop
+        # A step reaches all before it, so the rows of the steps follow each other without a gap.
+        end = steps[-1][0].stop
         bias = self.stacks[0][:end].sum(0)
-        _, low, states = (stack[self.sizes[0] : end] for stack in self.stacks)
-        to_recurrent = (states.t() @ low).t().to(dtype) if len(steps) > 1 else None
+        begin = next((rows.start for rows, *_, has_state in steps if has_state), end)
+        _, low, states = (stack[begin:end] for stack in self.stacks)
+        to_recurrent = (states.t() @ low).t().to(dtype) if begin < end else None
         return to_input, to_recurrent, bias, bias
 
 

@@ -153,6 +153,21 @@ def test_more_gates_and_steps_than_a_kernel_takes_at_once_change_nothing():
     assert_same_gradients(our_gradients, their_gradients, 1e-10)
 
 
+def test_a_run_that_begins_with_a_state_has_the_recurrent_product_at_once():
+    cell, g = LSTMCell(4, 3, generator(0)).double(), generator(1)
+    x, state = (
+        torch.rand(2, 5, 4, dtype=F64, generator=g),
+        torch.rand(2, 5, 3, dtype=F64, generator=g),
+    )
+    found = []
+    for step in (cell.fused().step, cell):
+        cell.zero_grad()
+        h, c = step(x[1], step(x[0], tuple(state)))
+        (h.sum() + c.square().sum()).backward()
+        found.append({n: p.grad for n, p in cell.named_parameters()})
+    assert_same_gradients(*found, 1e-12)
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_without_a_recurrent_product_and_for_frozen_weights_there_is_no_gradient(name):
     model, inputs, _ = case(name)
