@@ -34,7 +34,7 @@ MOVED = {
         TrainConfig(epochs=2, schedule="one_cycle", first_step_epochs=1, select="fast"),
         n_train=200,
         centred=True,
-        augment=True,
+        augment="bicubic affine",
         polarity="dark_first",
     )
 }
