@@ -1,8 +1,12 @@
 """Every network that ships answers MNIST exactly as its record says."""
 
+from typing import get_args
+
 import pytest
 import torch
 
+from benchmarks import record
+from benchmarks.rows import RowName
 from encoders.sources import MNIST_TITLE, Digits, load_mnist
 from encoders.temporal_mnist import latency_sequences
 from rc_snn import zoo
@@ -26,6 +30,17 @@ def test_a_shipped_network_answers_the_test_set_as_it_was_measured(name, mnist):
     assert net.measured["accuracy"] == net.measured["correct"] / net.measured["n"]
     assert int(decision.fired.sum()) == net.measured["fired"]
     assert decision.step.double().mean().item() == pytest.approx(net.measured["time_to_insight"])
+
+
+def test_every_row_of_the_table_ships_one_network_and_that_has_a_record():
+    rows = []
+    for name in zoo.names():
+        net = zoo.load(name)
+        made = record.read(record.RESULTS / "table1" / f"{net.record}.json")
+        assert isinstance(made, record.Record), made
+        assert {k: made.metrics[k] for k in net.measured} == net.measured
+        rows.append(made.config["row"])
+    assert sorted(rows) == sorted(get_args(RowName))
 
 
 @pytest.mark.parametrize("name", zoo.names())
