@@ -11,7 +11,6 @@ product; `tests/rc_snn/test_events.py` holds the three together.
 from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -119,7 +118,7 @@ class LinearEvents:
 
     def add(self, x: StepEvents, out: Tensor, *, fresh: bool = False) -> Tensor:
         """Add the product, not centred, to `out` in place; fresh starts at zero."""
-        total = self.total if complements(x) else self.columns[0]  # unused without complements
+        total = self.total if x.complement.any() else self.columns[0]  # else unused
         columns = self.columns.numpy()
         linear_add(
             *x.events.arrays, x.step, columns, total.numpy(), fresh, out.numpy(), _width(columns)
@@ -142,7 +141,7 @@ class LinearGradient:
         linear_gradient(
             *x.events.arrays, x.step, grad.numpy(), columns, common.numpy(), _width(columns)
         )
-        if complements(x):
+        if x.complement.any():
             self.total = common if self.total is None else self.total + common
         if x.mean is not None:
             self.means.append((x.mean, grad.sum(0)))
@@ -157,19 +156,9 @@ class LinearGradient:
         return self.columns.t()
 
 
-def complements(x: StepEvents) -> bool:
-    """Return whether any sample of the step sums the complement."""
-    return bool(_complements(*x.events.arrays, x.step).any())
-
-
 def _width(columns: Array) -> int:
     """Return how many outputs a thread takes: all together as many as there are threads."""
     return -(-int(columns.shape[1]) // torch.get_num_threads())
-
-
-def _complements(order: Array, starts: Array, index: Array, step: int) -> Array:
-    counts = starts[index, step + 1].astype(np.int64) - starts[index, step]
-    return np.asarray(2 * counts > order.shape[1])
 
 
 # -- conv2d(x_t, W) -----------------------------------------------------------------------------
@@ -257,7 +246,7 @@ class ConvEvents:
 
     def add(self, x: StepEvents, out: Tensor, *, fresh: bool = False) -> Tensor:
         """Add the convolution, not centred, to `out` in place; fresh starts at zero."""
-        total = self.total if complements(x) else self.patch  # unused without complements
+        total = self.total if x.complement.any() else self.patch  # else unused
         conv_add(*x.events.arrays, x.step, self.patch.numpy(), total.numpy(), fresh, out.numpy())
         return out
 
@@ -275,7 +264,7 @@ class ConvGradient:
         k = self.patch.shape[0]
         parts = conv_gradient(*x.events.arrays, x.step, grad.numpy(), k)
         self.patch += torch.from_numpy(parts).sum(0).view_as(self.patch)
-        complement = torch.from_numpy(_complements(*x.events.arrays, x.step))
+        complement = torch.from_numpy(x.complement)
         summed = grad.sum(0) if complement.all() or x.mean is not None else None
         if complement.any():
             common = summed if complement.all() else grad[complement].sum(0)

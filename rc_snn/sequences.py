@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeAlias
 
+import numpy as np
 import numpy.typing as npt
 import torch
 from jaxtyping import Float, Int
@@ -109,6 +110,13 @@ class StepEvents:
     def mean(self) -> Tensor | None:
         """Return what is subtracted from this step's input."""
         return None if self.events.mean is None else self.events.mean[self.step]
+
+    @cached_property
+    def complement(self) -> Array:
+        """Return in which samples more than half of the inputs spike: those sum the others."""
+        _, starts, index = self.events.arrays
+        counts = starts[index, self.step + 1] - starts[index, self.step]
+        return np.asarray(counts > self.events.n_inputs // 2)
 
     def dense(self, dtype: torch.dtype = torch.float32) -> Float[Tensor, "batch inputs"]:
         """Return x_t with its zeros, centred."""

@@ -294,6 +294,26 @@ def test_logits_that_are_not_finite_stop_the_run():
         run(model, SpikeSequences(spikes(0), T, torch.float64), 0.6)
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_one_logit_that_is_not_finite_is_enough(value):
+    class Broken(RCLSTM):
+        def read_out(self, features):
+            logits = super().read_out(features)
+            logits[7, 2] = value
+            return logits
+
+    with pytest.raises(ValueError, match=r"1 of 40 samples are not finite at step 0"):
+        run(Broken(N, H, K), SpikeSequences(spikes(0), T), 0.9)
+
+
+def test_logits_whose_sum_is_beyond_float32_are_finite_all_the_same():
+    class Loud(RCLSTM):
+        def read_out(self, features):
+            return super().read_out(features) + 3e38
+
+    assert run(Loud(N, H, K), SpikeSequences(spikes(0), T), None).logits.isfinite().all()
+
+
 def test_empty_batches_and_bad_thresholds_are_refused():
     empty = SpikeSequences(torch.zeros(0, N, dtype=torch.int16), T)
     with pytest.raises(ValueError, match="batch is empty"):
