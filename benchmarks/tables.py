@@ -54,8 +54,7 @@ NOTES = (
     "— not trained here (yet), or not published.",
 )
 
-README_BEGIN = "<!-- table1: begin, written by python -m benchmarks.tables -->"
-README_END = "<!-- table1: end -->"
+TIME_HEADER = ["recipe", "input", "in the fast regime", "time", "epochs", "best test %", "machine"]
 
 
 def table1(records: Sequence[Record], title: str, style: Style) -> str:
@@ -172,12 +171,41 @@ def _replace(path: Path, text: str) -> None:
     os.replace(partial, path)
 
 
-def readme_with_table(readme: str, table: str) -> str:
-    """Return the README's text with the table between its two markers replaced."""
-    pattern = re.compile(re.escape(README_BEGIN) + r".*?" + re.escape(README_END), re.DOTALL)
-    if len(pattern.findall(readme)) != 1:
-        raise ValueError(f"The README must hold {README_BEGIN} and {README_END}, once each.")
-    return pattern.sub(lambda _: f"{README_BEGIN}\n{table}\n{README_END}", readme)
+def time_to_accuracy(records: Sequence[Record]) -> str:
+    """Lay out the records of `benchmarks.time_to_accuracy`, ours first."""
+    lines = []
+    for r in sorted(records, key=lambda r: r.config["recipe"], reverse=True):
+        c, m, machine = r.config, r.metrics, r.machine
+        run = c["run"]
+        lines.append(
+            [
+                c["recipe"],
+                f"{run['polarity'].replace('_', ' ')}, seed {run.get('seed', 0)}",
+                f"{100 * c['accuracy']:g} %",
+                f"{m['minutes']:.1f} min" if m["reached"] else f"not within {m['minutes']:.1f} min",
+                str(m["epochs"]),
+                f"{100 * m['best_accuracy']:.2f}",
+                f"{machine['threads']} threads, load {machine['load'][0]:g}, {machine['cpu']}",
+            ]
+        )
+    return "\n".join(_markdown(TIME_HEADER, lines)) + "\n"
+
+
+def with_block(text: str, name: str, block: str) -> str:
+    """Return a text with what stands between the two markers of this name replaced."""
+    begin = f"<!-- {name}: begin, written by python -m benchmarks.tables -->"
+    end = f"<!-- {name}: end -->"
+    pattern = re.compile(re.escape(begin) + r".*?" + re.escape(end), re.DOTALL)
+    if len(pattern.findall(text)) != 1:
+        raise ValueError(f"The text must hold {begin} and {end}, once each.")
+    return pattern.sub(lambda _: f"{begin}\n{block}\n{end}", text)
+
+
+def readme_with_tables(readme: str, results: Path) -> str:
+    """Return the README's text with its tables made anew from the records."""
+    table = table1(paper_records(results / "table1"), MNIST_TITLE, "markdown")
+    times = time_to_accuracy(record.read_all(results / "time_to_accuracy"))
+    return with_block(with_block(readme, "table1", table), "time", times)
 
 
 def paper_records(folder: Path) -> list[Record]:
@@ -202,9 +230,7 @@ def main(options: Tables) -> None:
     records = paper_records(options.results / "table1")
     print(write(records, options.results, MNIST_TITLE))
     readme = record.PROJECT / "README.md"
-    _replace(
-        readme, readme_with_table(readme.read_text(), table1(records, MNIST_TITLE, "markdown"))
-    )
+    _replace(readme, readme_with_tables(readme.read_text(), options.results))
     print(readme)
 
 
