@@ -14,7 +14,10 @@ from torch import Tensor
 
 
 class Buffers:
-    """The free memory of one cell. It is not part of the model: copies and pickles begin empty."""
+    """The free memory of one cell: of each size, as much as runs have held at once.
+
+    It is not part of the model: copies and pickles begin empty.
+    """
 
     def __init__(self) -> None:
         self.free: defaultdict[int, list[Tensor]] = defaultdict(list)
