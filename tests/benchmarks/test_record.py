@@ -1,6 +1,7 @@
 """Records: round trip, provenance, and files that are not ours."""
 
 import json
+import subprocess
 from dataclasses import replace
 
 import pytest
@@ -80,3 +81,24 @@ def test_values_that_json_cannot_hold_are_refused(tmp_path):
     with pytest.raises(ValueError, match="not JSON compliant"):
         record.save(replace(a_record(), metrics={"accuracy": float("nan")}), tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_is_dirty_by_changed_code_and_not_by_rewritten_results(tmp_path, monkeypatch):
+    monkeypatch.setattr(record, "PROJECT", tmp_path)
+    assert record.source() == record.Source("unknown", None)
+    (tmp_path / "results").mkdir()
+    code, table = tmp_path / "code.py", tmp_path / "results" / "table.md"
+    code.write_text("1\n")
+    table.write_text("1\n")
+
+    def git(*arguments: str) -> None:
+        identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        subprocess.run(["git", *identity, *arguments], cwd=tmp_path, check=True)
+
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-qm", "begin")
+    table.write_text("2\n")
+    assert record.source().dirty is False
+    code.write_text("2\n")
+    assert record.source().dirty is True
