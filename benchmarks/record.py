@@ -99,7 +99,7 @@ def new_record(
         commit=source.commit,
         dirty=source.dirty,
         versions={"python": platform.python_version()} | {p: metadata.version(p) for p in PACKAGES},
-        machine=_machine(),
+        machine=machine(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 
@@ -176,7 +176,8 @@ def source() -> Source:
     return Source(commit, bool(_git(code)))
 
 
-def _machine() -> dict[str, Any]:
+def machine() -> dict[str, Any]:
+    """Return what this machine is, and how busy it is."""
     cpu = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():

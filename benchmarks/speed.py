@@ -8,7 +8,6 @@ time.
 """
 
 import json
-import os
 import platform
 import sys
 import time
@@ -23,6 +22,7 @@ import tyro
 from torch import nn
 from tqdm import tqdm
 
+from benchmarks import record
 from benchmarks.machine import Machine, bytes_for_backward, peak_bytes, profile, roofline, seconds
 from benchmarks.programs import (
     AuthorsRecipe,
@@ -251,10 +251,11 @@ def main(options: Speed) -> int:
 
 def _report(options: Speed) -> int:
     """Measure, print and write; return the exit status."""
+    here = record.machine()
     lines = [
-        f"batch {options.batch_size}, T={options.n_steps}, bright first, {options.threads} "
-        f"thread(s) of {os.cpu_count()}, load {os.getloadavg()[0]:.1f}, torch {torch.__version__}, "
-        f"Python {platform.python_version()}"
+        f"batch {options.batch_size}, T={options.n_steps}, bright first; {here['cpu']}, "
+        f"{here['threads']} thread(s) of {here['cores']}, load {here['load'][0]:.1f}, torch "
+        f"{torch.__version__}, Python {platform.python_version()}"
     ]
     print(lines[0])
     ratios: list[Ratio] = []
