@@ -12,6 +12,7 @@ The slow definition of the same arithmetic is `rc_snn.cells.lstm_gates` under to
 from abc import ABC, abstractmethod
 from typing import Any, Literal, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -30,10 +31,13 @@ def fusable(weight: Tensor) -> bool:
 
 
 def _blocks(tensor: Tensor | None, rows: int, *last: int) -> Any:
-    """Return a tensor as a numpy array `[blocks, rows, *last]` that shares its memory."""
+    """Return a tensor as a contiguous array `[blocks, rows, *last]`, of the same memory if it can.
+
+    numpy's operations, for there are a dozen to a step, and torch's take several times as long.
+    """
     if tensor is None:
         return None
-    return tensor.detach().contiguous().view(-1, rows, *last).numpy()
+    return np.ascontiguousarray(tensor.detach().numpy()).reshape(-1, rows, *last)
 
 
 def _scale(rows: int, size: int, dtype: torch.dtype) -> Tensor:
