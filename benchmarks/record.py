@@ -52,7 +52,7 @@ class Record:
     commit: str
     """Commit of the project, "unknown" outside a checkout."""
     dirty: bool | None
-    """Whether tracked files, other than results, differed from that commit."""
+    """Whether tracked files, other than results and weights, differed from that commit."""
     versions: dict[str, str]
     """Python and packages."""
     machine: dict[str, Any]
@@ -171,9 +171,11 @@ def source() -> Source:
     commit = _git(["rev-parse", "HEAD"])
     if commit is None:
         return Source("unknown", None)
-    # Tables that earlier runs have rewritten are not what a run is made of.
-    code = ["status", "--porcelain", "--untracked-files=no", "--", ".", ":(exclude)results"]
-    return Source(commit, bool(_git(code)))
+    # Tables and weights that earlier runs have left are not what a run is made of.
+    code = [".", ":(exclude)results", ":(exclude)rc_snn/weights"]
+    return Source(
+        commit, bool(_git(["status", "--porcelain", "--untracked-files=no", "--", *code]))
+    )
 
 
 def machine() -> dict[str, Any]:

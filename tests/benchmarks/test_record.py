@@ -86,10 +86,11 @@ def test_values_that_json_cannot_hold_are_refused(tmp_path):
 def test_a_run_is_dirty_by_changed_code_and_not_by_rewritten_results(tmp_path, monkeypatch):
     monkeypatch.setattr(record, "PROJECT", tmp_path)
     assert record.source() == record.Source("unknown", None)
-    (tmp_path / "results").mkdir()
-    code, table = tmp_path / "code.py", tmp_path / "results" / "table.md"
-    code.write_text("1\n")
-    table.write_text("1\n")
+    code = tmp_path / "rc_snn" / "code.py"
+    made = tmp_path / "results" / "table.md", tmp_path / "rc_snn" / "weights" / "net"
+    for path in (code, *made):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("1\n")
 
     def git(*arguments: str) -> None:
         identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
@@ -98,7 +99,8 @@ def test_a_run_is_dirty_by_changed_code_and_not_by_rewritten_results(tmp_path, m
     git("init", "-q")
     git("add", ".")
     git("commit", "-qm", "begin")
-    table.write_text("2\n")
+    for path in made:
+        path.write_text("2\n")
     assert record.source().dirty is False
     code.write_text("2\n")
     assert record.source().dirty is True
