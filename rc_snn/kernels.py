@@ -6,6 +6,7 @@ Everything here is numba; shapes and meaning are those of the callers, `rc_snn.e
 
 import math
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any
 
 import numba
@@ -40,7 +41,7 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """
     options: Any = {"cache": True, "error_model": "numpy", "fastmath": {"contract", "nsz", "arcp"}}
     serial = numba.njit(**options)(function)
-    parallel = numba.njit(parallel=True, **options)(function)
+    parallel = numba.njit(parallel=True, **options)(_twin(function))
 
     def call(*args: Any) -> Any:
         threads = min(torch.get_num_threads(), NUMBA_NUM_THREADS)
@@ -50,6 +51,18 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
         return parallel(*args)
 
     return call
+
+
+def _twin(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the same function under another name.
+
+    numba's cache knows a program by name, place and types, not by its options. Under one name a
+    process would load as serial what another has compiled as parallel, and with it numba's pool,
+    which sets the number of threads of the whole process.
+    """
+    twin = FunctionType(function.__code__, function.__globals__, function.__name__)
+    twin.__qualname__ = f"{function.__qualname__}_parallel"
+    return twin
 
 
 # -- W @ x_t ------------------------------------------------------------------------------------
