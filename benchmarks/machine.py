@@ -1,6 +1,7 @@
 """What a program takes, and what the machine could do: time, memory, profile and roofline."""
 
 import cProfile
+import gc
 import pstats
 import time
 from collections.abc import Callable
@@ -52,9 +53,13 @@ def peak_bytes(step: Callable[[], None], model: torch.nn.Module) -> int:
     and so does the memory that a cell keeps for its next run.
     """
     step()
+    # What is older than the profile must not be freed in it: the profiler takes such a block for
+    # one of any size that an earlier profile saw at the same address.
+    model.zero_grad(set_to_none=True)
     for module in model.modules():
         if isinstance(memory := getattr(module, "memory", None), Buffers):
             memory.free.clear()
+    gc.collect()
     with torch.profiler.profile(
         activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
     ) as profile:

@@ -24,7 +24,10 @@ class Adam(torch.optim.AdamW):
         """Take one step."""
         for weight, twin in self.pairs:
             twin.grad = None if weight.grad is None else weight.grad.t()
-        return super().step(closure)
+        loss = super().step(closure)
+        for _, twin in self.pairs:  # else a gradient outlives the model's own zero_grad
+            twin.grad = None
+        return loss
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients."""
