@@ -34,12 +34,15 @@ def _subtract(target, source):  # type: ignore[no-untyped-def]
         target[j] -= source[j]
 
 
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+def compiled(function: Callable[..., Any], *, reorder: bool = False) -> Callable[..., Any]:
     """Compile a kernel: vectorised, cached on disk, on as many threads as torch uses.
 
     With one thread it is the serial program: numba's idle workers would wait on a busy core.
+    `reorder` lets sums run in any order, which vectorises them; the order is that of the machine's
+    registers, not of its threads.
     """
-    options: Any = {"cache": True, "error_model": "numpy", "fastmath": {"contract", "nsz", "arcp"}}
+    fastmath = {"contract", "nsz", "arcp"} | ({"reassoc"} if reorder else set())
+    options: Any = {"cache": True, "error_model": "numpy", "fastmath": fastmath}
     serial = numba.njit(**options)(function)
     parallel = numba.njit(parallel=True, **options)(_twin(function))
 
@@ -203,12 +206,12 @@ def _float_of_bits(context, bits):  # type: ignore[no-untyped-def]
     return types.float32(types.int32), generate
 
 
-def _exp(x: float) -> float:
-    """Return exp(x): a vectorised polynomial in float32 (2 ulp), the C library's in float64."""
+def exp(x: float) -> float:
+    """Return e^x: a vectorised polynomial in float32 (2 ulp), the C library's in float64."""
     return math.exp(x)
 
 
-@overload(_exp, inline="always")
+@overload(exp, inline="always")
 def _exp_in_numba(x):  # type: ignore[no-untyped-def]
     if x != types.float32:
         return lambda x: math.exp(x)
@@ -220,14 +223,14 @@ def _exp_in_numba(x):  # type: ignore[no-untyped-def]
     p2, p1, p0 = f32(4.1665795894e-2), f32(1.6666665459e-1), f32(5.0000001201e-1)
     one, bias, shift = f32(1.0), np.int32(127), np.int32(23)
 
-    def exp(x):  # type: ignore[no-untyped-def]
+    def polynomial(x):  # type: ignore[no-untyped-def]
         x = min(max(x, low), high)
         n = np.floor(x * log2e + half)
         r = (x - n * ln2_high) - n * ln2_low
         p = ((((p5 * r + p4) * r + p3) * r + p2) * r + p1) * r + p0
         return (p * r * r + r + one) * _float_of_bits((np.int32(n) + bias) << shift)  # type: ignore[call-arg]
 
-    return exp
+    return polynomial
 
 
 @compiled
@@ -246,7 +249,7 @@ def gates_forward(gates, bias, scale, c, new_c, tanh_c, h):  # type: ignore[no-u
         drive, own = gates[block].reshape(-1), bias[block % len(bias)].reshape(-1)
         for k in range(len(drive)):
             x = drive[k] + own[k]
-            drive[k] = factor[k] / (one + _exp(-factor[k] * x)) - (factor[k] - one)
+            drive[k] = factor[k] / (one + exp(-factor[k] * x)) - (factor[k] - one)
         acts = gates[block]
         new, squashed, out = new_c[block], tanh_c[block], h[block]
         for r in range(n_rows):
@@ -259,7 +262,7 @@ def gates_forward(gates, bias, scale, c, new_c, tanh_c, h):  # type: ignore[no-u
                     new[r, k] = acts[r, 0, k] * acts[r, 2, k]
         flat, target = new.reshape(-1), squashed.reshape(-1)
         for k in range(len(flat)):
-            target[k] = two / (one + _exp(-two * flat[k])) - one
+            target[k] = two / (one + exp(-two * flat[k])) - one
         for r in range(n_rows):
             for k in range(size):
                 out[r, k] = acts[r, 3, k] * squashed[r, k]

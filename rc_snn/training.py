@@ -1,32 +1,24 @@
 """One training loop for rank coding (RC) and end of sequence (EOS): checkpoint, exact resume."""
 
-import csv
 import math
-import os
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Int
 from torch import Tensor, nn
-from tqdm import tqdm
 
-from rc_snn import checkpoint
 from rc_snn.cells import StepModel
 from rc_snn.fused import Precision
+from rc_snn.loop import Loop, Row, Select, TrainResult, label_sums, rank
 from rc_snn.models import Dropout, check_precision
 from rc_snn.objective import rc_loss, warn_if_never_fires
 from rc_snn.optimizer import Adam
-from rc_snn.regimes import FAST_BELOW, SLOW_ABOVE
 from rc_snn.runner import DenseSequences, decide, run
 from rc_snn.sequences import SpikeSequences
 from rc_snn.spikes import Decision, check_labels, check_theta
-
-Select: TypeAlias = Literal["fast", "slow", "any"]
-Row: TypeAlias = dict[str, float]
 
 ANSWER_AT_ONCE = 1e-6
 """A threshold below any largest class probability: every sample fires at step 0."""
@@ -141,18 +133,6 @@ class Labelled:
         return Labelled(self.inputs.to(device), self.labels.to(device))
 
 
-@dataclass(frozen=True)
-class TrainResult:
-    """What training leaves behind; the model holds the weights of `best_epoch`."""
-
-    history: list[Row]
-    """One row per epoch, as in the CSV log."""
-    best_epoch: int
-    """Epoch (from 0) with the best validation accuracy in the chosen regime."""
-    regime_reached: bool
-    """False if no epoch was in the chosen regime; then the nearest epoch was kept."""
-
-
 def train(
     model: StepModel,
     data: Labelled,
@@ -166,9 +146,7 @@ def train(
 ) -> TrainResult:
     """Train a step model, or go on with the run that `run_dir` holds.
 
-    After every epoch `run_dir/checkpoint.pt` is replaced atomically; it holds weights, optimiser,
-    all random states, config and history. A run that was killed and started again with the same
-    arguments ends in bit-identical weights (same machine, torch and number of threads).
+    A run that was stopped goes on where it was: see `rc_snn.loop.Loop`.
 
     Args:
         model: an `nn.Module` that meets `StepModel`; trained in place, on its own device.
@@ -205,8 +183,10 @@ def evaluate(model: StepModel, data: Labelled, theta: float | None) -> tuple[Dec
     }
 
 
-class _Training:
-    """State of one run."""
+class _Training(Loop):
+    """One run of rank coding or EOS."""
+
+    model: Any
 
     def __init__(
         self,
@@ -224,26 +204,25 @@ class _Training:
             for beta in {config.beta_at(0), config.beta_at(config.epochs - 1)}:
                 warn_if_never_fires(beta, config.theta, model.n_classes)
         assert isinstance(model, nn.Module)
-        self.model: Any = model
-        self.data, self.validation, self.config = data, validation, config
+        super().__init__(
+            model,
+            data,
+            run_dir,
+            epochs=config.epochs,
+            batch_size=config.batch_size,
+            seed=config.seed,
+            tensorboard=tensorboard,
+        )
+        self.validation, self.config, self.n_steps = validation, config, data.inputs.n_steps
         self.fresh = fresh or (lambda generator: data)
         self.theta = config.theta if config.method == "rc" else None
-        self.run_dir = run_dir
         self.optimizer = Adam(model, config.lr, config.weight_decay)
         self.scheduler = self._scheduler()
-        self.generator = torch.Generator().manual_seed(config.seed)
         for module in model.modules():
             if isinstance(module, Dropout):  # one stream of randomness, kept in the checkpoint
                 module.generator = self.generator
         if hasattr(model, "precision"):
             model.precision = config.precision  # type: ignore[assignment]
-        self.history: list[Row] = []
-        self.best: dict[str, Any] = {}
-        run_dir.mkdir(parents=True, exist_ok=True)
-        self.checkpoint = run_dir / "checkpoint.pt"
-        if self.checkpoint.exists():
-            self._resume()
-        self.writer = _tensorboard(run_dir, purge=len(self.history)) if tensorboard else None
 
     def _scheduler(self) -> torch.optim.lr_scheduler.LRScheduler:
         total = self.config.epochs * math.ceil(len(self.data) / self.config.batch_size)
@@ -253,141 +232,56 @@ class _Training:
             self.optimizer, self.config.lr, total_steps=total, pct_start=0.2, cycle_momentum=False
         )
 
-    def fit(self, description: str) -> TrainResult:
-        start = len(self.history)
-        bar = tqdm(
-            total=self.config.epochs * len(self.data),
-            initial=start * len(self.data),
-            desc=description,
-            unit="img",
-            disable=None,
-            leave=False,
-        )
-        with bar:
-            for epoch in range(start, self.config.epochs):
-                began = time.perf_counter()
-                row = {"epoch": float(epoch), "beta": self.config.beta_at(epoch)}
-                row |= self._epoch(epoch, bar)
-                row["train_seconds"] = time.perf_counter() - began
-                row |= self._validate(epoch)
-                row["seconds"] = time.perf_counter() - began
-                self.history.append(row)
-                self._save()
-                bar.set_postfix(
-                    val=f"{row['val_accuracy']:.4f}", step=f"{row['val_mean_step']:.2f}"
-                )
-        if self.writer is not None:
-            self.writer.close()
-        self.model.load_state_dict(self.best["model"])
-        self.model.eval()
-        return TrainResult(self.history, self.best["epoch"], self.best["key"][0] == 1.0)
+    def about(self, epoch: int) -> Row:
+        """Return β of the epoch."""
+        return {"beta": self.config.beta_at(epoch)}
 
-    def _epoch(self, epoch: int, bar: "tqdm[Any]") -> Row:
-        beta, theta = self.config.beta_at(epoch), self.config.theta_at(epoch)
-        data = self.fresh(self.generator)
-        if len(data) != len(self.data):
-            raise ValueError(f"fresh must draw {len(self.data)} samples, got {len(data)}.")
-        self.model.train()
-        totals = torch.zeros(4, dtype=torch.float64)
-        order = torch.randperm(len(self.data), generator=self.generator)
-        for index in order.split(self.config.batch_size):
-            totals += self._update(data.rows(index), beta, theta)
-            bar.update(len(index))
-        mean = (totals / len(self.data)).tolist()
-        names = ("train_loss", "train_accuracy", "train_mean_step", "train_fired")
-        return dict(zip(names, mean, strict=True))
+    def draw(self) -> Labelled:
+        """Return the training samples, drawn anew where they are."""
+        return self.fresh(self.generator)
 
-    def _update(self, batch: Labelled, beta: float, theta: float | None) -> Tensor:
+    def update(self, batch: Labelled, epoch: int) -> Row:
         """Train on one batch; return its sums of loss, right answers, steps and fired samples.
 
         A method of its own, so that the graph, and its memory, is gone before the next batch.
         """
-        decision, logits = run(self.model, batch.inputs, theta)
+        config = self.config
+        decision, logits = run(self.model, batch.inputs, config.theta_at(epoch))
         labels = batch.labels.to(logits.device)
-        loss = rc_loss(logits, labels, beta)
+        loss = rc_loss(logits, labels, config.beta_at(epoch))
         if not torch.isfinite(loss):
             raise ValueError(
                 f"The loss is {loss.item()} in epoch {len(self.history)}. Lower "
-                f"lr={self.config.lr}; the last good checkpoint stays in {self.checkpoint}."
+                f"lr={config.lr}; the last good checkpoint stays in {self.checkpoint}."
             )
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
         self.scheduler.step()
         assert decision.step is not None
-        right = (decision.label == labels).sum()
-        sums = (loss.detach() * len(batch), right, decision.step.sum(), decision.fired.sum())
-        return torch.stack([s.double().cpu() for s in sums])
-
-    def _validate(self, epoch: int) -> Row:
-        self.model.eval()
-        _, row = evaluate(self.model, self.validation, self.theta)
-        key = self._key(row)
-        if not self.best or key > self.best["key"]:
-            weights = {k: v.detach().cpu().clone() for k, v in self.model.state_dict().items()}
-            self.best = {"key": key, "epoch": epoch, "model": weights}
-        return {f"val_{name}": value for name, value in row.items()}
-
-    def _key(self, row: Row) -> tuple[float, float]:
-        """Rank an epoch: in the chosen regime by accuracy, else by nearness to the regime."""
-        share = row["mean_step"] / self.validation.inputs.n_steps
-        if self.config.select == "fast" and share >= FAST_BELOW:
-            return 0.0, -share
-        if self.config.select == "slow" and share <= SLOW_ABOVE:
-            return 0.0, share
-        return 1.0, row["accuracy"]
-
-    def _save(self) -> None:
-        state = {
-            "run": self._identity(),
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "scheduler": self.scheduler.state_dict(),
-            "random": checkpoint.random_states(self.generator),
-            "history": self.history,
-            "best": self.best,
+        return {
+            "loss": float(loss.detach()) * len(batch),
+            "accuracy": float((decision.label == labels).sum()),
+            "mean_step": float(decision.step.sum()),
+            "fired": float(decision.fired.sum()),
         }
-        checkpoint.write(self.checkpoint, state)
-        self._log()
 
-    def _log(self) -> None:
-        """Write the CSV log anew from the history, so that a resumed run has no row twice."""
-        partial = self.run_dir / "log.csv.partial"
-        with partial.open("w", newline="") as file:
-            writer = csv.DictWriter(file, fieldnames=list(self.history[-1]))
-            writer.writeheader()
-            writer.writerows(self.history)
-        os.replace(partial, self.run_dir / "log.csv")
-        if self.writer is not None:
-            for name, value in self.history[-1].items():
-                self.writer.add_scalar(name, value, int(self.history[-1]["epoch"]))
+    def validate(self, epoch: int) -> tuple[Row, tuple[float, float]]:
+        """Evaluate, and rank the epoch by accuracy within the chosen regime."""
+        _, row = evaluate(self.model, self.validation, self.theta)
+        return row, rank(self.config.select, row["mean_step"] / self.n_steps, row["accuracy"])
 
-    def _identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Any]:
         """Return what a checkpoint must share with the run that goes on from it."""
-        sums = [int(x.labels.long().cumsum(0).sum()) for x in (self.data, self.validation)]
         return asdict(self.config) | {
             "samples": [len(self.data), len(self.validation)],
-            "n_steps": self.data.inputs.n_steps,
-            "label_sums": sums,  # sums of running sums: another order or split gives others
+            "n_steps": self.n_steps,
+            "label_sums": label_sums(self.data, self.validation),
         }
 
-    def _resume(self) -> None:
-        state = checkpoint.read(self.checkpoint)
-        # More epochs may be asked of a run with a constant rate; all else is another experiment.
-        here, there = self._identity(), state["run"]
-        free = {"epochs"} if self.config.schedule == "constant" else set()
-        other = [k for k in here if k not in free and here[k] != there.get(k)]
-        if other or self.config.epochs < len(state["history"]):
-            raise ValueError(
-                f"{self.checkpoint} belongs to another run: it has {there}, asked for {here}. "
-                "Choose another run_dir, or move the checkpoint away."
-            )
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.scheduler.load_state_dict(state["scheduler"])
-        self.history, self.best = state["history"], state["best"]
-        self.best["key"] = tuple(self.best["key"])
-        checkpoint.restore_random_states(state["random"], self.generator)
+    def may_grow(self) -> bool:
+        """Return whether the rate is constant."""
+        return self.config.schedule == "constant"
 
 
 def check_fit(model: StepModel, data: Labelled) -> None:
@@ -400,13 +294,3 @@ def check_fit(model: StepModel, data: Labelled) -> None:
             "the image size, or build the model for these data."
         )
     check_labels(data.labels, model.n_classes)
-
-
-def _tensorboard(run_dir: Path, purge: int) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise ImportError(
-            "TensorBoard logging needs the package tensorboard: pip install 'rc_snn[tensorboard]'."
-        ) from error
-    return SummaryWriter(str(run_dir / "tensorboard"), purge_step=purge)

@@ -1,0 +1,273 @@
+"""First spikes of neurons that fire at most once, with exact gradients: what both models share.
+
+A neuron model says how its potential answers to one input; everything else is common: each neuron
+of a row sees the inputs of its row in order of time, fires at the first crossing of θ, and stays
+silent afterwards. The inputs that arrived in time to cause the spike are its causal set; within a
+fixed causal set the spike time is a smooth function of weights and input times, and its derivatives
+are those of the implicit equation V(t) = θ.
+
+Two paths compute it: `baselines.kernels` (numba, CPU), and tensors on any device. Both return the
+same spike times, causal sets and slopes; the tests hold them together.
+"""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from baselines import kernels
+
+
+class Crossing(NamedTuple):
+    """First crossings of the threshold."""
+
+    time: Float[Tensor, "batch rows neurons"]
+    """In frames; `inf` where a neuron stays silent."""
+    causal: Int[Tensor, "batch rows neurons"]
+    """Number of inputs that arrived before the spike; 0 where it is silent."""
+    slope: Float[Tensor, "batch rows neurons"]
+    """dV/dt at the spike; 1 where it is silent."""
+
+
+class Sorted(NamedTuple):
+    """The inputs of every row in order of time, silent ones last."""
+
+    times: Float[Tensor, "batch rows inputs"]
+    order: Int[Tensor, "batch rows inputs"]
+    count: Int[Tensor, "batch rows"]
+    """Number of inputs that spike."""
+
+
+class Neuron(Protocol):
+    """A neuron model: its first crossing, and the derivatives of that."""
+
+    def cross(self, spikes: Sorted, weight: Tensor) -> Crossing:
+        """Find the first crossings by tensors."""
+
+    def cross_fast(self, spikes: Sorted, weight: Tensor, out: Crossing) -> None:
+        """Find the first crossings by the kernels."""
+
+    def derivatives(self, lag: Tensor, weight: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
+        """Return dt/dw and dt/dt_i of an input that came `lag` before the spike."""
+
+    def back_fast(self, run: "Run", upstream: Tensor, since: int, parts: "Parts") -> None:
+        """Add up the gradients by the kernels."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the backward pass needs of a forward pass."""
+
+    spikes: Sorted
+    index: Int[Tensor, "rows inputs"]
+    weight: Float[Tensor, "inputs neurons"]
+    crossing: Crossing
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Gradients as the kernels' tasks add them up."""
+
+    weight: Float[Tensor, "chunks inputs neurons"]
+    times: Float[Tensor, "blocks batch some"]
+
+
+def sort_spikes(
+    times: Float[Tensor, "batch all"], index: Int[Tensor, "rows inputs"], *, fast: bool
+) -> Sorted:
+    """Sort the inputs of every row by time.
+
+    Example:
+        >>> times = torch.tensor([[0.5, torch.inf, 0.25]])
+        >>> sort_spikes(times, torch.arange(3)[None], fast=False).order.tolist()
+        [[[2, 0, 1]]]
+    """
+    if not fast:
+        ordered, order = times[:, index].sort(dim=-1, stable=True)
+        return Sorted(ordered, order, torch.isfinite(ordered).sum(dim=-1))
+    shape = (len(times), *index.shape)
+    ordered = torch.empty(shape, dtype=times.dtype)
+    order = torch.empty(shape, dtype=torch.int32)
+    count = torch.empty(shape[:2], dtype=torch.int32)
+    kernels.sort_rows(*(x.numpy() for x in (times.contiguous(), index, ordered, order, count)))
+    return Sorted(ordered, order, count)
+
+
+def first_spikes(
+    neuron: Neuron,
+    times: Float[Tensor, "batch all"],
+    weight: Float[Tensor, "inputs neurons"],
+    index: Int[Tensor, "rows inputs"] | None = None,
+    pulses: Float[Tensor, " pulses"] | None = None,
+    *,
+    fast: bool | None = None,
+) -> Float[Tensor, "batch rows neurons"]:
+    """Return the first spike time of every neuron of every row, differentiably.
+
+    Args:
+        neuron: the neuron model.
+        times: input spikes in frames, >= 0, `inf` for silence.
+        weight: one row per input of a row.
+        index: the inputs that each row sees; None is one row that sees all, a dense layer.
+        pulses: spikes that belong to the layer, and follow the inputs for every sample.
+        fast: by the kernels (CPU) or by tensors (any device); default: kernels where they apply.
+    """
+    n_inputs = times.shape[1] + (0 if pulses is None else len(pulses))
+    if index is None:
+        index = torch.arange(n_inputs, dtype=torch.int32, device=times.device)[None]
+    if fast is None:
+        fast = times.device.type == "cpu"
+    out: Tensor = _FirstSpikes.apply(neuron, times, pulses, weight, index, fast)
+    return out
+
+
+class _FirstSpikes(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        neuron: Neuron,
+        times: Tensor,
+        pulses: Tensor | None,
+        weight: Tensor,
+        index: Tensor,
+        fast: bool,
+    ) -> Tensor:
+        ctx.n_times = times.shape[1]
+        if pulses is not None:
+            times = torch.cat([times, pulses.expand(len(times), -1)], dim=1)
+        spikes = sort_spikes(times.detach(), index, fast=fast)
+        weight = weight.detach()
+        if fast:
+            shape = (len(times), len(index), weight.shape[1])
+            crossing = Crossing(
+                torch.empty(shape, dtype=times.dtype),
+                torch.empty(shape, dtype=torch.int32),
+                torch.empty(shape, dtype=times.dtype),
+            )
+            neuron.cross_fast(spikes, weight, crossing)
+        else:
+            crossing = neuron.cross(spikes, weight)
+        ctx.neuron, ctx.fast, ctx.n_all = neuron, fast, times.shape[1]
+        ctx.run = Run(spikes, index, weight, crossing)
+        return crossing.time.clone()  # the run keeps its own, whatever becomes of this one
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
+        _, wants_times, wants_pulses, *_ = ctx.needs_input_grad
+        # Gradients of input times are made from this input on.
+        since = 0 if wants_times else ctx.n_times if wants_pulses else ctx.n_all
+        upstream = upstream.masked_fill(ctx.run.crossing.causal == 0, 0.0)
+        back = _back_fast if ctx.fast else _back
+        d_weight, d_times = back(ctx.neuron, ctx.run, upstream.contiguous(), ctx.n_all, since)
+        inputs = ctx.n_times - since
+        return (
+            None,
+            d_times[:, :inputs] if wants_times else None,
+            d_times[:, max(0, inputs) :].sum(dim=0) if wants_pulses else None,
+            d_weight,
+            None,
+            None,
+        )
+
+
+def _back_fast(
+    neuron: Neuron, run: Run, upstream: Tensor, n_all: int, since: int
+) -> tuple[Tensor, Tensor]:
+    (n_inputs, n_out), batch = run.weight.shape, len(upstream)
+    blocks = -(-n_out // kernels.BLOCK)
+    # A small matrix has parts for several tasks; a large one is divided by blocks of neurons.
+    chunks = 1 if blocks > 1 else 8
+    parts = Parts(
+        run.weight.new_zeros(chunks, n_inputs, n_out),
+        run.weight.new_zeros(blocks, batch, n_all - since),
+    )
+    neuron.back_fast(run, upstream, since, parts)
+    return tuple(x[0] if len(x) == 1 else x.sum(dim=0) for x in (parts.weight, parts.times))  # type: ignore[return-value]
+
+
+def _back(
+    neuron: Neuron, run: Run, upstream: Tensor, n_all: int, since: int
+) -> tuple[Tensor, Tensor]:
+    """Sum the derivatives over samples and rows; one sample at a time, to keep them few."""
+    d_weight = torch.zeros_like(run.weight)
+    d_times = run.weight.new_zeros(len(upstream), n_all)
+    position = torch.arange(run.weight.shape[0], device=upstream.device)[None, :, None]
+    for b, grad in enumerate(upstream):
+        times, order = run.spikes.times[b], run.spikes.order[b].long()  # [rows, inputs]
+        time, causal, slope = (x[b].unsqueeze(1) for x in run.crossing)  # [rows, 1, neurons]
+        inside = position < causal
+        lag = torch.where(inside, time - times.unsqueeze(2), 0.0)
+        weight = run.weight[order]  # [rows, inputs, neurons]
+        to_weight, to_time = neuron.derivatives(lag, weight, slope)
+        grad = torch.where(inside, grad.unsqueeze(1), 0.0)
+        d_weight.index_add_(0, order.flatten(), (grad * to_weight).flatten(0, 1))
+        places = torch.take_along_dim(run.index.long(), order, dim=1)
+        d_times[b].index_add_(0, places.flatten(), (grad * to_time).sum(dim=2).flatten())
+    return d_weight, d_times[:, since:]
+
+
+def silence_penalty(
+    times: Float[Tensor, "batch rows neurons"], weight: Float[Tensor, "inputs neurons"]
+) -> Float[Tensor, ""]:
+    """Return a term whose gradient is -1 / batch for every weight of a neuron, per silent sample.
+
+    The value means nothing; adding it to a loss raises the weights of neurons that stay silent.
+    """
+    silent = torch.isposinf(times).sum(dim=(0, 1)).to(weight.dtype)
+    if not bool(silent.any()):
+        return weight.new_zeros(())
+    return -(silent * weight.sum(dim=0)).sum() / len(times)
+
+
+class _FirstSpikeLoss(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, times: Tensor, labels: Tensor) -> Tensor:
+        p = first_spike_probabilities(times)
+        ctx.save_for_backward(p, labels)
+        return -(p.gather(1, labels[:, None]) + 1e-8).log().mean()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
+        p, labels = ctx.saved_tensors
+        grad = -p
+        grad[torch.arange(len(p), device=p.device), labels] += 1.0
+        return upstream * grad / len(p), None
+
+
+def first_spike_probabilities(
+    times: Float[Tensor, "batch classes"],
+) -> Float[Tensor, "batch classes"]:
+    """Return softmax(-t): 0 for a silent output, uniform where all are silent.
+
+    Example:
+        >>> first_spike_probabilities(torch.tensor([[1.0, torch.inf], [torch.inf, torch.inf]]))
+        tensor([[1.0000, 0.0000],
+                [0.5000, 0.5000]])
+    """
+    silent = torch.isposinf(times).all(dim=1, keepdim=True)
+    return torch.where(silent, 0.0, -times).softmax(dim=1)
+
+
+def first_spike_loss(
+    times: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]
+) -> Float[Tensor, ""]:
+    r"""Return the mean of -ln(p_y + 1e-8) with p = softmax(-t), a silent output having p = 0.
+
+    .. math:: \partial L / \partial t_k = -(p_k - y_k) / batch
+
+    The 1e-8 bounds the value and is left out of the gradient, as the authors of α-PSP do: so a
+    silent label neuron still pushes the others back.
+
+    Source: Comşa et al. 2020 (arXiv 1907.13223) and google/ihmehimmeli.
+
+    Example:
+        >>> times = torch.tensor([[0.0, torch.inf]], requires_grad=True)
+        >>> first_spike_loss(times, torch.tensor([0])).item()
+        0.0
+    """
+    loss: Tensor = _FirstSpikeLoss.apply(times, labels.long())
+    return loss

@@ -1,0 +1,78 @@
+"""ReL-PSP: first-spike networks with ramp-shaped postsynaptic potentials, in closed form."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from baselines import kernels
+from baselines.first_spikes import Crossing, Parts, Run, Sorted, first_spikes
+from baselines.timing import TimingNetwork
+
+
+@dataclass(frozen=True)
+class ReLPSP:
+    r"""A neuron whose potential is a sum of ramps, K(s) = max(0, s).
+
+    .. math:: V_j(t) = \sum_i w_{ij} K(t - t_i), \qquad
+              t_j = \frac{\theta + \sum_{C_j} w_{ij} t_i}{S_j}, \quad S_j = \sum_{C_j} w_{ij}
+
+    .. math:: \partial t_j / \partial w_{ij} = (t_i - t_j) / S_j, \qquad
+              \partial t_j / \partial t_i = w_{ij} / S_j
+
+    for i in the causal set C_j. Ramps do not decay: a neuron whose weights sum to more than 0 fires
+    sooner or later.
+
+    Source: Zhang et al. 2021 (arXiv 2003.11837); derivatives are ours, no public code was found.
+    """
+
+    theta: float = 1.0
+    """Threshold θ, reached with >=. With the frame as unit of time it only scales the weights."""
+    min_slope: float = 0.0
+    """In gradients 1 / S is at most 1 / min_slope; 0 leaves them exact."""
+
+    def cross(self, spikes: Sorted, weight: Float[Tensor, "inputs neurons"]) -> Crossing:
+        """Find the first crossings by tensors: V after each input, then the first that reaches θ."""
+        times, order, count = spikes
+        arrived = torch.arange(times.shape[-1], device=times.device) < count.unsqueeze(-1)
+        w = torch.where(arrived.unsqueeze(-1), weight[order.long()], 0.0)
+        slope = w.cumsum(dim=-2)  # [batch, rows, inputs, neurons]
+        now = torch.where(arrived, times, 0.0).unsqueeze(-1)
+        after = torch.cat([times[..., 1:], torch.full_like(times[..., :1], torch.inf)], dim=-1)
+        moment = (w * now).cumsum(dim=-2)
+        last = torch.isposinf(after).unsqueeze(-1)
+        end = torch.where(last, 0.0, after.unsqueeze(-1))
+        reached = torch.where(last, slope > 0, slope * end - moment >= self.theta)
+        reached &= arrived.unsqueeze(-1)
+        fired, first = reached.any(dim=-2), reached.int().argmax(dim=-2, keepdim=True)
+        s, m, t = (x.take_along_dim(first, dim=-2).squeeze(-2) for x in (slope, moment, now))
+        s = torch.where(fired, s, 1.0)
+        time = torch.where(fired, torch.maximum((self.theta + m) / s, t), torch.inf)
+        return Crossing(time, torch.where(fired, first.squeeze(-2) + 1, 0), s)
+
+    def cross_fast(self, spikes: Sorted, weight: Tensor, out: Crossing) -> None:
+        """Find the first crossings by the kernels."""
+        w = weight.contiguous().numpy()
+        kernels.rel_forward(
+            *(x.numpy() for x in spikes), w, w.dtype.type(self.theta), *(x.numpy() for x in out)
+        )
+
+    def derivatives(self, lag: Tensor, weight: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
+        """Return dt/dw and dt/dt_i of an input that came `lag` before the spike."""
+        slope = slope.clamp_min(self.min_slope)
+        return -lag / slope, weight / slope
+
+    def back_fast(self, run: Run, upstream: Tensor, since: int, parts: Parts) -> None:
+        """Add up the gradients by the kernels."""
+        factor = upstream / run.crossing.slope.clamp_min(self.min_slope)
+        tensors = (run.spikes.times, run.spikes.order, run.index, run.weight.contiguous())
+        outs = (run.crossing.time, run.crossing.causal, factor)
+        kernels.rel_backward(
+            *(x.numpy() for x in (*tensors, *outs)),
+            since,
+            parts.weight.numpy(),
+            parts.times.numpy(),
+        )

@@ -1,0 +1,232 @@
+"""The loop of every training: epochs, the choice of the best one, a log, and exact resume."""
+
+import csv
+import os
+import time
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypeAlias
+
+import torch
+from jaxtyping import Int
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from rc_snn import checkpoint
+from rc_snn.regimes import FAST_BELOW, SLOW_ABOVE
+
+Select: TypeAlias = Literal["fast", "slow", "any"]
+Row: TypeAlias = dict[str, float]
+
+
+class Samples(Protocol):
+    """A labelled data set."""
+
+    @property
+    def labels(self) -> Int[Tensor, " batch"]:
+        """Return the classes."""
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+
+    def rows(self, index: Int[Tensor, " rows"]) -> Any:
+        """Return the samples at these positions."""
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What training leaves behind; the model holds the weights of `best_epoch`."""
+
+    history: list[Row]
+    """One row per epoch, as in the CSV log."""
+    best_epoch: int
+    """Epoch (from 0) with the best validation accuracy in the chosen regime."""
+    regime_reached: bool
+    """False if no epoch was in the chosen regime; then the nearest epoch was kept."""
+
+
+def rank(select: Select, share: float, accuracy: float) -> tuple[float, float]:
+    """Rank an epoch: in the chosen regime by accuracy, else by nearness to the regime.
+
+    `share` is the mean decision time as a share of the frame.
+
+    Example:
+        >>> rank("fast", 0.01, 0.9) > rank("fast", 0.3, 0.99) > rank("fast", 0.4, 0.99)
+        True
+    """
+    if select == "fast" and share >= FAST_BELOW:
+        return 0.0, -share
+    if select == "slow" and share <= SLOW_ABOVE:
+        return 0.0, share
+    return 1.0, accuracy
+
+
+class Loop(ABC):
+    """State of one run; a subclass says what an update and a validation are.
+
+    After every epoch `run_dir/checkpoint.pt` is replaced atomically; it holds weights, optimiser,
+    all random states, config and history. A run that was killed and started again with the same
+    arguments ends in bit-identical weights (same machine, torch and number of threads).
+
+    A subclass sets the optimiser and the scheduler before it calls `start`. All randomness comes
+    from `generator`, which the checkpoint keeps.
+    """
+
+    optimizer: torch.optim.Optimizer
+    scheduler: torch.optim.lr_scheduler.LRScheduler
+
+    def __init__(
+        self,
+        model: nn.Module,
+        data: Samples,
+        run_dir: Path,
+        *,
+        epochs: int,
+        batch_size: int,
+        seed: int,
+        tensorboard: bool = False,
+    ) -> None:
+        self.model: Any = model
+        self.data, self.run_dir = data, run_dir
+        self.epochs, self.batch_size = epochs, batch_size
+        self.tensorboard = tensorboard
+        self.generator = torch.Generator().manual_seed(seed)
+        self.history: list[Row] = []
+        self.best: dict[str, Any] = {}
+        self.checkpoint = run_dir / "checkpoint.pt"
+
+    @abstractmethod
+    def identity(self) -> dict[str, Any]:
+        """Return what a checkpoint must share with the run that goes on from it."""
+
+    @abstractmethod
+    def may_grow(self) -> bool:
+        """Return whether more epochs may be asked of a stopped run: not if the rate knows them."""
+
+    @abstractmethod
+    def draw(self) -> Any:
+        """Return the samples of an epoch."""
+
+    @abstractmethod
+    def update(self, batch: Any, epoch: int) -> Row:
+        """Train on one batch; return sums over its samples."""
+
+    @abstractmethod
+    def validate(self, epoch: int) -> tuple[Row, tuple[float, float]]:
+        """Return what the log says of the validation samples, and the rank of this epoch."""
+
+    def about(self, epoch: int) -> Row:
+        """Return what else the log says of an epoch."""
+        return {}
+
+    def fit(self, description: str) -> TrainResult:
+        """Train to the last epoch, or go on from the checkpoint."""
+        self.run_dir.mkdir(parents=True, exist_ok=True)
+        if self.checkpoint.exists():
+            self._resume()
+        start = len(self.history)
+        self.writer = _tensorboard(self.run_dir, purge=start) if self.tensorboard else None
+        n = len(self.data)
+        bar = tqdm(
+            total=self.epochs * n,
+            initial=start * n,
+            desc=description,
+            unit="img",
+            disable=None,
+            leave=False,
+        )
+        with bar:
+            for epoch in range(start, self.epochs):
+                self._one(epoch, bar)
+        if self.writer is not None:
+            self.writer.close()
+        self.model.load_state_dict(self.best["model"])
+        self.model.eval()
+        return TrainResult(self.history, self.best["epoch"], self.best["key"][0] == 1.0)
+
+    def _one(self, epoch: int, bar: "tqdm[Any]") -> None:
+        began = time.perf_counter()
+        row: Row = {"epoch": float(epoch)} | self.about(epoch) | self._train(epoch, bar)
+        row["train_seconds"] = time.perf_counter() - began
+        self.model.eval()
+        seen, key = self.validate(epoch)
+        if not self.best or key > self.best["key"]:
+            weights = {k: v.detach().cpu().clone() for k, v in self.model.state_dict().items()}
+            self.best = {"key": key, "epoch": epoch, "model": weights}
+        row |= {f"val_{name}": value for name, value in seen.items()}
+        row["seconds"] = time.perf_counter() - began
+        self.history.append(row)
+        self._save()
+        bar.set_postfix({k: f"{v:.4f}" for k, v in seen.items() if k in ("accuracy", "mean_step")})
+
+    def _train(self, epoch: int, bar: "tqdm[Any]") -> Row:
+        data = self.draw()
+        if len(data) != len(self.data):
+            raise ValueError(f"fresh must draw {len(self.data)} samples, got {len(data)}.")
+        self.model.train()
+        totals: Row = {}
+        order = torch.randperm(len(data), generator=self.generator)
+        for index in order.split(self.batch_size):
+            for name, value in self.update(data.rows(index), epoch).items():
+                totals[name] = totals.get(name, 0.0) + value
+            bar.update(len(index))
+        return {f"train_{name}": total / len(data) for name, total in totals.items()}
+
+    def _save(self) -> None:
+        state = {
+            "run": self.identity(),
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "random": checkpoint.random_states(self.generator),
+            "history": self.history,
+            "best": self.best,
+        }
+        checkpoint.write(self.checkpoint, state)
+        self._log()
+
+    def _log(self) -> None:
+        """Write the CSV log anew from the history, so that a resumed run has no row twice."""
+        partial = self.run_dir / "log.csv.partial"
+        with partial.open("w", newline="") as file:
+            writer = csv.DictWriter(file, fieldnames=list(self.history[-1]))
+            writer.writeheader()
+            writer.writerows(self.history)
+        os.replace(partial, self.run_dir / "log.csv")
+        if self.writer is not None:
+            for name, value in self.history[-1].items():
+                self.writer.add_scalar(name, value, int(self.history[-1]["epoch"]))
+
+    def _resume(self) -> None:
+        state = checkpoint.read(self.checkpoint)
+        # More epochs may be asked of a run with a constant rate; all else is another experiment.
+        here, there = self.identity(), state["run"]
+        free = {"epochs"} if self.may_grow() else set()
+        other = [k for k in here if k not in free and here[k] != there.get(k)]
+        if other or self.epochs < len(state["history"]):
+            raise ValueError(
+                f"{self.checkpoint} belongs to another run: it has {there}, asked for {here}. "
+                "Choose another run_dir, or move the checkpoint away."
+            )
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scheduler.load_state_dict(state["scheduler"])
+        self.history, self.best = state["history"], state["best"]
+        self.best["key"] = tuple(self.best["key"])
+        checkpoint.restore_random_states(state["random"], self.generator)
+
+
+def label_sums(*parts: Samples) -> list[int]:
+    """Return sums of running sums of labels: another order or split gives others."""
+    return [int(part.labels.long().cumsum(0).sum()) for part in parts]
+
+
+def _tensorboard(run_dir: Path, purge: int) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise ImportError(
+            "TensorBoard logging needs the package tensorboard: pip install 'rc_snn[tensorboard]'."
+        ) from error
+    return SummaryWriter(str(run_dir / "tensorboard"), purge_step=purge)
