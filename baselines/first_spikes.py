@@ -43,6 +43,9 @@ class Sorted(NamedTuple):
 class Neuron(Protocol):
     """A neuron model: its first crossing, and the derivatives of that."""
 
+    def psp(self, lag: Tensor) -> Tensor:
+        """Return the potential that an input of weight 1 leaves `lag` >= 0 after it."""
+
     def cross(self, spikes: Sorted, weight: Tensor) -> Crossing:
         """Find the first crossings by tensors."""
 

@@ -1,16 +1,15 @@
 """ReL-PSP: first-spike networks with ramp-shaped postsynaptic potentials, in closed form."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from baselines import kernels
-from baselines.first_spikes import Crossing, Parts, Run, Sorted, first_spikes
-from baselines.timing import TimingNetwork
+from baselines.first_spikes import Crossing, Parts, Run, Sorted
+from baselines.timing import Dense, TimingNetwork, layer_sizes, normal
 
 
 @dataclass(frozen=True)
@@ -46,12 +45,16 @@ class ReLPSP:
         last = torch.isposinf(after).unsqueeze(-1)
         end = torch.where(last, 0.0, after.unsqueeze(-1))
         reached = torch.where(last, slope > 0, slope * end - moment >= self.theta)
-        reached &= arrived.unsqueeze(-1)
+        reached &= (arrived & (after > times)).unsqueeze(-1)  # equal times come as one
         fired, first = reached.any(dim=-2), reached.int().argmax(dim=-2, keepdim=True)
         s, m, t = (x.take_along_dim(first, dim=-2).squeeze(-2) for x in (slope, moment, now))
         s = torch.where(fired, s, 1.0)
         time = torch.where(fired, torch.maximum((self.theta + m) / s, t), torch.inf)
         return Crossing(time, torch.where(fired, first.squeeze(-2) + 1, 0), s)
+
+    def psp(self, lag: Tensor) -> Tensor:
+        """Return K(lag)."""
+        return lag.clamp_min(0.0)
 
     def cross_fast(self, spikes: Sorted, weight: Tensor, out: Crossing) -> None:
         """Find the first crossings by the kernels."""
@@ -76,3 +79,38 @@ class ReLPSP:
             parts.weight.numpy(),
             parts.times.numpy(),
         )
+
+
+def rel_psp(
+    sizes: Sequence[int] = (784, 340, 10),
+    *,
+    generator: torch.Generator,
+    theta: float = 1.0,
+    min_slope: float = 2.0,
+    gain: float = 1.0,
+) -> TimingNetwork:
+    """Make a fully connected ReL-PSP network with random weights.
+
+    The first layer's weights are centred, for about 100 inputs that spike; all later layers begin
+    with a drift towards θ, so that hidden neurons fire about a third of a frame after their inputs.
+    The paper gives no recipe; this one is ours.
+
+    Args:
+        sizes: units per layer, input first.
+        generator: source of the weights.
+        theta: threshold θ.
+        min_slope: bound of 1 / S in gradients.
+        gain: multiplies the spread of all weights.
+
+    Example:
+        >>> net = rel_psp((784, 340, 10), generator=torch.Generator().manual_seed(0))
+        >>> [t.shape[1] for t in net.spike_times(torch.zeros(1, 784))]
+        [340, 10]
+    """
+    neuron = ReLPSP(theta, min_slope)
+    layers = []
+    for i, (n_in, n_out) in enumerate(layer_sizes(sizes)):
+        mean, n = (3.0 / n_in, n_in) if i else (0.0, min(100, n_in))
+        weight = normal((n_in, n_out), theta * mean, theta * gain * 0.5 / n**0.5, generator)
+        layers.append(Dense(neuron, weight))
+    return TimingNetwork(layers)
