@@ -36,12 +36,12 @@ class TimingConfig:
     """Decoupled weight decay (AdamW), per unit of the learning rate."""
     temperature: float = 1.0
     """τ of softmax(-t / τ), in frames: what moves networks between early and accurate."""
-    horizon: float = math.inf
-    """Output times beyond it grow ten times slower in the loss, in frames."""
+    horizon: float | None = None
+    """Output times beyond it grow ten times slower in the loss, in frames; None: all alike."""
     jitter: float = 0.0
     """Standard deviation of noise on hidden spike times, in frames."""
-    max_norm: float = math.inf
-    """Bound of the norm of all gradients together."""
+    max_norm: float | None = None
+    """Bound of the norm of all gradients together; None has none."""
     silence: float = 0.0
     """Added to every weight's gradient, negative, for each sample that leaves its neuron silent."""
     drift: float = 0.0
@@ -58,10 +58,10 @@ class TimingConfig:
                 "epochs and batch_size must be at least 1 and lr positive, got "
                 f"epochs={self.epochs}, batch_size={self.batch_size}, lr={self.lr}."
             )
-        if not (self.temperature > 0.0 and self.horizon > 0.0 and self.max_norm > 0.0):
+        positive = (self.temperature, self.horizon, self.max_norm)
+        if not all(x is None or 0.0 < x < math.inf for x in positive):
             raise ValueError(
-                "temperature, horizon and max_norm must be positive, got "
-                f"{self.temperature}, {self.horizon} and {self.max_norm}."
+                f"temperature, horizon and max_norm must be positive and finite, got {positive}."
             )
         negative = [
             name
@@ -170,14 +170,14 @@ def first_spike_objective(
     out: Float[Tensor, "batch classes"],
     labels: Int[Tensor, " batch"],
     temperature: float,
-    horizon: float,
+    horizon: float | None = None,
 ) -> Float[Tensor, ""]:
     """Return the loss of output times: see `first_spike_loss`, with temperature and horizon.
 
     A time t beyond the horizon counts as horizon + (t - horizon) / 10: a hard bound would take the
     gradient from label neurons that are late.
     """
-    if math.isfinite(horizon):
+    if horizon is not None:
         late = torch.where(torch.isposinf(out), out, horizon + 0.1 * (out - horizon))
         out = torch.where(out > horizon, late, out)
     return first_spike_loss(out / temperature, labels)
@@ -248,7 +248,7 @@ class _Training(Loop):
             )
         self.optimizer.zero_grad(set_to_none=True)
         (loss + self._revival(batch, layers, labels)).backward()
-        if math.isfinite(config.max_norm):
+        if config.max_norm is not None:
             torch.nn.utils.clip_grad_norm_(model.parameters(), config.max_norm)
         self.optimizer.step()
         self.scheduler.step()

@@ -10,13 +10,14 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, TypeAlias, get_args
 
 import torch
 import tyro
 from torch import Tensor
 
-from benchmarks import record, tables
+from baselines import zoo as baselines_zoo
+from benchmarks import record, tables, timing_run
 from benchmarks.rows import (
     RECIPES,
     Profile,
@@ -26,6 +27,7 @@ from benchmarks.rows import (
     RunConfig,
     as_config,
 )
+from benchmarks.timing_rows import TIMING_RECIPES, TimingRun
 from encoders.functional import Encoding, Polarity, ZeroPixels, encode_latency, random_affine
 from encoders.sources import MNIST_TITLE, Digits, Split, load_mnist
 from encoders.temporal_mnist import hold_out, latency_sequences, take
@@ -38,24 +40,29 @@ from rc_snn.sequences import SpikeSequences
 from rc_snn.training import Labelled, evaluate, train
 
 
+Run: TypeAlias = RunConfig | TimingRun
+"""A run of a rank-coded row, or of one whose neurons spike once."""
+
+
 @dataclass(frozen=True)
 class Table1:
-    """Reproduce the rank-coded rows of Table 1: evaluate what ships, or train with --train."""
+    """Reproduce Table 1: evaluate what ships, or train with --train."""
 
     train: bool = False
     """Train rows and write their records, instead of evaluating the shipped networks."""
     rows: tuple[RowName, ...] = get_args(RowName)
     """Rows to train."""
     recipe: tuple[RecipeName, ...] = ("tuned",)
-    """published: as the paper describes. tuned: ours. augmented: ours, on moved images."""
+    """published: as the authors describe. tuned: ours. augmented: ours, on moved images. weights:
+    the authors' own networks, measured here."""
     profile: Profile = "quick"
     """quick: minutes, on part of the training images. paper: all of them, hours."""
     seeds: tuple[int, ...] = (0,)
     """One full run each; the table shows mean ± std."""
     polarity: tuple[Polarity, ...] | None = None
     """Which pixels spike first; each polarity is a run of its own. Default: the recipe's."""
-    zero_pixels: ZeroPixels = "last"
-    """Whether pixels without drive spike at the end of the frame, or never."""
+    zero_pixels: ZeroPixels | None = None
+    """Whether pixels without drive spike at the end of the frame, or never. Default: the recipe's."""
     n_steps: int | None = None
     """Steps per frame, T. Default: the recipe's."""
     protocol: tuple[Protocol, ...] = ("held-out",)
@@ -84,13 +91,55 @@ class Table1:
     """Also write TensorBoard events beside the checkpoints."""
 
 
-def configs(options: Table1, digits: Digits) -> Iterator[RunConfig]:
+def configs(options: Table1, digits: Digits) -> Iterator[Run]:
     """Yield one configuration per run; rows without the asked recipe are left out."""
+    yield from rank_coded(options, digits)
+    yield from timing(options, digits)
+
+
+def timing(options: Table1, digits: Digits) -> Iterator[TimingRun]:
+    """Yield the runs of rows whose neurons spike once."""
+    n_train, n_test = len(digits.train.labels), len(digits.test.labels)
+    recipes = TIMING_RECIPES[options.profile]
+    for name, row, protocol, seed in product(
+        options.recipe, options.rows, options.protocol, options.seeds
+    ):
+        recipe = recipes.get(name, {}).get(row)
+        if recipe is None or (recipe.model.file is not None and (protocol, seed) != _ONCE):
+            continue
+        n_validation = min(recipe.n_validation, n_train // 8) if protocol == "held-out" else 0
+        polarities = options.polarity if recipe.encoder == "latency" else None
+        for polarity in polarities or (recipe.polarity,):
+            yield TimingRun(
+                row=row,
+                profile=options.profile,
+                protocol=protocol,
+                data=digits.name,
+                polarity=polarity,
+                zero_pixels=options.zero_pixels or recipe.zero_pixels,
+                encoder=recipe.encoder,
+                n_train=min(recipe.n_train, n_train - n_validation),
+                n_validation=n_validation,
+                n_test=min(recipe.n_test, n_test),
+                model=recipe.model,
+                train=replace(recipe.train, seed=seed),
+                device=options.device,
+                recipe=name,
+                augment=recipe.augment,
+            )
+
+
+_ONCE = ("held-out", 0)
+"""Networks that are not trained here have no protocol and no seed: they are measured once."""
+
+
+def rank_coded(options: Table1, digits: Digits) -> Iterator[RunConfig]:
+    """Yield the runs of rank-coded rows."""
     n_train, n_test = len(digits.train.labels), len(digits.test.labels)
     for name, row, protocol, seed in product(
         options.recipe, options.rows, options.protocol, options.seeds
     ):
-        recipe = RECIPES[options.profile][name].get(row)
+        recipe = RECIPES[options.profile].get(name, {}).get(row)
         if recipe is None:
             continue
         n_validation = min(recipe.n_validation, n_train // 8)
@@ -102,7 +151,7 @@ def configs(options: Table1, digits: Digits) -> Iterator[RunConfig]:
                 protocol=protocol,
                 data=digits.name,
                 polarity=polarity,
-                zero_pixels=options.zero_pixels,
+                zero_pixels=options.zero_pixels or "last",
                 n_steps=options.n_steps or recipe.n_steps,
                 n_train=min(recipe.n_train, available),
                 n_validation=0 if protocol == "paper" else n_validation,
@@ -118,28 +167,33 @@ def configs(options: Table1, digits: Digits) -> Iterator[RunConfig]:
             )
 
 
-def run_name(config: RunConfig) -> str:
+def run_name(config: Run) -> str:
     """Return the name of a run's record and folder; it ends in the hash of the configuration."""
-    key = record.config_key(as_config(config))
+    if isinstance(config, TimingRun):
+        key, grid = record.config_key(asdict(config)), "continuous"
+    else:
+        key, grid = record.config_key(as_config(config)), f"T{config.n_steps}"
     recipe = "" if config.recipe == "published" else f"_{config.recipe}"
     return (
-        f"{config.profile}_{config.row}{recipe}_{config.data}_{config.polarity}_T{config.n_steps}"
+        f"{config.profile}_{config.row}{recipe}_{config.data}_{config.polarity}_{grid}"
         f"_{config.protocol}_seed{config.seed}_{key}"
     )
 
 
-def zoo_name(config: RunConfig) -> str:
+def zoo_name(config: Run) -> str:
     """Return the name under which a run's network ships, for example "rc-lstm-340-fast"."""
-    row = config.row.replace("rc-lstm", f"rc-lstm-{config.model.width}")
+    row: str = config.row
+    if isinstance(config, RunConfig):
+        row = row.replace("rc-lstm", f"rc-lstm-{config.model.width}")
     return row if config.recipe == "tuned" else f"{row}-{config.recipe}"
 
 
-def splits(config: RunConfig, digits: Digits) -> tuple[Split, Split, Split]:
+def splits(config: Run, digits: Digits) -> tuple[Split, Split, Split]:
     """Return training, validation and test images of a run."""
     if config.protocol == "paper":
         training, validation = digits.train, digits.test
     else:
-        training, validation = hold_out(digits.train, config.n_validation)
+        training, validation = hold_out(digits.train, config.n_validation or 1)
     # The embedded digits come sorted by class: a part of them must be drawn, always the same.
     part = torch.randperm(len(training.labels), generator=torch.Generator().manual_seed(1))
     test = torch.randperm(len(digits.test.labels), generator=torch.Generator().manual_seed(2))
@@ -243,7 +297,30 @@ def _write_weights(
         zoo.write(network, zoo.FOLDER)
 
 
-def run_one(config: RunConfig, digits: Digits, options: Table1, command: str) -> str:
+def execute_timing(
+    config: TimingRun, digits: Digits, options: Table1, command: str
+) -> record.Record:
+    """Make the record and the weights of a row whose neurons spike once."""
+    name = run_name(config)
+    done, model = timing_run.execute(
+        config,
+        splits(config, digits),
+        name,
+        options.runs / name,
+        Path(digits.origin),
+        command=command,
+        tensorboard=options.tensorboard,
+    )
+    if config.model.file is None:
+        folders = [options.runs / name]
+        if options.ship and config.seed == 0:
+            folders.append(baselines_zoo.FOLDER)
+        for folder in folders:
+            timing_run.write_weights(config, model, zoo_name(config), done, folder)
+    return done
+
+
+def run_one(config: Run, digits: Digits, options: Table1, command: str) -> str:
     """Make the record of one run unless it exists; return what happened, in a line."""
     folder = options.results / "table1"
     path = folder / f"{run_name(config)}.json"
@@ -254,7 +331,8 @@ def run_one(config: RunConfig, digits: Digits, options: Table1, command: str) ->
         return f"known: {path}"
     if options.force:
         (options.runs / run_name(config) / "checkpoint.pt").unlink(missing_ok=True)
-    done = execute(config, digits, options, command)
+    make = execute_timing if isinstance(config, TimingRun) else execute
+    done = make(config, digits, options, command)  # type: ignore[operator]
     return _summary(done, record.save(done, folder))
 
 
@@ -319,9 +397,11 @@ def evaluate_shipped(digits: Digits) -> int:
 
 def _summary(done: record.Record, path: Path) -> str:
     m = done.metrics
+    steps, mean = m["time_to_insight"], m["strict_clock"]["mean"]
+    when = f"mean spike time {mean} frames" if steps is None else f"{steps:.2f} steps"
     return (
         f"{done.config['row']} {done.config['polarity']} seed {done.config['train']['seed']}: "
-        f"accuracy {100 * m['accuracy']:.2f} %, time to insight {m['time_to_insight']:.2f} steps, "
+        f"accuracy {100 * m['accuracy']:.2f} %, time to insight: {when}, "
         f"fired {100 * m['fired'] / m['n']:.1f} %, {done.seconds:.0f} s -> {path}"
     )
 

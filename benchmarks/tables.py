@@ -97,18 +97,44 @@ def _ours(group: list[Record]) -> Line:
         _accuracy(held_out),
         "—" if best is None else f"{best:.2f} (best of {len(published_way)})",
         c.get("recipe", "published"),
-        f"{c['polarity'].replace('_', ' ')}, T={c['n_steps']}",
+        _input(c),
         *(_clock(shown, name) for name in ("step_clock", "strict_clock", "input_seen")),
-        f"{_mean(shown, lambda m: m['time_to_insight']):.2f}",
+        _insight(shown),
         f"{_mean(shown, lambda m: 100 * m['fired'] / m['n']):.1f}",
-        f"{_mean(shown, lambda m: m['macs'] / 1e6):.2f} "
-        f"({_mean(shown, lambda m: 100 * m['macs'] / m['macs_full']):.0f} %)",
+        _operations(shown),
         _effort(c),
     ]
 
 
+def _timed(config: dict[str, Any]) -> bool:
+    """Return whether a run's neurons spike once, in continuous time."""
+    return "n_steps" not in config
+
+
+def _input(config: dict[str, Any]) -> str:
+    grid = "continuous" if _timed(config) else f"T={config['n_steps']}"
+    return f"{config['polarity'].replace('_', ' ')}, {grid}"
+
+
+def _insight(group: list[Record]) -> str:
+    if not _timed(group[0].config):
+        return f"{_mean(group, lambda m: m['time_to_insight']):.2f}"
+    times = [r.metrics["strict_clock"]["mean"] for r in group]
+    return "∞" if None in times else f"{mean(times):.2f} frames"
+
+
+def _operations(group: list[Record]) -> str:
+    if _timed(group[0].config):
+        return f"{_mean(group, lambda m: m['synops_ac'] / 1e6):.3f} SynOps"
+    share = _mean(group, lambda m: 100 * m["macs"] / m["macs_full"])
+    return f"{_mean(group, lambda m: m['macs'] / 1e6):.2f} ({share:.0f} %)"
+
+
 def _effort(config: dict[str, Any]) -> str:
-    kernel, theta = config["model"]["kernel_size"], config["train"]["theta"]
+    if _timed(config) and config["model"]["file"]:
+        return f"the authors' weights / {config['n_test']:,}"
+    kernel = config["model"].get("kernel_size")
+    theta = config["train"].get("theta", 0.95)
     parts = [
         f"{config['n_train']:,} × {config['train']['epochs']} epochs / {config['n_test']:,}",
         f"kernel {kernel}×{kernel}" if kernel else "",
@@ -130,6 +156,8 @@ def _accuracy(held_out: list[Record]) -> str:
 
 def _clock(group: list[Record], name: str) -> str:
     regimes = "/".join(sorted({r.metrics[name]["regime"] for r in group}))
+    if any(r.metrics[name]["mean"] is None for r in group):
+        return f"∞ {regimes}"
     return f"{_mean(group, lambda m: 100 * m[name]['mean']):.1f} % {regimes}"
 
 

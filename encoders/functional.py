@@ -125,6 +125,26 @@ def encode_notebook(images: UInt8[Tensor, "batch height width"], n_steps: int = 
     return (step.double()[images.flatten(1).long()] + 0.5) / n_steps
 
 
+def encode_alpha_psp(images: UInt8[Tensor, "batch height width"]) -> SpikeTimes:
+    """Encode as the authors of α-PSP do: t = 1 - p / 256, and a pixel of grey 0 never spikes.
+
+    It differs from `encode_latency(images, zero_pixels="silent")` in the divisor: ink of 255 spikes
+    at 1/256, not at 0. Their published networks were trained on it.
+
+    Returns:
+        Spike times in frames, float64.
+
+    Source: google/ihmehimmeli, tempcoding; Comşa et al. 2020 (arXiv 1907.13223).
+
+    Example:
+        >>> encode_alpha_psp(torch.tensor([[[255, 64, 0]]], dtype=torch.uint8))
+        tensor([[0.0039, 0.7500,    inf]], dtype=torch.float64)
+    """
+    check_images(images)
+    grey = images.flatten(1)
+    return (1.0 - grey.double() / 256.0).masked_fill(grey == 0, torch.inf)
+
+
 def spikes_to_events(
     times: Float[Tensor, " neuron"], width: int, frame_us: int = FRAME_US
 ) -> Events:

@@ -136,6 +136,7 @@ def account(
     input_times: SpikeTimes,
     n_steps: int | None = None,
     cost: StepCost | None = None,
+    operations: Float[Tensor, " batch"] | None = None,
 ) -> Account:
     """Account for decisions: accuracy, three clocks, regimes, fired and forced, operations.
 
@@ -145,6 +146,9 @@ def account(
         input_times: the spikes the model was shown, in frames.
         n_steps: steps per frame, T; None for continuous-time models.
         cost: multiply-adds of a step; None leaves the operations out.
+        operations: of continuous-time models, accumulates of each sample until its decision.
+
+    An answer that never comes, at time `inf`, is wrong whatever its label says.
 
     Raises:
         ValueError: if sizes differ, a label is out of range, or n_steps and steps do not match.
@@ -169,7 +173,7 @@ def account(
             f"n_steps={n_steps}, but the decision {'has no' if decision.step is None else 'has'} "
             "steps. Give n_steps for step models only."
         )
-    right = decision.label == labels
+    right = (decision.label == labels) & torch.isfinite(decision.time)
     fired = int(decision.fired.sum())
     if decision.step is not None and n_steps is not None and int(decision.step.max()) >= n_steps:
         raise ValueError(
@@ -196,8 +200,8 @@ def account(
             correct_at_step=None,
             macs=None,
             macs_full=None,
-            synops_ac=None,
-            synops_mac=None,
+            synops_ac=None if operations is None else float(operations.double().mean()),
+            synops_mac=None if operations is None else 0.0,
         )
     step, input_steps = decision.step, spike_steps(input_times, n_steps)
     synops = None if cost is None else synaptic_operations(step, input_steps, cost)

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
 from rc_snn.models import RCLSTM, RCConvLSTM
 from rc_snn.runner import decide
@@ -101,7 +101,7 @@ def load(name: str) -> Trained:
     return read(FOLDER / f"{name}.safetensors")
 
 
-def round_to_half(model: RCLSTM | RCConvLSTM) -> None:
+def round_to_half(model: nn.Module) -> None:
     """Round the weights to float16 in place: what is measured is then what is shipped."""
     with torch.no_grad():
         rounded = [_half(parameter) for parameter in model.parameters()]
@@ -118,19 +118,45 @@ def _half(weight: Tensor) -> Tensor:
 
 def write(trained: Trained, folder: Path) -> Path:
     """Write a network atomically to `folder/name.safetensors`; return the path."""
-    tensors = {k: _half(v) for k, v in trained.model.state_dict().items()}
-    if trained.mean is not None:
-        tensors[_MEAN] = trained.mean.float().contiguous()
+    more = {} if trained.mean is None else {_MEAN: trained.mean.float().contiguous()}
     about = asdict(trained.architecture) | {
         k: getattr(trained, k) for k in ("theta", "n_steps", "encoder", "measured", "record")
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{trained.name}.safetensors"
+    return write_file(folder / f"{trained.name}.safetensors", FORMAT, trained.model, more, about)
+
+
+def write_file(
+    path: Path, format_: str, model: nn.Module, more: dict[str, Tensor], about: dict[str, Any]
+) -> Path:
+    """Write weights in float16, further tensors as they are, and text, atomically."""
+    tensors = {k: _half(v) for k, v in model.state_dict().items()} | more
+    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    header = {"format": FORMAT, "about": json.dumps(about, sort_keys=True)}
+    header = {"format": format_, "about": json.dumps(about, sort_keys=True)}
     partial.write_bytes(save(tensors, header))
     os.replace(partial, path)
     return path
+
+
+def read_file(path: Path, format_: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read the tensors and the text of a file of this format.
+
+    Raises:
+        ValueError: if it is not one.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}
+    except (OSError, SafetensorError) as error:
+        raise ValueError(f"{path} cannot be read as safetensors ({error}).") from error
+    if header.get("format") != format_:
+        raise ValueError(f"{path} is not a network of the format {format_}; got {header}.")
+    try:
+        about: dict[str, Any] = dict(json.loads(header["about"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} does not say what it is ({error}).") from error
+    return tensors, about
 
 
 def read(path: Path) -> Trained:
@@ -139,17 +165,9 @@ def read(path: Path) -> Trained:
     Raises:
         ValueError: if the file is not a network of this format.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}
-    except (OSError, SafetensorError) as error:
-        raise ValueError(f"{path} cannot be read as safetensors ({error}).") from error
-    if header.get("format") != FORMAT:
-        raise ValueError(f"{path} is not a network of the format {FORMAT}; got {header}.")
+    tensors, about = read_file(path, FORMAT)
     mean = tensors.pop(_MEAN, None)
     try:
-        about = json.loads(header["about"])
         architecture = Architecture(
             about["kind"], tuple(about["sizes"]), about["kernel_size"], about["pool"]
         )

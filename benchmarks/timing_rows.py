@@ -1,0 +1,178 @@
+"""The rows of Table 1 whose neurons spike once, in continuous time: how each is trained here."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from baselines.alpha_psp import alpha_psp, load_network
+from baselines.conv import conv_rel_psp
+from baselines.rel_psp import rel_psp
+from baselines.timing import TimingNetwork
+from baselines.training import TimingConfig
+from benchmarks.rows import Augment, Profile, Protocol, RecipeName, RowName
+from encoders.functional import Polarity, ZeroPixels, encode_alpha_psp, encode_latency
+
+
+@dataclass(frozen=True)
+class TimingModel:
+    """A network whose neurons spike once."""
+
+    kind: Literal["alpha_psp", "rel_psp", "conv_rel_psp"]
+    sizes: tuple[int, ...]
+    """Units per layer, input first; of a ConvReL-PSP the channels, then the hidden units."""
+    gain: float = 1.0
+    """Spread of ReL-PSP's initial weights."""
+    min_slope: float = 2.0
+    """Bound of 1 / slope in ReL-PSP's gradients."""
+    file: str | None = None
+    """The authors' network, a file in the folder alpha_psp beside MNIST; None is trained here."""
+
+    def build(self, seed: int, data: Path | None = None) -> TimingNetwork:
+        """Make the network with the initial weights of this seed, or read the authors'."""
+        generator = torch.Generator().manual_seed(seed)
+        if self.file is not None:
+            return load_network(_published(self.file, data))
+        if self.kind == "alpha_psp":
+            return alpha_psp(self.sizes, generator=generator)
+        options = {"gain": self.gain, "min_slope": self.min_slope}
+        if self.kind == "rel_psp":
+            return rel_psp(self.sizes, generator=generator, **options)
+        return conv_rel_psp(self.sizes[:2], self.sizes[2:], generator=generator, **options)
+
+
+def _published(name: str, data: Path | None) -> Path:
+    """Find the authors' file in `alpha_psp`, in the folder of the data or beside it."""
+    places = [] if data is None else [data / "alpha_psp" / name, data.parent / "alpha_psp" / name]
+    for place in places:
+        if place.exists():
+            return place
+    raise ValueError(
+        f"The authors' network {name} is not there; looked at {', '.join(map(str, places))}. "
+        "Convert or copy it to alpha_psp/ beside MNIST."
+    )
+
+
+@dataclass(frozen=True)
+class TimingRun:
+    """Everything that decides a run's result; its hash names the record."""
+
+    row: RowName
+    profile: Profile
+    protocol: Protocol
+    data: str
+    polarity: Polarity
+    zero_pixels: ZeroPixels
+    encoder: Literal["latency", "alpha_psp"]
+    """encoders.encode_latency, or the encoding of α-PSP's authors (bright first, zeros silent)."""
+    n_train: int
+    n_validation: int
+    n_test: int
+    model: TimingModel
+    train: TimingConfig
+    device: str = "cpu"
+    recipe: RecipeName = "tuned"
+    augment: Augment | None = None
+
+    @property
+    def seed(self) -> int:
+        """Return the seed of initial weights and batch order."""
+        return self.train.seed
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Return the spike times of images."""
+        if self.encoder == "alpha_psp":
+            return encode_alpha_psp(images)
+        return encode_latency(images, polarity=self.polarity, zero_pixels=self.zero_pixels)
+
+
+@dataclass(frozen=True)
+class TimingRecipe:
+    """How a row is trained in a profile."""
+
+    model: TimingModel
+    train: TimingConfig
+    encoder: Literal["latency", "alpha_psp"] = "latency"
+    n_train: int = 60_000
+    n_validation: int = 5_000
+    n_test: int = 10_000
+    augment: Augment | None = None
+    polarity: Polarity = "bright_first"
+    zero_pixels: ZeroPixels = "silent"
+
+
+README = TimingConfig(
+    epochs=100,
+    batch_size=32,
+    lr=0.0010186407877494507,
+    lr_pulses=0.09537534860701444,
+    silence=48.374830659132556,
+)
+"""The training command of α-PSP's authors: README of google/ihmehimmeli."""
+
+
+def _alpha(epochs: int, **options: Any) -> TimingConfig:
+    """α-PSP by the authors' optimiser and penalty, with a rate that falls."""
+    options = {"batch_size": 64, "lr": 2e-3} | options
+    return replace(README, epochs=epochs, schedule="cosine", **options)
+
+
+def _rel(epochs: int, **options: Any) -> TimingConfig:
+    """ReL-PSP: the paper gives no recipe; chosen on validation."""
+    options = {
+        "batch_size": 128,
+        "lr": 3e-3,
+        "weight_decay": 0.1,
+        "temperature": 0.1,
+        "horizon": 2.0,
+        "jitter": 0.03,
+        "max_norm": 1.0,
+        "drift": 0.1,
+        "select": "slow",
+    } | options
+    return TimingConfig(epochs=epochs, optimizer="adamw", schedule="cosine", **options)
+
+
+def _rel_row(hidden: int, epochs: int) -> TimingRecipe:
+    return TimingRecipe(TimingModel("rel_psp", (784, hidden, 10)), _rel(epochs))
+
+
+_CONV = TimingModel("conv_rel_psp", (16, 32, 800, 128), gain=2.0)
+_ALPHA = TimingModel("alpha_psp", (784, 340, 10))
+
+
+def _authors(which: str) -> TimingRecipe:
+    # Nothing is trained: no image is held out, and the configuration of the training is idle.
+    model = replace(_ALPHA, file=f"alpha_{which}.npz")
+    return TimingRecipe(model, README, encoder="alpha_psp", n_train=0, n_validation=0)
+
+
+TIMING_RECIPES: Mapping[Profile, Mapping[RecipeName, Mapping[RowName, TimingRecipe]]] = {
+    "quick": {},
+    "paper": {
+        "weights": {
+            "alpha-psp-340-fast": _authors("fast"),
+            "alpha-psp-340-slow": _authors("slow"),
+        },
+        "published": {
+            "alpha-psp-340-fast": TimingRecipe(_ALPHA, README, encoder="alpha_psp"),
+        },
+        "tuned": {
+            "alpha-psp-340-fast": TimingRecipe(_ALPHA, _alpha(30)),
+            "alpha-psp-1000-fast": TimingRecipe(replace(_ALPHA, sizes=(784, 1000, 10)), _alpha(20)),
+            "rel-psp-340-slow": _rel_row(340, 60),
+            "rel-psp-800-slow": _rel_row(800, 40),
+            "rel-psp-1000-slow": _rel_row(1000, 40),
+        },
+        "augmented": {
+            "conv-rel-psp-slow": TimingRecipe(
+                _CONV,
+                _rel(40, lr=1e-3, weight_decay=0.01, horizon=5.0),
+                augment="bicubic affine",
+            ),
+        },
+    },
+}
