@@ -11,7 +11,7 @@ same spike times, causal sets and slopes; the tests hold them together.
 """
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -40,6 +40,7 @@ class Sorted(NamedTuple):
     """Number of inputs that spike."""
 
 
+@runtime_checkable
 class Neuron(Protocol):
     """A neuron model: its first crossing, and the derivatives of that."""
 
@@ -268,9 +269,8 @@ def first_spike_loss(
     Source: Comşa et al. 2020 (arXiv 1907.13223) and google/ihmehimmeli.
 
     Example:
-        >>> times = torch.tensor([[0.0, torch.inf]], requires_grad=True)
-        >>> first_spike_loss(times, torch.tensor([0])).item()
-        0.0
+        >>> first_spike_loss(torch.tensor([[1.0, 1.0]]), torch.tensor([0]))  # ln 2
+        tensor(0.6931)
     """
     loss: Tensor = _FirstSpikeLoss.apply(times, labels.long())
     return loss

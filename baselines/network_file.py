@@ -7,6 +7,7 @@ from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from jaxtyping import Float64
 from torch import Tensor
@@ -28,7 +29,7 @@ class Parameters:
 
     theta: float
     decay: float | None
-    weights: list[Float64[Tensor, "neurons inputs"]]
+    weights: list[Float64[Tensor, "_ _"]]
     pulses: Float64[Tensor, "layers pulses"]
 
 
@@ -135,7 +136,7 @@ def _read_text(path: Path, words: list[str]) -> Parameters:
 def _read_npz(path: Path) -> Parameters:
     """Read `theta`, `decay`, `sizes`, `pulses` and `w0`, `w1`, ..., as the published nets have."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as raw_file, np.load(raw_file, allow_pickle=False) as file:
             held: dict[str, Any] = {name: file[name] for name in file.files}
     except (BadZipFile, ValueError, OSError, KeyError) as error:
         raise ValueError(f"{path} cannot be read as npz ({error}).") from error
@@ -152,7 +153,7 @@ def _read_npz(path: Path) -> Parameters:
     return _checked(path, theta, decay, weights, pulses, sizes)
 
 
-def decimal(weight: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def decimal(weight: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Return weights in float64; those stored as float32 get back the six digits they were.
 
     Near tangency the rounding to float32 alone would move spike times by up to 2e-4.

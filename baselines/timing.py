@@ -184,6 +184,7 @@ class TimingNetwork(nn.Module):
             >>> net.decide(torch.full((1, 4), torch.inf)).fired
             tensor([False])
         """
+        check_spike_times(times, self.n_inputs)
         if len(times) == 0:
             raise ValueError("The batch is empty; a decision needs at least one sample.")
         with torch.no_grad():

@@ -22,6 +22,8 @@ import tyro
 from torch import nn
 from tqdm import tqdm
 
+from baselines import zoo as baselines_zoo
+from baselines.training import Timed
 from benchmarks import record
 from benchmarks.machine import Machine, bytes_for_backward, peak_bytes, profile, roofline, seconds
 from benchmarks.programs import (
@@ -32,7 +34,9 @@ from benchmarks.programs import (
     inference,
     training_step,
 )
-from encoders.sources import load_mnist
+from benchmarks.timing_programs import alpha_update, rel_update, set_path, timing_inference
+from encoders.functional import encode_latency
+from encoders.sources import Split, load_mnist
 from encoders.temporal_mnist import latency_sequences, take
 from rc_snn.models import RCLSTM, RCConvLSTM
 from rc_snn.sequences import SpikeSequences
@@ -179,7 +183,45 @@ def measure(options: Speed) -> tuple[list[Ratio], list[str]]:
         f"peak memory of a step: authors' recipe {peaks[0] / 1e6:.1f} MB, "
         f"ours {peaks[1] / 1e6:.1f} MB"
     )
+    ratios += measure_baselines(split, options)
     return ratios, remarks
+
+
+def measure_baselines(split: Split, options: Speed) -> list[Ratio]:
+    """Time the event kernels of the trained baselines that ship, and α-PSP's tensor path."""
+    times = encode_latency(split.images, zero_pixels="silent").float()
+    batch, n = Timed(times, split.labels), options.repeats
+    alpha, rel = (
+        baselines_zoo.load(name).model for name in ("alpha-psp-340-fast", "rel-psp-340-slow")
+    )
+    reference = set_path(baselines_zoo.load("alpha-psp-340-fast").model, fast=False)
+    return [
+        throughput("α-PSP 784-340-10 training", alpha_update(alpha, batch), batch, n, 6_000),
+        throughput("α-PSP 784-340-10 forward", timing_inference(alpha, batch), batch, n, 10_000),
+        compare(
+            "α-PSP training, our tensor path / kernels",
+            alpha_update(reference, batch),
+            alpha_update(alpha, batch),
+            max(3, n // 5),
+            8.0,
+        ),
+        throughput("ReL-PSP 784-340-10 training", rel_update(rel, batch), batch, n, 15_000),
+    ]
+
+
+def throughput(
+    name: str, program: Callable[[], None], batch: Timed, repeats: int, target: float
+) -> Ratio:
+    """Return the samples per second of a program, median over its turns."""
+    program()
+    times = []
+    for _ in range(max(2, repeats)):
+        begin = time.perf_counter()
+        program()
+        times.append(time.perf_counter() - begin)
+    rates = sorted(len(batch) / t for t in times)
+    low, _, high = quantiles(rates, n=4)
+    return Ratio(name, round(median(rates)), target, "img/s", (round(low), round(high)))
 
 
 # -- Growth -------------------------------------------------------------------------------------

@@ -66,15 +66,20 @@ def table1(records: Sequence[Record], title: str, style: Style) -> str:
     return "\n".join([f"**{head}**", "", *_markdown(HEADER, lines), "", "\n\n".join(NOTES), ""])
 
 
+def groups(records: Iterable[Record]) -> list[tuple[Published, list[Record]]]:
+    """Return the records of each line of the table that has any: all seeds and protocols of it."""
+    found: dict[tuple[int, str], list[Record]] = {}
+    rows = {row.row: i for i, row in enumerate(PUBLISHED) if row.row is not None}
+    for r in records:
+        if r.config["row"] in rows:
+            found.setdefault((rows[r.config["row"]], _group(r)), []).append(r)
+    return [(PUBLISHED[key[0]], found[key]) for key in sorted(found)]
+
+
 def _row_lines(row: Published, records: Iterable[Record]) -> list[Line]:
     claim = [row.regime, row.model, row.architecture, row.accuracy]
-    groups: dict[str, list[Record]] = {}
-    for r in records:
-        if r.config["row"] == row.row:
-            groups.setdefault(_group(r), []).append(r)
-    if not groups:
-        return [claim + ["—"] * (len(HEADER) - len(claim))]
-    return [claim + _ours(groups[key]) for key in sorted(groups)]
+    ours = [claim + _ours(group) for of, group in groups(records) if of is row]
+    return ours or [claim + ["—"] * (len(HEADER) - len(claim))]
 
 
 def _group(r: Record) -> str:

@@ -6,7 +6,7 @@ import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 import torch
 from jaxtyping import Int
@@ -20,6 +20,7 @@ Select: TypeAlias = Literal["fast", "slow", "any"]
 Row: TypeAlias = dict[str, float]
 
 
+@runtime_checkable
 class Samples(Protocol):
     """A labelled data set."""
 
