@@ -36,7 +36,7 @@ class Sorted(NamedTuple):
 
     times: Float[Tensor, "batch rows inputs"]
     order: Int[Tensor, "batch rows inputs"]
-    count: Int[Tensor, "batch rows"]
+    spiking: Int[Tensor, "batch rows"]
     """Number of inputs that spike."""
 
 

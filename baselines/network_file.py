@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -121,7 +122,7 @@ def _read_text(path: Path, words: list[str]) -> Parameters:
     else:
         pulses = [tokens.take(n_pulses, "pulses")] * n_layers
     weights = []
-    for n_in, n_out in zip(sizes[:-1], sizes[1:], strict=True):
+    for n_in, n_out in pairwise(sizes):
         values = tokens.take(n_out * (n_in + n_pulses), f"weights {n_in} -> {n_out}")
         weights.append(torch.tensor(values, dtype=torch.float64).view(n_out, n_in + n_pulses))
     left = len(tokens.tokens) - tokens.at
@@ -175,7 +176,7 @@ def check_sizes(path: Path | str, sizes: list[int], n_pulses: int) -> None:
             f"{path} names the sizes {sizes} and {n_pulses} pulses; a network has at least two "
             "layers, and each at least one neuron."
         )
-    total = sum(n_out * (n + n_pulses) for n, n_out in zip(sizes[:-1], sizes[1:], strict=True))
+    total = sum(n_out * (n + n_pulses) for n, n_out in pairwise(sizes))
     if total > MAX_WEIGHTS:
         raise ValueError(
             f"{path} announces {total:,} weights for the sizes {sizes}; more than {MAX_WEIGHTS:,} "
@@ -192,7 +193,7 @@ def _checked(
     sizes: list[int],
 ) -> Parameters:
     n_pulses = pulses.shape[-1]
-    wanted = [(n, m + n_pulses) for m, n in zip(sizes[:-1], sizes[1:], strict=True)]
+    wanted = [(n, m + n_pulses) for m, n in pairwise(sizes)]
     if [tuple(w.shape) for w in weights] != wanted or pulses.shape[0] != len(sizes):
         raise ValueError(
             f"{path}: weights {[tuple(w.shape) for w in weights]} and pulses "

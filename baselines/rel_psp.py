@@ -34,7 +34,7 @@ class ReLPSP:
     """In gradients 1 / S is at most 1 / min_slope; 0 leaves them exact."""
 
     def cross(self, spikes: Sorted, weight: Float[Tensor, "inputs neurons"]) -> Crossing:
-        """Find the first crossings by tensors: V after each input, then the first that reaches θ."""
+        """Find the first crossings by tensors: V at each next input, then the first to reach θ."""
         times, order, count = spikes
         arrived = torch.arange(times.shape[-1], device=times.device) < count.unsqueeze(-1)
         w = torch.where(arrived.unsqueeze(-1), weight[order.long()], 0.0)

@@ -1,5 +1,6 @@
 """Networks whose neurons spike at most once, in continuous time: layers, decisions, their cost."""
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -124,6 +125,8 @@ class TimingNetwork(nn.Module):
     Args:
         layers: from the input to the output; the last one is dense.
     """
+
+    layers: Any  # an nn.ModuleList of Dense and Conv, which its own type does not say
 
     def __init__(self, layers: Sequence[Dense | Conv]) -> None:
         super().__init__()
@@ -250,7 +253,7 @@ def layer_sizes(sizes: Sequence[int]) -> list[tuple[int, int]]:
             f"A network needs at least two sizes, each at least 1, got {list(sizes)}; for example "
             "(784, 340, 10)."
         )
-    return list(zip(sizes[:-1], sizes[1:], strict=True))
+    return list(itertools.pairwise(sizes))
 
 
 def normal(

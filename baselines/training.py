@@ -116,7 +116,7 @@ class AuthorsAdam(torch.optim.Optimizer):
         super().__init__(parameters, {"lr": lr, "eps": eps})
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
         """Take one step."""
         for group in self.param_groups:
             for p in group["params"]:
@@ -213,15 +213,14 @@ class _Training(Loop):
         named = list(model.named_parameters())
         self.pulses = [p for name, p in named if name.endswith("pulses")]
         weights = [p for name, p in named if not name.endswith("pulses")]
-        groups = [{"params": weights}, {"params": self.pulses, "lr": config.lr_pulses}]
+        groups: list[dict[str, Any]] = [{"params": weights}]
+        if self.pulses:
+            groups.append({"params": self.pulses, "lr": config.lr_pulses})
         if config.optimizer == "authors":
             self.optimizer = AuthorsAdam(groups, config.lr)
         else:
             self.optimizer = torch.optim.AdamW(
-                groups[: 1 + bool(self.pulses)],
-                config.lr,
-                weight_decay=config.weight_decay,
-                fused=True,
+                groups, config.lr, weight_decay=config.weight_decay, fused=True
             )
         total = config.epochs * math.ceil(len(data) / config.batch_size)
         cosine = config.schedule == "cosine"

@@ -8,12 +8,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from baselines.alpha_psp import AlphaPSP, alpha_psp
+from baselines.alpha_psp import alpha_psp
 from baselines.conv import conv_rel_psp
 from baselines.rel_psp import rel_psp
-from baselines.timing import Dense, TimingNetwork
+from baselines.timing import TimingNetwork
 from rc_snn.spikes import Decision
-from rc_snn.zoo import read_file, round_to_half, write_file
+from rc_snn.zoo import read_file, write_file
 
 FORMAT = "rc_snn.baselines/1"
 FOLDER = Path(__file__).parent / "weights"

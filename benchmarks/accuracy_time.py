@@ -15,6 +15,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import tyro
+from matplotlib.lines import Line2D
 
 from benchmarks import record
 from benchmarks.record import Record
@@ -57,12 +58,12 @@ def draw(records: list[Record], path: Path) -> None:
                 axis.axvline(border, color="0.6", lw=1, ls="--")
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].set_ylabel("test accuracy (%)")
-    handles = [plt.Line2D([], [], color=c, marker="s", ls="", label=n) for n, c in colours.items()]
+    handles = [Line2D([], [], color=c, marker="s", ls="", label=n) for n, c in colours.items()]
     handles += [
-        plt.Line2D([], [], color="0.3", marker=m, ls="", mfc="none", label=n)
+        Line2D([], [], color="0.3", marker=m, ls="", mfc="none", label=n)
         for n, m in MARKERS.items()
     ]
-    axes[2].legend(handles=handles, frameon=False, fontsize=8, loc="lower left")
+    figure.legend(handles=handles, frameon=False, fontsize=8, loc="outside right center")
     partial = path.with_suffix(".partial.png")
     figure.savefig(partial, dpi=150, metadata={"Software": None})
     os.replace(partial, path)

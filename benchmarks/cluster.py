@@ -13,15 +13,14 @@ from typing import Any
 
 import torch
 
-from benchmarks.rows import RunConfig
-from benchmarks.table1 import Table1, run_name, run_one
+from benchmarks.table1 import Run, Table1, run_name, run_one
 from encoders.sources import Digits, embedded_digits, load_mnist
 
 MAX_RETRIES = 3
 """How often the worker of one run may die before the run is given up."""
 
 
-def run_all(tasks: list[RunConfig], options: Table1, command: str) -> Iterator[str]:
+def run_all(tasks: list[Run], options: Table1, command: str) -> Iterator[str]:
     """Make every record that does not exist yet; yield a line per run, in the order they end.
 
     A run that fails takes no other down: its line starts with "skipped: " and says why. Each run
@@ -65,7 +64,7 @@ def run_all(tasks: list[RunConfig], options: Table1, command: str) -> Iterator[s
             yield line
 
 
-def _run(config: RunConfig, options: Table1, command: str) -> str:
+def _run(config: Run, options: Table1, command: str) -> str:
     """Make the record of one run, in a worker."""
     digits = _digits(config.data, options.data)
     torch.set_num_threads(options.threads or 1)  # after all imports: some of them set it, too

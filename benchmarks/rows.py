@@ -7,14 +7,15 @@ from typing import Any, Literal, TypeAlias
 import torch
 
 from encoders.functional import Polarity, ZeroPixels
+from rc_snn.loop import Select
 from rc_snn.models import RCLSTM, RCConvLSTM
-from rc_snn.training import Select, TrainConfig
+from rc_snn.training import TrainConfig
 
 Profile: TypeAlias = Literal["quick", "paper"]
 Protocol: TypeAlias = Literal["held-out", "paper"]
 RecipeName: TypeAlias = Literal["weights", "published", "tuned", "augmented"]
-"""weights: the authors' own network, measured here. published: as its authors describe. tuned: ours,
-on the same images. augmented: ours, with randomly moved training images."""
+"""weights: the authors' own network, measured here. published: as its authors describe. tuned:
+ours, on the same images. augmented: ours, with randomly moved training images."""
 Augment: TypeAlias = Literal["bicubic affine"]
 """`encoders.random_affine` with its own bounds. Another reading of the images or other bounds are
 another name, because a record is known by its configuration."""

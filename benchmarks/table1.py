@@ -39,7 +39,6 @@ from rc_snn.runner import decide
 from rc_snn.sequences import SpikeSequences
 from rc_snn.training import Labelled, evaluate, train
 
-
 Run: TypeAlias = RunConfig | TimingRun
 """A run of a rank-coded row, or of one whose neurons spike once."""
 
@@ -62,7 +61,7 @@ class Table1:
     polarity: tuple[Polarity, ...] | None = None
     """Which pixels spike first; each polarity is a run of its own. Default: the recipe's."""
     zero_pixels: ZeroPixels | None = None
-    """Whether pixels without drive spike at the end of the frame, or never. Default: the recipe's."""
+    """Whether pixels without drive spike at the frame's end, or never. Default: the recipe's."""
     n_steps: int | None = None
     """Steps per frame, T. Default: the recipe's."""
     protocol: tuple[Protocol, ...] = ("held-out",)
@@ -331,8 +330,10 @@ def run_one(config: Run, digits: Digits, options: Table1, command: str) -> str:
         return f"known: {path}"
     if options.force:
         (options.runs / run_name(config) / "checkpoint.pt").unlink(missing_ok=True)
-    make = execute_timing if isinstance(config, TimingRun) else execute
-    done = make(config, digits, options, command)  # type: ignore[operator]
+    if isinstance(config, TimingRun):
+        done = execute_timing(config, digits, options, command)
+    else:
+        done = execute(config, digits, options, command)
     return _summary(done, record.save(done, folder))
 
 

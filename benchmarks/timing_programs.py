@@ -37,7 +37,7 @@ def alpha_update(model: TimingNetwork, batch: Timed) -> Callable[[], None]:
         for layer, out in zip(model.layers, layers, strict=True):
             loss = loss + 48.37 * silence_penalty(out.detach().unsqueeze(1), layer.weight)
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
 
     return run
@@ -50,7 +50,7 @@ def rel_update(model: TimingNetwork, batch: Timed, temperature: float = 0.1) -> 
     def run() -> None:
         loss = first_spike_loss(model.spike_times(batch.times)[-1] / temperature, batch.labels)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
 

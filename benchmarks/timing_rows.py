@@ -38,7 +38,7 @@ class TimingModel:
             return load_network(_published(self.file, data))
         if self.kind == "alpha_psp":
             return alpha_psp(self.sizes, generator=generator)
-        options = {"gain": self.gain, "min_slope": self.min_slope}
+        options: Any = {"gain": self.gain, "min_slope": self.min_slope}
         if self.kind == "rel_psp":
             return rel_psp(self.sizes, generator=generator, **options)
         return conv_rel_psp(self.sizes[:2], self.sizes[2:], generator=generator, **options)
@@ -133,7 +133,7 @@ def _rel(epochs: int, **options: Any) -> TimingConfig:
         "drift": 0.1,
         "select": "slow",
     } | options
-    return TimingConfig(epochs=epochs, optimizer="adamw", schedule="cosine", **options)
+    return replace(TimingConfig(epochs=epochs, optimizer="adamw", schedule="cosine"), **options)
 
 
 def _rel_row(hidden: int, epochs: int) -> TimingRecipe:

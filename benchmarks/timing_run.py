@@ -18,7 +18,7 @@ from encoders.sources import Split
 from rc_snn.regimes import account
 from rc_snn.zoo import round_to_half
 
-PUBLISHED = {"best_epoch": None, "regime_reached": True, "history": []}
+PUBLISHED: dict[str, Any] = {"best_epoch": None, "regime_reached": True, "history": []}
 """What a record says of a training that was not ours."""
 
 

@@ -128,13 +128,11 @@ def curves(records: list[Record]) -> list[Curve]:
         (r for r in records if "network" not in r.config),
         key=lambda r: r.config["train"]["temperature"],
     )
-    for label, of in (
-        ("ReL-PSP 784-340-10, first spike", lambda m: m),
-        ("the same, potential answers at the frame's end", lambda m: m["at_frame_end"]),
-    ):
-        metrics = [of(r.metrics) for r in timed]
-        if metrics:
-            found.append(Curve(label, False, _points(metrics)))
+    first = [r.metrics for r in timed]
+    if first:
+        found.append(Curve("ReL-PSP 784-340-10, first spike", False, _points(first)))
+        forced = _points([m["at_frame_end"] for m in first])
+        found.append(Curve("the same, potential answers at the frame's end", False, forced))
     for r in records:
         if "network" in r.config:
             label = f"{r.config['network'].removesuffix('-augmented')}, θ swept"
@@ -174,7 +172,9 @@ def draw(found: list[Curve], path: Path) -> None:
     figure, axis = plt.subplots(figsize=(7.5, 5.0), layout="constrained")
     for i, curve in enumerate(found):
         x, y = zip(*curve.points, strict=True)
-        style = {"marker": "o", "ls": "-"} if curve.rank_coded else {"marker": "s", "ls": "--"}
+        style: Any = {"marker": "o", "ls": "-"}
+        if not curve.rank_coded:
+            style = {"marker": "s", "ls": "--"}
         axis.plot(x, y, label=curve.label, ms=4, color=f"C{i}", **style)
     axis.axvline(1.0, color="0.5", lw=1, ls=":")
     axis.text(1.0, axis.get_ylim()[0], " end of frame", size=8, color="0.4")

@@ -102,7 +102,7 @@ def test_an_npz_that_is_not_a_network_is_refused(tmp_path, change):
     else:
         held["w0"] = np.array([object()])
     np.savez(tmp_path / "net.npz", **held)
-    with pytest.raises(ValueError, match="lacks|belong|not finite|cannot be read"):
+    with pytest.raises(ValueError, match=r"lacks|belong|not finite|cannot be read"):
         load_network(tmp_path / "net.npz")
     with pytest.raises(ValueError, match="cannot be read"):
         load_network(tmp_path / "none")

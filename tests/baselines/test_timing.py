@@ -45,10 +45,10 @@ def test_rows_are_sorted_stably_with_silence_left_out(dtype, spread, generator):
     x[:, ::7] = INF
     index = torch.randint(300, (5, 90), generator=generator, dtype=torch.int32)
     ours, reference = (sort_spikes(x, index, fast=fast) for fast in (True, False))
-    assert torch.equal(ours.count.long(), reference.count)
+    assert torch.equal(ours.spiking.long(), reference.spiking)
     for b in range(4):
         for r in range(5):
-            n = int(ours.count[b, r])
+            n = int(ours.spiking[b, r])
             assert torch.equal(ours.times[b, r, :n], reference.times[b, r, :n])
             assert torch.equal(ours.order[b, r, :n].long(), reference.order[b, r, :n])
 

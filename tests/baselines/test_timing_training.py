@@ -53,7 +53,9 @@ def fresh_model(kind: str) -> TimingNetwork:
 def config(kind: str, **changes) -> TimingConfig:
     if kind == "alpha":
         return TimingConfig(
-            **{"lr": 3e-3, "lr_pulses": 0.01, "batch_size": 5, "temperature": 0.2, "silence": 48.37} | {"epochs": 4} | changes
+            **{"lr": 3e-3, "lr_pulses": 0.01, "batch_size": 5, "temperature": 0.2, "silence": 48.37}
+            | {"epochs": 4}
+            | changes
         )
     return TimingConfig(**{"epochs": 4} | REL | changes)
 
@@ -109,7 +111,7 @@ def test_training_that_stays_silent_stops_with_the_reason(digits, tmp_path):
     with torch.no_grad():
         for layer in model.layers:
             layer.weight.abs_().mul_(-1.0)
-    with pytest.raises(ValueError, match="no output neuron fires .* raise silence or drift"):
+    with pytest.raises(ValueError, match=r"no output neuron fires .* raise silence or drift"):
         train_timing(model, *digits, config("rel", drift=0.0), tmp_path)
 
 

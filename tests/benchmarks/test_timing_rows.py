@@ -1,0 +1,141 @@
+"""Rows whose neurons spike once: their configurations, records, and the authors' networks."""
+
+import json
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from baselines import zoo
+from baselines.training import TimingConfig
+from benchmarks import record, tables
+from benchmarks.rows import PUBLISHED
+from benchmarks.table1 import Table1, configs, run_name, run_one, splits
+from benchmarks.timing_rows import TIMING_RECIPES, TimingModel, TimingRun
+from benchmarks.timing_run import without_infinity
+from encoders.sources import Digits, Split, embedded_digits
+
+CONFIG = TimingRun(
+    row="rel-psp-340-slow",
+    profile="paper",
+    protocol="held-out",
+    data="MNIST-5k",
+    polarity="bright_first",
+    zero_pixels="silent",
+    encoder="latency",
+    n_train=300,
+    n_validation=100,
+    n_test=200,
+    model=TimingModel("rel_psp", (784, 20, 10)),
+    train=TimingConfig(epochs=2, optimizer="adamw", lr=3e-3, temperature=0.1, drift=0.1),
+)
+
+
+def tiny(config: TimingRun) -> TimingRun:
+    return replace(config, n_train=300, n_validation=100, n_test=200, train=CONFIG.train)
+
+
+@pytest.fixture
+def options(tmp_path) -> Table1:
+    return Table1(train=True, results=tmp_path / "results", runs=tmp_path / "runs")
+
+
+def test_every_published_row_has_a_recipe():
+    known = {row for recipes in TIMING_RECIPES["paper"].values() for row in recipes}
+    wanted = {p.row for p in PUBLISHED if "PSP" in p.model}
+    assert wanted == known
+
+
+def test_a_run_leaves_a_record_and_a_network_that_answers_as_the_record_says(options):
+    digits = embedded_digits()
+    line = run_one(CONFIG, digits, options, "the command")
+    assert "mean spike time" in line
+    path = options.results / "table1" / f"{run_name(CONFIG)}.json"
+    made = record.read(path)
+    assert isinstance(made, record.Record), made
+    assert made.command == "the command"
+    assert made.metrics["fired"] + made.metrics["forced"] == made.metrics["n"] == 200
+    assert len(made.training["history"]) == 2
+    assert made.metrics["at_frame_end"]["strict_clock"]["mean"] <= 1.0
+    assert made.metrics["synops_ac"] > 0
+    net = zoo.read(options.runs / run_name(CONFIG) / "rel-psp-340-slow.safetensors")
+    _, _, test = splits(CONFIG, digits)
+    decision = net.decide(CONFIG.encode(test.images))
+    right = (decision.label == test.labels) & decision.fired
+    assert int(right.sum()) == made.metrics["correct"]
+    assert net.record == made.name
+    assert run_one(CONFIG, digits, options, "again").startswith("known: ")
+    table = tables.table1([made], "MNIST-5k", "text")
+    assert f"{100 * made.metrics['accuracy']:.2f} (1 seed)" in table
+    assert "frames" in table
+    assert "SynOps" in table
+
+
+def test_every_field_of_a_configuration_is_part_of_its_name():
+    names = {run_name(CONFIG)}
+    for change in (
+        {"encoder": "alpha_psp"},
+        {"zero_pixels": "last"},
+        {"augment": "bicubic affine"},
+        {"model": replace(CONFIG.model, gain=2.0)},
+        {"train": replace(CONFIG.train, temperature=0.2)},
+        {"train": replace(CONFIG.train, horizon=3.0)},
+    ):
+        names.add(run_name(replace(CONFIG, **change)))
+    assert len(names) == 7
+    json.dumps(dict.fromkeys(names, 0), allow_nan=False)
+
+
+def test_networks_that_are_not_trained_are_measured_once():
+    digits = embedded_digits()
+    asked = Table1(
+        profile="paper",
+        recipe=("weights",),
+        seeds=(0, 1, 2),
+        protocol=("held-out", "paper"),
+        polarity=("bright_first", "dark_first"),
+    )
+    runs = list(configs(asked, digits))
+    assert [(c.row, c.protocol, c.seed, c.polarity) for c in runs] == [
+        ("alpha-psp-340-fast", "held-out", 0, "bright_first"),
+        ("alpha-psp-340-slow", "held-out", 0, "bright_first"),
+    ]
+
+
+def test_a_missing_network_of_the_authors_is_named(options, tmp_path):
+    config = replace(tiny(CONFIG), model=TimingModel("alpha_psp", (784, 340, 10), file="no.npz"))
+    digits = embedded_digits()
+    digits = Digits(digits.train, digits.test, digits.name, digits.title, str(tmp_path))
+    with pytest.raises(ValueError, match=r"no\.npz is not there; looked at"):
+        run_one(config, digits, options, "")
+
+
+def test_a_network_that_stays_silent_on_a_sample_has_an_infinite_mean_time(options):
+    # A blank image: silent in, silent out.
+    held = embedded_digits()
+    images = held.test.images.clone()
+    images[:] = 0
+    digits = Digits(held.train, Split(images, held.test.labels), held.name, held.title, held.origin)
+    run_one(CONFIG, digits, options, "")
+    made = record.read(options.results / "table1" / f"{run_name(CONFIG)}.json")
+    assert isinstance(made, record.Record), made
+    assert made.metrics["strict_clock"]["mean"] is None
+    assert made.metrics["accuracy"] == 0.0
+    assert made.metrics["fired"] == 0
+    assert "∞" in tables.table1([made], "", "text")
+
+
+def test_infinity_becomes_none_at_any_depth():
+    assert without_infinity({"a": [math.inf, {"b": -math.inf}], "c": 1, "d": True}) == {
+        "a": [None, {"b": None}],
+        "c": 1,
+        "d": True,
+    }
+
+
+def test_the_paper_protocol_trains_on_all_images_and_chooses_on_the_test_set():
+    config = replace(CONFIG, protocol="paper", n_validation=0, n_train=4000, n_test=1000)
+    training, validation, test = splits(config, embedded_digits())
+    assert len(training.labels) == 4000
+    assert torch.equal(validation.images, test.images)
