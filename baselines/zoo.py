@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import torch
 from jaxtyping import Float
@@ -10,26 +10,42 @@ from torch import Tensor
 
 from baselines.alpha_psp import alpha_psp
 from baselines.conv import conv_rel_psp
+from baselines.lif import RCLIF, TTFSLIF, LIFNetwork, Neurons, NorseLIF, SnnTorchLIF
 from baselines.rel_psp import rel_psp
 from baselines.timing import TimingNetwork
-from rc_snn.spikes import Decision
+from rc_snn.runner import decide
+from rc_snn.sequences import SpikeSequences
+from rc_snn.spikes import Decision, spike_steps
 from rc_snn.zoo import read_file, write_file
 
 FORMAT = "rc_snn.baselines/1"
 FOLDER = Path(__file__).parent / "weights"
 
 
+Library: TypeAlias = Literal["snntorch", "norse"]
+LIF_NEURONS: dict[Library, type[Neurons]] = {"snntorch": SnnTorchLIF, "norse": NorseLIF}
+LIF_MODELS: dict[str, type[LIFNetwork]] = {"rc-lif": RCLIF, "ttfs-lif": TTFSLIF}
+
+
 @dataclass(frozen=True)
 class Architecture:
     """What builds the network."""
 
-    kind: Literal["alpha_psp", "rel_psp", "conv_rel_psp"]
+    kind: Literal["alpha_psp", "rel_psp", "conv_rel_psp", "rc-lif", "ttfs-lif"]
     sizes: tuple[int, ...]
     """Units per layer, input first; of a ConvReL-PSP the channels, then the hidden units."""
+    library: Library | None = None
+    """Whose LIF neurons."""
+    n_steps: int | None = None
+    """Steps per frame, T, of LIF networks; the others know continuous time."""
+    theta: float | None = None
+    """Threshold θ of rank-coded LIF networks."""
 
-    def build(self) -> TimingNetwork:
+    def build(self) -> TimingNetwork | LIFNetwork:
         """Make the network, with weights still to be filled in."""
         generator = torch.Generator().manual_seed(0)
+        if self.library is not None:
+            return LIF_MODELS[self.kind](LIF_NEURONS[self.library](), *self.sizes)
         if self.kind == "alpha_psp":
             return alpha_psp(self.sizes, generator=generator)
         if self.kind == "rel_psp":
@@ -49,7 +65,8 @@ class Trained:
     """
 
     name: str
-    model: TimingNetwork
+    model: Any
+    """A TimingNetwork, an RCLIF or a TTFSLIF."""
     architecture: Architecture
     encoder: dict[str, Any]
     """Its name, "latency" or "alpha_psp", and options of `encoders.encode_latency`."""
@@ -59,8 +76,16 @@ class Trained:
     """Name of the record in results/table1."""
 
     def decide(self, times: Float[Tensor, "batch inputs"]) -> Decision:
-        """Return the decisions on spike times in frames."""
-        return self.model.decide(times)
+        """Return the decisions on spike times in frames; LIF networks read them on their grid."""
+        if isinstance(self.model, TimingNetwork):
+            return self.model.decide(times)
+        assert self.architecture.n_steps is not None
+        n_steps = self.architecture.n_steps
+        inputs = SpikeSequences(spike_steps(times, n_steps), n_steps)
+        if isinstance(self.model, TTFSLIF):
+            return self.model.decide(inputs)
+        assert isinstance(self.model, RCLIF)
+        return decide(self.model, inputs, self.architecture.theta)
 
 
 def names() -> list[str]:
@@ -95,7 +120,10 @@ def read(path: Path) -> Trained:
     """
     tensors, about = read_file(path, FORMAT)
     try:
-        architecture = Architecture(about["kind"], tuple(about["sizes"]))
+        fields = ("library", "n_steps", "theta")
+        architecture = Architecture(
+            about["kind"], tuple(about["sizes"]), *(about[k] for k in fields)
+        )
         rest = {k: about[k] for k in ("encoder", "measured", "record")}
         model = architecture.build()
         model.load_state_dict({key: value.float() for key, value in tensors.items()})

@@ -6,6 +6,9 @@ from typing import Any, Literal, TypeAlias
 
 import torch
 
+from baselines.lif import LIFNetwork
+from baselines.lif_training import TTFSConfig
+from baselines.zoo import LIF_MODELS, LIF_NEURONS, Library
 from encoders.functional import Polarity, ZeroPixels
 from rc_snn.loop import Select
 from rc_snn.models import RCLSTM, RCConvLSTM
@@ -35,6 +38,10 @@ RowName: TypeAlias = Literal[
     "rel-psp-800-slow",
     "rel-psp-1000-slow",
     "conv-rel-psp-slow",
+    "lif-snntorch",
+    "lif-norse",
+    "rc-lif-snntorch",
+    "rc-lif-norse",
 ]
 
 
@@ -74,6 +81,10 @@ PUBLISHED = (
     Published(
         "fast, larger", "RC-ConvLSTM", "784-16C5-P2-32C5-P2-10", "—", "rc-convlstm-deep-fast"
     ),
+    Published("first try", "LIF (snnTorch), TTFS", "784-340-10", "—", "lif-snntorch"),
+    Published("first try", "LIF (norse), TTFS", "784-340-10", "—", "lif-norse"),
+    Published("first try", "RC-LIF (snnTorch)", "784-340-10", "—", "rc-lif-snntorch"),
+    Published("first try", "RC-LIF (norse)", "784-340-10", "—", "rc-lif-norse"),
 )
 """All rows of the published table, in its order, and ours that it does not have."""
 
@@ -82,9 +93,10 @@ PUBLISHED = (
 class ModelConfig:
     """A network of Table 1."""
 
-    kind: Literal["lstm", "convlstm"]
+    kind: Literal["lstm", "convlstm", "rc-lif", "ttfs-lif"]
+    """The last two: LIF neurons trained by rank coding, or to spike first (surrogate gradients)."""
     width: int
-    """LSTM units, or channels of the first ConvLSTM layer."""
+    """LSTM units, channels of the first ConvLSTM layer, or hidden LIF neurons."""
     kernel_size: int | None = None
     """Side of the ConvLSTM's kernel; the paper does not state it."""
     forget_bias: float = 0.0
@@ -92,10 +104,16 @@ class ModelConfig:
     deeper: tuple[int, ...] = ()
     """Channels of further ConvLSTM layers."""
     pool: int = 1
+    library: Library | None = None
+    """Whose LIF neurons."""
 
-    def build(self, seed: int) -> RCLSTM | RCConvLSTM:
+    def build(self, seed: int) -> RCLSTM | RCConvLSTM | LIFNetwork:
         """Make the network with the initial weights of this seed."""
         generator = torch.Generator().manual_seed(seed)
+        if self.library is not None:
+            return LIF_MODELS[self.kind](
+                LIF_NEURONS[self.library](), n_hidden=self.width, generator=generator
+            )
         if self.kind == "lstm":
             return RCLSTM(
                 784,
@@ -133,7 +151,7 @@ class RunConfig:
     n_validation: int
     n_test: int
     model: ModelConfig
-    train: TrainConfig
+    train: TrainConfig | TTFSConfig
     device: str = "cpu"
     recipe: RecipeName = "published"
     centred: bool = False
@@ -149,7 +167,7 @@ class RunConfig:
 
 _ADDED: Mapping[str, Mapping[str, Any]] = {
     "run": {"recipe": "published", "centred": False, "augment": None},
-    "model": {"dropout": 0.0, "deeper": (), "pool": 1},
+    "model": {"dropout": 0.0, "deeper": (), "pool": 1, "library": None},
     "train": {
         "weight_decay": 0.0,
         "schedule": "constant",
@@ -169,7 +187,7 @@ def as_config(config: RunConfig) -> dict[str, Any]:
     whole = asdict(config)
     for part, options in ((whole, "run"), (whole["model"], "model"), (whole["train"], "train")):
         for name, off in _ADDED[options].items():
-            if part[name] == off:
+            if name in part and part[name] == off:
                 del part[name]
     return whole
 
@@ -179,7 +197,7 @@ class Recipe:
     """How a row is trained in a profile."""
 
     model: ModelConfig
-    train: TrainConfig
+    train: TrainConfig | TTFSConfig
     n_train: int = 60_000
     n_validation: int = 5_000
     n_test: int = 10_000
@@ -187,6 +205,8 @@ class Recipe:
     augment: Augment | None = None
     polarity: Polarity = "bright_first"
     """Which pixels spike first, where the command line does not say."""
+    zero_pixels: ZeroPixels = "last"
+    """What pixels without drive do, where the command line does not say."""
     n_steps: int = 10
     """Steps per frame, where the command line does not say."""
 
@@ -230,6 +250,17 @@ def _slow(epochs: int, **options: Any) -> TrainConfig:
     return TrainConfig(epochs=epochs, schedule="one_cycle", select="slow", **options)
 
 
+def _lif(
+    kind: Literal["rc-lif", "ttfs-lif"], library: Library, train: TrainConfig | TTFSConfig
+) -> Recipe:
+    """LIF networks on the spikes of the published protocol: bright first, nothing centred."""
+    return Recipe(ModelConfig(kind, 340, library=library), train)
+
+
+def _lif_rc(lr: float) -> TrainConfig:
+    return TrainConfig(epochs=12, lr=lr, schedule="one_cycle")
+
+
 _DEEP = ModelConfig("convlstm", 16, 5, 3.0, 0.2, deeper=(32,), pool=2)
 _SMALL = {"n_train": 5_000, "n_validation": 1_000}
 _TINY = {"n_train": 1_000, "n_validation": 200, "n_test": 500}
@@ -262,6 +293,10 @@ RECIPES: dict[Profile, dict[RecipeName, dict[RowName, Recipe]]] = {
         },
         "tuned": {
             "rc-lstm-fast": _recipe(replace(_LSTM_FAST, dropout=0.3), _fast(20, 8)),
+            "lif-snntorch": _lif("ttfs-lif", "snntorch", TTFSConfig(epochs=12, lr=3e-3)),
+            "lif-norse": _lif("ttfs-lif", "norse", TTFSConfig(epochs=12, lr=1e-2)),
+            "rc-lif-snntorch": _lif("rc-lif", "snntorch", _lif_rc(5e-3)),
+            "rc-lif-norse": _lif("rc-lif", "norse", _lif_rc(1e-2)),
             "rc-lstm-slow": _recipe(replace(_LSTM_SLOW, dropout=0.3), _slow(10)),
             "rc-convlstm-10-fast": _recipe(
                 _conv(10, 9, 3.0, 0.5), _fast(10, 4, beta=0.0, precision="bf16")

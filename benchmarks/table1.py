@@ -10,13 +10,15 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
-from typing import Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 import torch
 import tyro
 from torch import Tensor
 
 from baselines import zoo as baselines_zoo
+from baselines.lif import LIFNetwork
+from baselines.lif_training import TTFSConfig, train_ttfs
 from benchmarks import record, tables, timing_run
 from benchmarks.rows import (
     RECIPES,
@@ -33,11 +35,10 @@ from encoders.sources import MNIST_TITLE, Digits, Split, load_mnist
 from encoders.temporal_mnist import hold_out, latency_sequences, take
 from rc_snn import zoo
 from rc_snn.fused import Precision
-from rc_snn.models import RCLSTM, RCConvLSTM
 from rc_snn.regimes import account
 from rc_snn.runner import decide
 from rc_snn.sequences import SpikeSequences
-from rc_snn.training import Labelled, evaluate, train
+from rc_snn.training import Labelled, TrainConfig, evaluate, train
 
 Run: TypeAlias = RunConfig | TimingRun
 """A run of a rank-coded row, or of one whose neurons spike once."""
@@ -150,20 +151,24 @@ def rank_coded(options: Table1, digits: Digits) -> Iterator[RunConfig]:
                 protocol=protocol,
                 data=digits.name,
                 polarity=polarity,
-                zero_pixels=options.zero_pixels or "last",
+                zero_pixels=options.zero_pixels or recipe.zero_pixels,
                 n_steps=options.n_steps or recipe.n_steps,
                 n_train=min(recipe.n_train, available),
                 n_validation=0 if protocol == "paper" else n_validation,
                 n_test=min(recipe.n_test, n_test),
                 model=recipe.model,
-                train=replace(
-                    recipe.train, seed=seed, precision=options.precision or recipe.train.precision
-                ),
+                train=_seeded(recipe.train, seed, options),
                 device=options.device,
                 recipe=name,
                 centred=recipe.centred,
                 augment=recipe.augment,
             )
+
+
+def _seeded(train: TrainConfig | TTFSConfig, seed: int, options: Table1) -> Any:
+    if isinstance(train, TTFSConfig):
+        return replace(train, seed=seed)
+    return replace(train, seed=seed, precision=options.precision or train.precision)
 
 
 def run_name(config: Run) -> str:
@@ -213,7 +218,7 @@ def execute(config: RunConfig, digits: Digits, options: Table1, command: str) ->
     name, source = run_name(config), record.source()
     encoding = Encoding(polarity=config.polarity, zero_pixels=config.zero_pixels)
     training, validation, test = splits(config, digits)
-    model = config.model.build(config.seed).to(config.device)
+    model: Any = config.model.build(config.seed).to(config.device)
     mean: Tensor | None = None
 
     def encode(split: Split) -> Labelled:
@@ -228,19 +233,22 @@ def execute(config: RunConfig, digits: Digits, options: Table1, command: str) ->
         assert isinstance(data.inputs, SpikeSequences)
         mean = data.inputs.mean_input()
         data = encode(training)
-    result = train(
-        model,
-        data,
-        encode(validation),
-        config.train,
-        options.runs / name,
-        fresh=moved if config.augment else None,
-        tensorboard=options.tensorboard,
-        description=f"{config.row} {config.polarity} seed {config.seed}",
-    )
+    common: dict[str, Any] = {
+        "tensorboard": options.tensorboard,
+        "description": f"{config.row} {config.polarity} seed {config.seed}",
+    }
+    run_dir, held_out = options.runs / name, encode(validation)
+    if isinstance(config.train, TTFSConfig):
+        result = train_ttfs(model, data, held_out, config.train, run_dir, **common)
+    else:
+        fresh = moved if config.augment else None
+        result = train(model, data, held_out, config.train, run_dir, fresh=fresh, **common)
     zoo.round_to_half(model)
-    model.precision = "float32"
-    decision, _ = evaluate(model, encode(test), config.train.theta)
+    if isinstance(config.train, TTFSConfig):
+        decision = model.decide(encode(test).inputs)
+    else:
+        model.precision = "float32"
+        decision, _ = evaluate(model, encode(test), config.train.theta)
     metrics = account(
         decision.to("cpu"),
         test.labels,
@@ -268,18 +276,22 @@ def execute(config: RunConfig, digits: Digits, options: Table1, command: str) ->
 
 def _write_weights(
     config: RunConfig,
-    model: RCLSTM | RCConvLSTM,
+    model: Any,
     mean: Tensor | None,
     done: record.Record,
     options: Table1,
 ) -> None:
     """Write the network beside its checkpoint, and into the package where that is asked for."""
+    if isinstance(model, LIFNetwork):
+        _ship(timing_run.trained_lif(config, model, zoo_name(config), done), options)
+        return
+    assert isinstance(config.train, TrainConfig)
     measured = ("n", "correct", "accuracy", "time_to_insight", "fired")
     network = zoo.Trained(
         name=zoo_name(config),
         model=model,
         architecture=zoo.Architecture(
-            config.model.kind,
+            config.model.kind,  # type: ignore[arg-type]
             (config.model.width, *config.model.deeper),
             config.model.kernel_size,
             config.model.pool,
@@ -311,12 +323,14 @@ def execute_timing(
         tensorboard=options.tensorboard,
     )
     if config.model.file is None:
-        folders = [options.runs / name]
-        if options.ship and config.seed == 0:
-            folders.append(baselines_zoo.FOLDER)
-        for folder in folders:
-            timing_run.write_weights(config, model, zoo_name(config), done, folder)
+        _ship(timing_run.trained(config, model, zoo_name(config), done), options)
     return done
+
+
+def _ship(network: baselines_zoo.Trained, options: Table1) -> None:
+    baselines_zoo.write(network, options.runs / network.record)
+    if options.ship and "_seed0_" in network.record:
+        baselines_zoo.write(network, baselines_zoo.FOLDER)
 
 
 def run_one(config: Run, digits: Digits, options: Table1, command: str) -> str:

@@ -25,11 +25,12 @@ from benchmarks.rows import RunConfig, as_config
 from encoders.functional import Polarity
 from encoders.sources import Digits, load_mnist
 from encoders.temporal_mnist import latency_sequences
+from rc_snn.models import RCLSTM
 from rc_snn.objective import rc_loss
 from rc_snn.regimes import FAST_BELOW
 from rc_snn.sequences import SpikeSequences
 from rc_snn.spikes import first_spike, spike_frames
-from rc_snn.training import Labelled, train
+from rc_snn.training import Labelled, TrainConfig, train
 
 Recipe: TypeAlias = Literal["ours", "authors"]
 Epoch: TypeAlias = dict[str, float]
@@ -81,8 +82,11 @@ def ours(config: RunConfig, digits: Digits) -> Iterator[Epoch]:
         latency_sequences(split, N_STEPS, polarity=config.polarity, mean=mean)
         for split in (digits.train, digits.test)
     )
+    model, how = config.model.build(config.seed), config.train
+    assert isinstance(model, RCLSTM)
+    assert isinstance(how, TrainConfig)
     with tempfile.TemporaryDirectory() as folder:
-        result = train(config.model.build(config.seed), data, test, config.train, Path(folder))
+        result = train(model, data, test, how, Path(folder))
     for row in result.history:
         yield {
             "seconds": row["train_seconds"],

@@ -116,13 +116,13 @@ README = TimingConfig(
 
 def _alpha(epochs: int, **options: Any) -> TimingConfig:
     """α-PSP by the authors' optimiser and penalty, with a rate that falls."""
-    options: Any = {"batch_size": 64, "lr": 2e-3} | options
-    return replace(README, epochs=epochs, schedule="cosine", **options)
+    given: Any = {"batch_size": 64, "lr": 2e-3} | options
+    return replace(README, epochs=epochs, schedule="cosine", **given)
 
 
 def _rel(epochs: int, **options: Any) -> TimingConfig:
     """ReL-PSP: the paper gives no recipe; chosen on validation."""
-    options: Any = {
+    given: Any = {
         "batch_size": 128,
         "lr": 3e-3,
         "weight_decay": 0.1,
@@ -133,7 +133,7 @@ def _rel(epochs: int, **options: Any) -> TimingConfig:
         "drift": 0.1,
         "select": "slow",
     } | options
-    return TimingConfig(epochs=epochs, optimizer="adamw", schedule="cosine", **options)
+    return TimingConfig(epochs=epochs, optimizer="adamw", schedule="cosine", **given)
 
 
 def _rel_row(hidden: int, epochs: int) -> TimingRecipe:

@@ -9,13 +9,16 @@ from typing import Any
 import torch
 
 from baselines import zoo
+from baselines.lif import LIFNetwork
 from baselines.timing import TimingNetwork
 from baselines.training import Timed, train_timing
 from benchmarks import record
+from benchmarks.rows import RunConfig
 from benchmarks.timing_rows import TimingRun
 from encoders.functional import random_affine
 from encoders.sources import Split
 from rc_snn.regimes import account
+from rc_snn.training import TrainConfig
 from rc_snn.zoo import round_to_half
 
 PUBLISHED: dict[str, Any] = {"best_epoch": None, "regime_reached": True, "history": []}
@@ -110,11 +113,34 @@ def without_infinity(value: Any) -> Any:
     return None if isinstance(value, float) and math.isinf(value) else value
 
 
-def write_weights(
-    config: TimingRun, model: TimingNetwork, name: str, done: record.Record, folder: Path
-) -> None:
-    """Write the network, as `baselines.zoo` reads it."""
-    network = zoo.Trained(
+def trained_lif(
+    config: RunConfig, model: LIFNetwork, name: str, done: record.Record
+) -> zoo.Trained:
+    """Return a LIF network as `baselines.zoo` writes it."""
+    assert config.model.library is not None
+    return zoo.Trained(
+        name=name,
+        model=model,
+        architecture=zoo.Architecture(
+            config.model.kind,  # type: ignore[arg-type]
+            (model.n_inputs, config.model.width, model.n_classes),
+            config.model.library,
+            config.n_steps,
+            config.train.theta if isinstance(config.train, TrainConfig) else None,
+        ),
+        encoder={
+            "name": "latency",
+            "polarity": config.polarity,
+            "zero_pixels": config.zero_pixels,
+        },
+        measured={k: done.metrics[k] for k in ("n", "correct", "accuracy", "fired")},
+        record=done.name,
+    )
+
+
+def trained(config: TimingRun, model: TimingNetwork, name: str, done: record.Record) -> zoo.Trained:
+    """Return a network as `baselines.zoo` writes it."""
+    return zoo.Trained(
         name=name,
         model=model,
         architecture=zoo.Architecture(config.model.kind, config.model.sizes),
@@ -126,4 +152,3 @@ def write_weights(
         measured={k: done.metrics[k] for k in ("n", "correct", "accuracy", "fired")},
         record=done.name,
     )
-    zoo.write(network, folder)
