@@ -40,6 +40,8 @@ class TimingConfig:
     """Output times beyond it grow ten times slower in the loss, in frames; None: all alike."""
     jitter: float = 0.0
     """Standard deviation of noise on hidden spike times, in frames."""
+    jitter_epochs: int | None = None
+    """Epochs with this noise, from the beginning; None: all of them."""
     max_norm: float | None = None
     """Bound of the norm of all gradients together; None has none."""
     silence: float = 0.0
@@ -63,6 +65,8 @@ class TimingConfig:
             raise ValueError(
                 f"temperature, horizon and max_norm must be positive and finite, got {positive}."
             )
+        if self.jitter_epochs is not None and self.jitter_epochs < 0:
+            raise ValueError(f"jitter_epochs must be >= 0 or None, got {self.jitter_epochs}.")
         negative = [
             name
             for name in ("weight_decay", "jitter", "silence", "drift", "lr_pulses")
@@ -237,7 +241,9 @@ class _Training(Loop):
         """Train on one batch; return its sums of loss, right answers and fired samples."""
         config, model = self.config, self.model
         labels = batch.labels.to(model.layers[0].weight.device)
-        layers = model.spike_times(batch.times, jitter=config.jitter, generator=self.generator)
+        quiet = config.jitter_epochs is not None and epoch >= config.jitter_epochs
+        jitter = 0.0 if quiet else config.jitter
+        layers = model.spike_times(batch.times, jitter=jitter, generator=self.generator)
         out = layers[-1]
         loss = first_spike_objective(out, labels, config.temperature, config.horizon)
         if not torch.isfinite(loss):

@@ -251,14 +251,17 @@ def _slow(epochs: int, **options: Any) -> TrainConfig:
 
 
 def _lif(
-    kind: Literal["rc-lif", "ttfs-lif"], library: Library, train: TrainConfig | TTFSConfig
+    kind: Literal["rc-lif", "ttfs-lif"],
+    library: Library,
+    train: TrainConfig | TTFSConfig,
+    **options: Any,
 ) -> Recipe:
     """LIF networks on the spikes of the published protocol: bright first, nothing centred."""
-    return Recipe(ModelConfig(kind, 340, library=library), train)
+    return Recipe(ModelConfig(kind, 340, library=library), train, **options)
 
 
-def _lif_rc(lr: float) -> TrainConfig:
-    return TrainConfig(epochs=12, lr=lr, schedule="one_cycle")
+def _lif_rc(lr: float, epochs: int = 12) -> TrainConfig:
+    return TrainConfig(epochs=epochs, lr=lr, schedule="one_cycle")
 
 
 _DEEP = ModelConfig("convlstm", 16, 5, 3.0, 0.2, deeper=(32,), pool=2)
@@ -271,6 +274,10 @@ RECIPES: dict[Profile, dict[RecipeName, dict[RowName, Recipe]]] = {
         "tuned": {
             "rc-lstm-fast": _recipe(_LSTM_FAST, _fast(8, 5, batch_size=64), **_SMALL),
             "rc-lstm-slow": _recipe(_LSTM_SLOW, _slow(4, batch_size=64), **_SMALL),
+            "lif-snntorch": _lif("ttfs-lif", "snntorch", TTFSConfig(epochs=4, lr=3e-3), **_SMALL),
+            "lif-norse": _lif("ttfs-lif", "norse", TTFSConfig(epochs=4, lr=1e-2), **_SMALL),
+            "rc-lif-snntorch": _lif("rc-lif", "snntorch", _lif_rc(5e-3, 4), **_SMALL),
+            "rc-lif-norse": _lif("rc-lif", "norse", _lif_rc(1e-2, 4), **_SMALL),
             "rc-convlstm-10-fast": _recipe(_conv(10, 5, 3.0), _fast(6, 4, batch_size=20), **_TINY),
             "rc-convlstm-20-fast": _recipe(_conv(20, 5, 3.0), _fast(6, 4, batch_size=20), **_TINY),
             "rc-convlstm-10-slow": _recipe(

@@ -29,7 +29,7 @@ from benchmarks.rows import (
     RunConfig,
     as_config,
 )
-from benchmarks.timing_rows import TIMING_RECIPES, TimingRun
+from benchmarks.timing_rows import TIMING_RECIPES, TimingRun, as_timing_config
 from encoders.functional import Encoding, Polarity, ZeroPixels, encode_latency, random_affine
 from encoders.sources import MNIST_TITLE, Digits, Split, load_mnist
 from encoders.temporal_mnist import hold_out, latency_sequences, take
@@ -174,7 +174,7 @@ def _seeded(train: TrainConfig | TTFSConfig, seed: int, options: Table1) -> Any:
 def run_name(config: Run) -> str:
     """Return the name of a run's record and folder; it ends in the hash of the configuration."""
     if isinstance(config, TimingRun):
-        key, grid = record.config_key(asdict(config)), "continuous"
+        key, grid = record.config_key(as_timing_config(config)), "continuous"
     else:
         key, grid = record.config_key(as_config(config)), f"T{config.n_steps}"
     recipe = "" if config.recipe == "published" else f"_{config.recipe}"

@@ -14,7 +14,7 @@ from baselines.timing import TimingNetwork
 from baselines.training import Timed, train_timing
 from benchmarks import record
 from benchmarks.rows import RunConfig
-from benchmarks.timing_rows import TimingRun
+from benchmarks.timing_rows import TimingRun, as_timing_config
 from encoders.functional import random_affine
 from encoders.sources import Split
 from rc_snn.regimes import account
@@ -60,7 +60,7 @@ def execute(
     done = record.new_record(
         "table1",
         name,
-        asdict(config),
+        as_timing_config(config),
         measure(config, model.to("cpu"), test),
         about,
         sum(row["seconds"] for row in about["history"]),

@@ -12,6 +12,7 @@ from benchmarks import record, tables
 from benchmarks import table1 as job
 from benchmarks.rows import PUBLISHED, RECIPES, ModelConfig, Recipe, as_config
 from benchmarks.table1 import Table1
+from benchmarks.timing_rows import TIMING_RECIPES
 from encoders.functional import encode_latency
 from encoders.sources import DataError, embedded_digits
 from encoders.temporal_mnist import latency_sequences
@@ -207,11 +208,13 @@ def test_a_folder_without_mnist_is_an_error_that_says_what_was_looked_for(tmp_pa
 
 def test_every_row_has_a_recipe_and_every_recipe_selects_its_rows_regime():
     trained = {row.row for row in PUBLISHED if row.row}
-    assert set().union(*RECIPES["paper"].values()) == trained
+    recipes = [*RECIPES["paper"].values(), *TIMING_RECIPES["paper"].values()]
+    assert set().union(*recipes) == trained
     for profile in RECIPES.values():
         for recipes in profile.values():
             for name, recipe in recipes.items():
-                assert recipe.train.select == ("slow" if name.endswith("slow") else "fast")
+                wanted = "any" if "lif" in name else "slow" if name.endswith("slow") else "fast"
+                assert recipe.train.select == wanted
 
 
 def test_checked_in_records_are_sound_and_the_readme_shows_their_table():
