@@ -172,7 +172,7 @@ def source() -> Source:
     if commit is None:
         return Source("unknown", None)
     # Tables and weights that earlier runs have left are not what a run is made of.
-    code = [".", ":(exclude)results", ":(exclude)rc_snn/weights"]
+    code = [".", ":(exclude)results", ":(exclude)rc_snn/weights", ":(exclude)baselines/weights"]
     return Source(
         commit, bool(_git(["status", "--porcelain", "--untracked-files=no", "--", *code]))
     )

@@ -35,7 +35,7 @@ HEADER = [
     "input seen",
     "mean step",
     "fired %",
-    "MMACs (of full)",
+    "MMACs (of full), MSynOps",
     "trained / tested on",
 ]
 
@@ -43,13 +43,15 @@ NOTES = (
     "ours: mean ± std over seeds; every choice on held-out training images, the test set touched "
     "once per record. paper's protocol: all training images, best epoch and run by test accuracy.",
     "Clocks: mean decision time as share of the frame, and its regime (fast < 5 %, slow > 25 %). "
-    "step: t_sp / T, the paper's; strict: (t_sp + 1) / T; input seen: share of input spikes.",
-    "mean step: over all samples, forced answers at T-1. MMACs: million dense multiply-adds per "
-    "sample until the decision, and their share of the full sequence's.",
-    "recipe: published, as the paper describes, without regularisation; tuned, ours on the same "
-    "images; augmented, ours on randomly moved training images. θ is 0.95 where none is named. "
-    "bf16: products in bfloat16 while training; every accuracy is measured with float32 products "
-    "and float16-rounded weights.",
+    "step: t_sp / T, the paper's; strict: (t_sp + 1) / T; input seen: share of input spikes. In "
+    "continuous time the first two are the spike time.",
+    "mean step: over all samples, forced answers at T-1; in continuous time the mean first spike, "
+    "in frames. MMACs: million dense multiply-adds per sample until the decision, and their share "
+    "of the full sequence's; in continuous time million accumulates, one per spike and synapse.",
+    "recipe: weights, the network that its authors publish, measured here; published, as its "
+    "authors describe; tuned, ours on the same images; augmented, ours on randomly moved training "
+    "images. θ is 0.95 where none is named. bf16: products in bfloat16 while training; every "
+    "accuracy of ours is measured with float32 products and float16-rounded weights.",
     "! no epoch was in the row's regime by the step clock on validation; the nearest was kept. "
     "— not trained here (yet), or not published.",
 )
@@ -130,7 +132,7 @@ def _insight(group: list[Record]) -> str:
 
 def _operations(group: list[Record]) -> str:
     if _timed(group[0].config):
-        return f"{_mean(group, lambda m: m['synops_ac'] / 1e6):.3f} SynOps"
+        return f"{_mean(group, lambda m: m['synops_ac'] / 1e6):.3f} MSynOps"
     share = _mean(group, lambda m: 100 * m["macs"] / m["macs_full"])
     return f"{_mean(group, lambda m: m['macs'] / 1e6):.2f} ({share:.0f} %)"
 

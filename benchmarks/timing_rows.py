@@ -84,9 +84,14 @@ class TimingRun:
 
     def encode(self, images: Tensor) -> Tensor:
         """Return the spike times of images."""
-        if self.encoder == "alpha_psp":
-            return encode_alpha_psp(images)
-        return encode_latency(images, polarity=self.polarity, zero_pixels=self.zero_pixels)
+        return encode(self.encoder, images, self.polarity, self.zero_pixels)
+
+
+def encode(name: str, images: Tensor, polarity: Polarity, zero_pixels: ZeroPixels) -> Tensor:
+    """Return the spike times of images by the encoder of this name."""
+    if name == "alpha_psp":
+        return encode_alpha_psp(images)
+    return encode_latency(images, polarity=polarity, zero_pixels=zero_pixels)
 
 
 def as_timing_config(config: TimingRun) -> dict[str, Any]:

@@ -69,7 +69,7 @@ def test_a_run_leaves_a_record_and_a_network_that_answers_as_the_record_says(opt
     table = tables.table1([made], "MNIST-5k", "text")
     assert f"{100 * made.metrics['accuracy']:.2f} (1 seed)" in table
     assert "frames" in table
-    assert "SynOps" in table
+    assert "MSynOps" in table
 
 
 def test_every_field_of_a_configuration_is_part_of_its_name():
