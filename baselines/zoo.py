@@ -122,7 +122,7 @@ def read(path: Path) -> Trained:
     try:
         fields = ("library", "n_steps", "theta")
         architecture = Architecture(
-            about["kind"], tuple(about["sizes"]), *(about[k] for k in fields)
+            about["kind"], tuple(about["sizes"]), *(about.get(k) for k in fields)
         )
         rest = {k: about[k] for k in ("encoder", "measured", "record")}
         model = architecture.build()
