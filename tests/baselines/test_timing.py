@@ -216,3 +216,26 @@ def test_cuda_gives_the_same_times_and_gradients(kind, generator):
         found.append([out.detach().cpu(), *(p.grad.cpu() for p in net.parameters())])
     for cpu, cuda in zip(*found, strict=True):
         torch.testing.assert_close(cuda, cpu, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["alpha", "rel", "conv"])
+def test_results_do_not_depend_on_the_number_of_threads(kind, generator):
+    net = {
+        "alpha": lambda: alpha_psp((784, 130, 10), generator=generator),
+        "rel": lambda: rel_psp((784, 130, 10), generator=generator),
+        "conv": lambda: conv_rel_psp((3, 4), (70,), generator=generator),
+    }[kind]()
+    x = torch.rand(20, 784, generator=generator)
+    x[x > 0.3] = INF
+    threads, found = torch.get_num_threads(), []
+    try:
+        for n in (1, 2):
+            torch.set_num_threads(n)
+            net.zero_grad()
+            out = net.spike_times(x)[-1]
+            torch.where(out.isfinite(), out, 0.0).sum().backward()
+            found.append([out.detach(), *(p.grad.clone() for p in net.parameters())])
+    finally:
+        torch.set_num_threads(threads)
+    for one, two in zip(*found, strict=True):
+        assert torch.equal(one, two)

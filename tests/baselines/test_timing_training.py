@@ -182,3 +182,17 @@ def test_data_that_do_not_fit_are_refused(digits, tmp_path):
             config("rel"),
             tmp_path,
         )
+
+
+def test_noise_ends_with_its_epochs(digits, tmp_path):
+    weights = []
+    for name, noise in (
+        ("none", {"jitter": 0.0}),
+        ("over", {"jitter": 0.5, "jitter_epochs": 0}),
+        ("first", {"jitter": 0.5, "jitter_epochs": 1}),
+    ):
+        model = fresh_model("rel")
+        train_timing(model, *digits, config("rel", epochs=2, **noise), tmp_path / name)
+        weights.append(model.layers[0].weight.detach())
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
