@@ -1,6 +1,7 @@
 """What a user would try first: LIF networks of snnTorch and norse, with surrogate gradients."""
 
 import math
+import warnings
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any, Literal, TypeAlias, get_args
@@ -9,8 +10,6 @@ import snntorch
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from norse.torch.functional.leaky_integrator import LIParameters, LIState, li_feed_forward_step
-from norse.torch.functional.lif import LIFFeedForwardState, LIFParameters, lif_feed_forward_step
 from torch import Tensor, nn
 
 from rc_snn.cells import Advance, State, StepCost
@@ -20,6 +19,19 @@ from rc_snn.models import fresh_generator
 from rc_snn.runner import Sequences
 from rc_snn.sequences import StepEvents
 from rc_snn.spikes import Decision
+
+with warnings.catch_warnings():
+    warnings.filterwarnings("ignore", "`torch.jit.script`")  # which importing norse 1.1 calls
+    from norse.torch.functional.leaky_integrator import (
+        LIParameters,
+        LIState,
+        li_feed_forward_step,
+    )
+    from norse.torch.functional.lif import (
+        LIFFeedForwardState,
+        LIFParameters,
+        lif_feed_forward_step,
+    )
 
 Input: TypeAlias = Float[Tensor, "batch inputs"] | StepEvents
 Current: TypeAlias = Float[Tensor, "batch neurons"]
