@@ -126,7 +126,7 @@ README = TimingConfig(
 )
 """The training command of α-PSP's authors: README of google/ihmehimmeli."""
 
-PAPER = replace(README, epochs=30, batch_size=5, lr=2.01864e-4, lr_pulses=5.95375e-2)
+PAPER = replace(README, epochs=12, batch_size=5, lr=2.01864e-4, lr_pulses=5.95375e-2)
 """The paper's own table of hyper-parameters; the epochs are ours, it has at most 100."""
 
 

@@ -8,6 +8,7 @@ from statistics import mean, stdev
 import pytest
 import torch
 
+from baselines import zoo as baselines_zoo
 from benchmarks import record, tables
 from benchmarks import table1 as job
 from benchmarks.rows import PUBLISHED, RECIPES, ModelConfig, Recipe, as_config
@@ -173,6 +174,7 @@ def test_options_that_are_off_leave_the_names_of_older_records_alone(small):
 
 def test_an_augmented_run_ships_weights_that_decide_as_its_record_says(small, monkeypatch):
     monkeypatch.setattr(zoo, "FOLDER", small.runs / "weights")
+    monkeypatch.setattr(baselines_zoo, "FOLDER", small.runs / "none")
     digits = embedded_digits()
     moved = replace(small, rows=("rc-lstm-fast",), recipe=("augmented",), seeds=(0, 1), ship=True)
     assert job.main(moved) == 0
