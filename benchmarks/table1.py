@@ -29,16 +29,15 @@ from benchmarks.rows import (
     RunConfig,
     as_config,
 )
-from benchmarks.timing_rows import TIMING_RECIPES, TimingRun, as_timing_config, encode
+from benchmarks.shipped import evaluate_shipped
+from benchmarks.timing_rows import TIMING_RECIPES, TimingRun, as_timing_config
 from encoders.functional import Encoding, Polarity, ZeroPixels, encode_latency, random_affine
 from encoders.sources import MNIST_TITLE, Digits, Split, load_mnist
 from encoders.temporal_mnist import hold_out, latency_sequences, take
 from rc_snn import zoo
 from rc_snn.fused import Precision
 from rc_snn.regimes import account
-from rc_snn.runner import decide
 from rc_snn.sequences import SpikeSequences
-from rc_snn.spikes import Decision
 from rc_snn.training import Labelled, TrainConfig, evaluate, train
 
 Run: TypeAlias = RunConfig | TimingRun
@@ -386,39 +385,6 @@ def run_all(options: Table1, digits: Digits) -> int:
         print(line, file=sys.stderr)
         failed |= line.startswith("skipped")
     return 1 if failed else 0
-
-
-def evaluate_shipped(digits: Digits) -> int:
-    """Evaluate every shipped network on the test set, beside its record; return the exit status."""
-    print(
-        f"{'shipped network':<40} {'accuracy %':>10} {'record %':>9} {'mean time':>10} {'fired':>6}"
-    )
-    failed = False
-    for name, measured, decision in shipped_decisions(digits.test):
-        right = (decision.label == digits.test.labels) & torch.isfinite(decision.time)
-        correct = int(right.sum())
-        failed |= correct != measured["correct"]
-        print(
-            f"{name:<40} {100 * correct / len(right):>10.2f} {100 * measured['accuracy']:>9.2f} "
-            f"{decision.time.double().mean():>10.3f} {int(decision.fired.sum()):>6}"
-        )
-    print("mean time: in frames, when the answer is out (the strict clock)\n")
-    if failed:
-        print("a network differs from its record on this machine", file=sys.stderr)
-    return 1 if failed else 0
-
-
-def shipped_decisions(test: Split) -> Iterator[tuple[str, dict[str, Any], Decision]]:
-    """Yield name, record's figures and decisions of every shipped network and baseline."""
-    for name in zoo.names():
-        net = zoo.load(name)
-        data = latency_sequences(test, net.n_steps, **net.encoder, mean=net.mean)
-        yield name, net.measured, decide(net.model, data.inputs, net.theta)
-    for name in baselines_zoo.names():
-        baseline = baselines_zoo.load(name)
-        encoder = baseline.encoder
-        times = encode(encoder["name"], test.images, encoder["polarity"], encoder["zero_pixels"])
-        yield name, baseline.measured, baseline.decide(times)
 
 
 def _summary(done: record.Record, path: Path) -> str:

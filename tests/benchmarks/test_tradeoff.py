@@ -1,0 +1,72 @@
+"""Accuracy against decision time: what is drawn is what the records say."""
+
+from dataclasses import replace
+
+import pytest
+
+from benchmarks import accuracy_time, record, tradeoff
+from benchmarks.tables import groups, paper_records
+from benchmarks.tradeoff import TEMPERATURES, Curve, Tradeoff
+from encoders.sources import embedded_digits
+
+
+def rank_coded(*points: tuple[float, float]) -> Curve:
+    return Curve("RC", True, list(points))
+
+
+def test_at_each_time_the_best_earlier_point_of_either_side_counts():
+    found = [
+        rank_coded((0.09, 97.0), (0.4, 96.0)),
+        rank_coded((0.3, 98.0)),
+        Curve("ReL", False, [(0.45, 97.5), (1.1, 98.5)]),
+    ]
+    lines = {line.split()[0]: line.split(maxsplit=3)[1:] for line in tradeoff.ahead(found)[1:]}
+    assert lines["0.05"] == ["—", "—", "—"]
+    assert lines["0.1"] == ["97.00", "—", "rank coding"]
+    assert lines["0.5"] == ["98.00", "97.50", "rank coding"], "later and worse points do not count"
+    assert lines["1.25"] == ["98.00", "98.50", "ReL-PSP"]
+
+
+def test_one_run_for_each_temperature_and_nothing_else_differs():
+    runs = tradeoff.configs(Tradeoff(epochs=3), embedded_digits())
+    assert tuple(c.train.temperature for c in runs) == TEMPERATURES
+    same = {replace(c, train=replace(c.train, temperature=1.0)) for c in runs}
+    assert len(same) == 1
+    [one] = same
+    assert (one.train.epochs, one.train.select, one.row) == (3, "any", "rel-psp-340-slow")
+
+
+def test_the_checked_in_curves_are_those_of_the_records(tmp_path):
+    folder = record.RESULTS / "tradeoff"
+    records = record.read_all(folder)
+    found = tradeoff.curves(records)
+    assert {c.rank_coded for c in found} == {True, False}
+    for curve in found:
+        times = [t for t, _ in curve.points]
+        assert times == sorted(times)
+        assert all(0.0 < t and 50.0 < a < 100.0 for t, a in curve.points), curve.label
+    assert (folder / "tradeoff.txt").read_text() == "\n".join(tradeoff.ahead(found)) + "\n"
+    tradeoff.draw(found, tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").stat().st_size > 10_000
+
+
+def test_every_line_of_the_table_is_a_point_of_the_figure(tmp_path, monkeypatch):
+    records = paper_records(record.RESULTS / "table1")
+    lines = groups(records)
+    assert sum(len(group) for _, group in lines) == len(records)
+    seen = []
+    draw = accuracy_time.plt.Axes.plot
+    monkeypatch.setattr(
+        accuracy_time.plt.Axes, "plot", lambda *a, **k: seen.append(a[1:3]) or draw(*a, **k)
+    )
+    accuracy_time.draw(records, tmp_path / "figure.png")
+    assert len(seen) == 3 * len(lines)
+    wanted = {round(100 * sum(r.metrics["accuracy"] for r in g) / len(g), 6) for _, g in lines}
+    assert {round(y, 6) for _, y in seen} == wanted
+
+
+def test_without_records_the_remedy_is_named(tmp_path):
+    with pytest.raises(ValueError, match="tradeoff --train"):
+        tradeoff.main(Tradeoff(results=tmp_path))
+    with pytest.raises(ValueError, match="holds no records"):
+        accuracy_time.main(accuracy_time.AccuracyTime(results=tmp_path))
