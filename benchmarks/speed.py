@@ -192,9 +192,9 @@ def measure_baselines(split: Split, options: Speed) -> list[Ratio]:
     times = encode_latency(split.images, zero_pixels="silent").float()
     batch, n = Timed(times, split.labels), options.repeats
     alpha, rel = (
-        baselines_zoo.load(name).model for name in ("alpha-psp-340-fast", "rel-psp-340-slow")
+        baselines_zoo.load(name).model for name in ("alpha-psp-340-fast-published", "rel-psp-340-slow")
     )
-    reference = set_path(baselines_zoo.load("alpha-psp-340-fast").model, fast=False)
+    reference = set_path(baselines_zoo.load("alpha-psp-340-fast-published").model, fast=False)
     return [
         throughput("α-PSP 784-340-10 training", alpha_update(alpha, batch), batch, n, 6_000),
         throughput("α-PSP 784-340-10 forward", timing_inference(alpha, batch), batch, n, 10_000),
