@@ -192,7 +192,8 @@ def measure_baselines(split: Split, options: Speed) -> list[Ratio]:
     times = encode_latency(split.images, zero_pixels="silent").float()
     batch, n = Timed(times, split.labels), options.repeats
     alpha, rel = (
-        baselines_zoo.load(name).model for name in ("alpha-psp-340-fast-published", "rel-psp-340-slow")
+        baselines_zoo.load(name).model
+        for name in ("alpha-psp-340-fast-published", "rel-psp-340-slow")
     )
     reference = set_path(baselines_zoo.load("alpha-psp-340-fast-published").model, fast=False)
     return [
