@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -277,26 +278,25 @@ class _Training(Loop):
                 term = silence_penalty(out.view(len(out), -1, layer.weight.shape[1]), layer.weight)
                 total = total + config.silence * term
         if config.drift > 0.0:
-            total = total + config.drift * self._drift(layers, labels)
+            total = total + config.drift * self._drift([batch.times, *layers], labels)
         return total
 
-    def _drift(self, layers: list[Tensor], labels: Tensor) -> Tensor:
-        total = layers[-1].new_zeros(())
-        for i, (layer, out) in enumerate(zip(self.model.layers, layers, strict=True)):
-            if not isinstance(layer, Dense) or i == 0:
+    def _drift(self, spikes: list[Tensor], labels: Tensor) -> Tensor:
+        """Sum relu(1 - S) of the neurons to be brought back; `spikes` begins with the input's."""
+        total = spikes[-1].new_zeros(())
+        for i, layer in enumerate(self.model.layers):
+            if not isinstance(layer, Dense):
                 continue
-            silent = torch.isposinf(out.detach())
-            last = i + 1 == len(layers)
-            wanted = silent.gather(1, labels[:, None]).any() if last else silent.all(dim=0).any()
-            if not bool(wanted):
-                continue
-            arrived = torch.isfinite(layers[i - 1].detach()).to(out.dtype)
-            lack = torch.relu(1.0 - arrived @ layer.weight)
-            if last:
-                own = silent.gather(1, labels[:, None])
-                total = total + (lack.gather(1, labels[:, None]) * own).sum() / len(out)
+            silent = torch.isposinf(spikes[i + 1].detach())
+            if i + 2 == len(spikes):  # the outputs
+                wanted = silent & F.one_hot(labels, self.model.n_classes).bool()
             else:
-                total = total + (lack * silent.all(dim=0)).sum() / len(out)
+                wanted = silent.all(dim=0, keepdim=True)
+            if not bool(wanted.any()):
+                continue
+            arrived = torch.isfinite(spikes[i].detach()).to(layer.weight.dtype)
+            lack = torch.relu(1.0 - arrived @ layer.weight[: layer.n_inputs])
+            total = total + (lack * wanted).sum() / len(labels)
         return total
 
     def validate(self, epoch: int) -> tuple[Row, tuple[float, float]]:

@@ -124,6 +124,20 @@ def test_the_drift_pushes_silent_label_neurons_and_dead_hidden_ones(digits, tmp_
     assert model.layers[1].weight[:, 3].sum().item() > before + 0.5
 
 
+def test_the_drift_brings_dead_hidden_neurons_back(digits, tmp_path):
+    shares = []
+    for drift in (0.0, 1.0):
+        model = fresh_model("rel")
+        with torch.no_grad():
+            model.layers[0].weight[:, :20] = -0.01
+        options = {"epochs": 1, "drift": drift, "max_norm": None}
+        train_timing(model, *digits, config("rel", **options), tmp_path / str(drift))
+        hidden = model.spike_times(digits[1].times)[0][:, :20]
+        shares.append(hidden.isfinite().double().mean().item())
+    assert shares[0] == 0.0
+    assert shares[1] > 0.1
+
+
 def test_times_beyond_the_horizon_still_have_a_gradient_a_tenth_as_steep():
     labels = torch.tensor([0])
     grads = []
