@@ -1,9 +1,14 @@
 """Shared fixtures and settings."""
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import jaxtyping
+import numpy as np
 import pytest
+import torch
 from hypothesis import settings
 
 # The same examples in every run, and no limit on their time: a busy machine is not a failure.
@@ -20,3 +25,39 @@ def as_user() -> Iterator[None]:
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
+
+
+def _folder() -> Path | None:
+    named = os.environ.get("RC_SNN_DATA")
+    shared = Path(__file__).resolve().parents[2] / "shared" / "data"
+    for base in [Path(named)] if named else [shared]:
+        for place in (base / "alpha_psp", base.parent / "alpha_psp"):
+            if place.is_dir():
+                return place
+    return None
+
+
+@pytest.fixture(scope="session")
+def published() -> Path:
+    """Return the folder of the published networks."""
+    folder = _folder()
+    if folder is None:
+        pytest.skip("the published α-PSP networks are not at hand")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def arrays(published) -> Any:
+    """Return a reader of npz files in that folder."""
+    return lambda name: np.load(published / f"{name}.npz")
+
+
+@pytest.fixture(params=[True, False], ids=["kernels", "tensors"])
+def fast(request) -> bool:
+    """Return which path computes."""
+    return bool(request.param)
+
+
+@pytest.fixture
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
