@@ -60,6 +60,8 @@ class Speed:
     """CPU threads."""
     sweep: bool = False
     """Show instead how cost grows with T, hidden size, batch and spike time."""
+    baselines_only: bool = False
+    """Measure only the event kernels of the spiking baselines."""
     data: Path | None = None
     """Folder with MNIST; default: as for table1."""
     json: Path | None = None
@@ -306,6 +308,12 @@ def _report(options: Speed) -> int:
         for line in sweep(options):
             print(line, flush=True)
             lines.append(line)
+    elif options.baselines_only:
+        split = take(load_mnist(options.data).test, torch.arange(options.batch_size))
+        ratios = measure_baselines(split, options)
+        more = [_line(r) for r in ratios]
+        print("\n".join(more))
+        lines += more
     else:
         ratios, remarks = measure(options)
         more = [
