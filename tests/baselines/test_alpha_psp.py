@@ -30,7 +30,7 @@ def slow_definition(times, weights, theta, decay):
         a += weights[i] * math.exp(decay * t)
         b += weights[i] * t * math.exp(decay * t)
         after = times[order[k + 1]] if k + 1 < len(order) else math.inf
-        if after == t or a <= 0:
+        if after == t or a <= 0 or decay * b / a > 700:  # then x is -inf
             continue
         x = -(decay * theta / a) * math.exp(decay * b / a)
         if x < -1 / math.e:
