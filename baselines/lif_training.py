@@ -1,19 +1,17 @@
 """Training of LIF networks whose first output spike answers, with surrogate gradients."""
 
-import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from baselines.lif import TTFSLIF, check_positive, first_output_spike, first_spike_time
-from rc_snn.loop import Loop, Row, Select, TrainResult, label_sums, rank
+from rc_snn.loop import Loop, Row, Select, TrainResult, rank
 from rc_snn.optimizer import Adam
-from rc_snn.spikes import Decision, check_labels
-from rc_snn.training import Labelled, TrainConfig
+from rc_snn.spikes import Decision
+from rc_snn.training import Labelled, TrainConfig, check_fit
 
 
 @dataclass(frozen=True)
@@ -55,51 +53,31 @@ def train_ttfs(
         ValueError: for data that do not fit the model, a checkpoint of another config, or
             potentials that are not finite; the last good checkpoint stays.
     """
-    run = _Training(model, data, run_dir, validation, config)
-    run.tensorboard = tensorboard
-    return run.fit(description)
+    return _Training(model, data, validation, config, run_dir, tensorboard).fit(description)
 
 
 class _Training(Loop):
-    data: Labelled
-
     def __init__(
-        self, model: Any, data: Labelled, run_dir: Path, validation: Labelled, config: TTFSConfig
+        self,
+        model: TTFSLIF,
+        data: Labelled,
+        validation: Labelled,
+        config: TTFSConfig,
+        run_dir: Path,
+        tensorboard: bool,
     ) -> None:
         for part in (data, validation):
-            check_labels(part.labels, model.n_classes)
-            read = math.prod(part.inputs.rows(torch.zeros(1, dtype=torch.long)).at(0).shape[1:])
-            if read != model.n_inputs:
-                raise ValueError(
-                    f"The model reads {model.n_inputs} inputs per step, got sequences of {read}. "
-                    "Check the image size, or build the model for these data."
-                )
-        size, total = config.batch_size, config.epochs * math.ceil(len(data) / config.batch_size)
-        super().__init__(
-            model, data, run_dir, epochs=config.epochs, batch_size=size, seed=config.seed
-        )
-        self.validation, self.config, self.n_steps = validation, config, data.inputs.n_steps
+            check_fit(model.n_inputs, model.n_classes, part)
+        super().__init__(model, data, validation, config, run_dir, tensorboard=tensorboard)
+        self.n_steps = data.inputs.n_steps
         self.optimizer = Adam(model, config.lr, config.weight_decay)
-        rates = torch.optim.lr_scheduler
-        self.scheduler = (
-            rates.ConstantLR(self.optimizer, factor=1.0)
-            if config.schedule == "constant"
-            else rates.OneCycleLR(
-                self.optimizer, config.lr, total_steps=total, pct_start=0.2, cycle_momentum=False
-            )
-        )
-
-    def draw(self) -> Labelled:
-        return self.data
+        self.scheduler = self.one_cycle_or_constant()
 
     def update(self, batch: Labelled, epoch: int) -> Row:
         z, v = self.model(batch.inputs)
         decision, labels = first_output_spike(z.detach(), v.detach()), batch.labels.to(z.device)
         loss = F.cross_entropy(-first_spike_time(z) / self.config.temperature_steps, labels.long())
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self.optimizer.step()
-        self.scheduler.step()
+        self.descend(loss)
         return {"loss": float(loss.detach()) * len(batch)} | _sums(decision, labels)
 
     def validate(self, epoch: int) -> tuple[Row, tuple[float, float]]:
@@ -108,14 +86,7 @@ class _Training(Loop):
         return row, rank(self.config.select, row["mean_step"] / self.n_steps, row["accuracy"])
 
     def identity(self) -> dict[str, Any]:
-        return asdict(self.config) | {
-            "samples": [len(self.data), len(self.validation)],
-            "n_steps": self.n_steps,
-            "label_sums": label_sums(self.data, self.validation),
-        }
-
-    def may_grow(self) -> bool:
-        return self.config.schedule == "constant"
+        return super().identity() | {"n_steps": self.n_steps}
 
 
 def _sums(decision: Decision, labels: Tensor) -> Row:

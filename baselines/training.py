@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from baselines.first_spikes import first_spike_loss, silence_penalty
 from baselines.timing import Dense, TimingNetwork, check_spike_times
-from rc_snn.loop import Loop, Row, Select, TrainResult, label_sums, rank
+from rc_snn.loop import Loop, Row, Select, TrainResult, check_paired, rank
 from rc_snn.spikes import check_labels
 
 
@@ -89,13 +89,7 @@ class Timed:
     labels: Int[Tensor, " batch"]
 
     def __post_init__(self) -> None:
-        if len(self.labels) == 0:
-            raise ValueError("The data set is empty; training needs at least one sample.")
-        if len(self.times) != len(self.labels):
-            raise ValueError(
-                f"There must be one label per sample, got {len(self.times)} rows of spike times "
-                f"and {len(self.labels)} labels."
-            )
+        check_paired(len(self.times), len(self.labels), "sample")
 
     def __len__(self) -> int:
         """Return the number of samples."""
@@ -205,16 +199,8 @@ class _Training(Loop):
             check_spike_times(part.times, model.n_inputs)
             check_labels(part.labels, model.n_classes)
         super().__init__(
-            model,
-            data,
-            run_dir,
-            epochs=config.epochs,
-            batch_size=config.batch_size,
-            seed=config.seed,
-            tensorboard=tensorboard,
+            model, data, validation, config, run_dir, fresh=fresh, tensorboard=tensorboard
         )
-        self.config, self.validation = config, validation
-        self.fresh = fresh or (lambda generator: data)
         named = list(model.named_parameters())
         self.pulses = [p for name, p in named if name.endswith("pulses")]
         weights = [p for name, p in named if not name.endswith("pulses")]
@@ -227,16 +213,11 @@ class _Training(Loop):
             self.optimizer = torch.optim.AdamW(
                 groups, config.lr, weight_decay=config.weight_decay, fused=True
             )
-        total = config.epochs * math.ceil(len(data) / config.batch_size)
-        cosine = config.schedule == "cosine"
+        total, cosine = self.n_updates(), config.schedule == "cosine"
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(
             self.optimizer,
             lambda n: 0.5 * (1.0 + math.cos(math.pi * min(n / total, 1.0))) if cosine else 1.0,
         )
-
-    def draw(self) -> Timed:
-        """Return the training samples, drawn anew where they are."""
-        return self.fresh(self.generator)
 
     def update(self, batch: Timed, epoch: int) -> Row:
         """Train on one batch; return its sums of loss, right answers and fired samples."""
@@ -247,17 +228,7 @@ class _Training(Loop):
         layers = model.spike_times(batch.times, jitter=jitter, generator=self.generator)
         out = layers[-1]
         loss = first_spike_objective(out, labels, config.temperature, config.horizon)
-        if not torch.isfinite(loss):
-            raise ValueError(
-                f"The loss is {loss.item()} in epoch {len(self.history)}. Lower "
-                f"lr={config.lr}; the last good checkpoint stays in {self.checkpoint}."
-            )
-        self.optimizer.zero_grad(set_to_none=True)
-        (loss + self._revival(batch, layers, labels)).backward()
-        if config.max_norm is not None:
-            torch.nn.utils.clip_grad_norm_(model.parameters(), config.max_norm)
-        self.optimizer.step()
-        self.scheduler.step()
+        self.descend(loss, self._revival(batch, layers, labels), config.max_norm)
         with torch.no_grad():
             for pulses in self.pulses:
                 pulses.clamp_min_(0.0)
@@ -316,14 +287,3 @@ class _Training(Loop):
             "fired": float(decision.fired.double().mean()),
         }
         return row, rank(self.config.select, row["mean_time"], row["accuracy"])
-
-    def identity(self) -> dict[str, Any]:
-        """Return what a checkpoint must share with the run that goes on from it."""
-        return asdict(self.config) | {
-            "samples": [len(self.data), len(self.validation)],
-            "label_sums": label_sums(self.data, self.validation),
-        }
-
-    def may_grow(self) -> bool:
-        """Return whether the rate is constant."""
-        return self.config.schedule == "constant"

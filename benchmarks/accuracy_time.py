@@ -3,21 +3,17 @@
 `python -m benchmarks.accuracy_time` draws results/accuracy_time.png. Nothing here measures.
 """
 
-import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import tyro
 from matplotlib.lines import Line2D
 
-from benchmarks import record
+from benchmarks import plots, record
 from benchmarks.record import Record
 from benchmarks.tables import groups, paper_records
 from rc_snn.regimes import FAST_BELOW, SLOW_ABOVE
@@ -64,10 +60,7 @@ def draw(records: list[Record], path: Path) -> None:
         for n, m in MARKERS.items()
     ]
     figure.legend(handles=handles, frameon=False, fontsize=8, loc="outside right center")
-    partial = path.with_suffix(".partial.png")
-    figure.savefig(partial, dpi=150, metadata={"Software": None})
-    os.replace(partial, path)
-    plt.close(figure)
+    plots.save(figure, path)
 
 
 def _finite(group: list[Record]) -> bool:

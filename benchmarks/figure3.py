@@ -6,17 +6,17 @@ mean spike time and β over the epochs, with `critical_beta` marked. It is drawn
 results/figure3; `--train` makes that record first, and resumes where it was stopped.
 """
 
-import os
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
+import matplotlib.pyplot as plt
 import torch
 import tyro
+from matplotlib.ticker import MaxNLocator
 
-from benchmarks import record, table1
+from benchmarks import plots, record, table1
 from benchmarks.rows import ModelConfig, Profile, RunConfig
 from encoders.functional import Polarity
 from encoders.sources import Digits, load_mnist
@@ -24,10 +24,6 @@ from encoders.temporal_mnist import latency_sequences, take
 from rc_snn.objective import critical_beta
 from rc_snn.spikes import spike_frames
 from rc_snn.training import TrainConfig
-
-mpl.use("agg")
-from matplotlib import pyplot as plt
-from matplotlib.ticker import MaxNLocator
 
 BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#666666"
 
@@ -131,10 +127,7 @@ def draw(done: record.Record, digits: Digits, path: Path) -> None:
         f"{done.training['best_epoch'] + 1})",
         size=10,
     )
-    partial = path.with_suffix(".partial.png")
-    figure.savefig(partial, dpi=150, metadata={"Software": None})
-    os.replace(partial, path)
-    plt.close(figure)
+    plots.save(figure, path)
 
 
 def _draw_digit(figure: Any, c: dict[str, Any], digits: Digits) -> None:

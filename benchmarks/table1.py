@@ -6,7 +6,7 @@ the table is made from records only. Where there is no MNIST it trains on the em
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -24,13 +24,14 @@ from benchmarks.rows import (
     RECIPES,
     Profile,
     Protocol,
+    Recipe,
     RecipeName,
     RowName,
     RunConfig,
     as_config,
 )
 from benchmarks.shipped import evaluate_shipped
-from benchmarks.timing_rows import TIMING_RECIPES, TimingRun, as_timing_config
+from benchmarks.timing_rows import TIMING_RECIPES, TimingRecipe, TimingRun, as_timing_config
 from encoders.functional import Encoding, Polarity, ZeroPixels, encode_latency, random_affine
 from encoders.sources import MNIST_TITLE, Digits, Split, load_mnist
 from encoders.temporal_mnist import hold_out, latency_sequences, take
@@ -97,17 +98,34 @@ def configs(options: Table1, digits: Digits) -> Iterator[Run]:
     yield from timing(options, digits)
 
 
-def timing(options: Table1, digits: Digits) -> Iterator[TimingRun]:
-    """Yield the runs of rows whose neurons spike once."""
-    n_train, n_test = len(digits.train.labels), len(digits.test.labels)
-    recipes = TIMING_RECIPES[options.profile]
+def asked(
+    options: Table1, recipes: Mapping[Profile, Mapping[RecipeName, Mapping[RowName, Any]]]
+) -> Iterator[tuple[RecipeName, RowName, Protocol, int, Any]]:
+    """Yield recipe's name, row, protocol, seed and recipe of what is asked for and exists."""
     for name, row, protocol, seed in product(
         options.recipe, options.rows, options.protocol, options.seeds
     ):
-        recipe = recipes.get(name, {}).get(row)
-        if recipe is None or (recipe.model.file is not None and (protocol, seed) != _ONCE):
+        recipe = recipes[options.profile].get(name, {}).get(row)
+        if recipe is not None:
+            yield name, row, protocol, seed, recipe
+
+
+def sizes(recipe: Recipe | TimingRecipe, protocol: Protocol, digits: Digits) -> dict[str, int]:
+    """Return how many images are trained on, held out, and tested on."""
+    n_train = len(digits.train.labels)
+    n_validation = min(recipe.n_validation, n_train // 8) if protocol == "held-out" else 0
+    return {
+        "n_train": min(recipe.n_train, n_train - n_validation),
+        "n_validation": n_validation,
+        "n_test": min(recipe.n_test, len(digits.test.labels)),
+    }
+
+
+def timing(options: Table1, digits: Digits) -> Iterator[TimingRun]:
+    """Yield the runs of rows whose neurons spike once."""
+    for name, row, protocol, seed, recipe in asked(options, TIMING_RECIPES):
+        if recipe.model.file is not None and (protocol, seed) != _ONCE:
             continue
-        n_validation = min(recipe.n_validation, n_train // 8) if protocol == "held-out" else 0
         polarities = options.polarity if recipe.encoder == "latency" else None
         for polarity in polarities or (recipe.polarity,):
             yield TimingRun(
@@ -118,9 +136,7 @@ def timing(options: Table1, digits: Digits) -> Iterator[TimingRun]:
                 polarity=polarity,
                 zero_pixels=options.zero_pixels or recipe.zero_pixels,
                 encoder=recipe.encoder,
-                n_train=min(recipe.n_train, n_train - n_validation),
-                n_validation=n_validation,
-                n_test=min(recipe.n_test, n_test),
+                **sizes(recipe, protocol, digits),
                 model=recipe.model,
                 train=replace(recipe.train, seed=seed),
                 device=options.device,
@@ -135,15 +151,7 @@ _ONCE = ("held-out", 0)
 
 def rank_coded(options: Table1, digits: Digits) -> Iterator[RunConfig]:
     """Yield the runs of rank-coded rows."""
-    n_train, n_test = len(digits.train.labels), len(digits.test.labels)
-    for name, row, protocol, seed in product(
-        options.recipe, options.rows, options.protocol, options.seeds
-    ):
-        recipe = RECIPES[options.profile].get(name, {}).get(row)
-        if recipe is None:
-            continue
-        n_validation = min(recipe.n_validation, n_train // 8)
-        available = n_train if protocol == "paper" else n_train - n_validation
+    for name, row, protocol, seed, recipe in asked(options, RECIPES):
         for polarity in options.polarity or (recipe.polarity,):
             yield RunConfig(
                 row=row,
@@ -153,9 +161,7 @@ def rank_coded(options: Table1, digits: Digits) -> Iterator[RunConfig]:
                 polarity=polarity,
                 zero_pixels=options.zero_pixels or recipe.zero_pixels,
                 n_steps=options.n_steps or recipe.n_steps,
-                n_train=min(recipe.n_train, available),
-                n_validation=0 if protocol == "paper" else n_validation,
-                n_test=min(recipe.n_test, n_test),
+                **sizes(recipe, protocol, digits),
                 model=recipe.model,
                 train=_seeded(recipe.train, seed, options),
                 device=options.device,

@@ -7,6 +7,7 @@ import torch
 from baselines.first_spikes import first_spike_loss, silence_penalty
 from baselines.timing import TimingNetwork
 from baselines.training import AuthorsAdam, Timed
+from benchmarks.timing_rows import README
 
 
 def set_path(model: TimingNetwork, fast: bool) -> TimingNetwork:
@@ -35,7 +36,7 @@ def alpha_update(model: TimingNetwork, batch: Timed) -> Callable[[], None]:
         layers = model.spike_times(batch.times)
         loss = first_spike_loss(layers[-1], batch.labels)
         for layer, out in zip(model.layers, layers, strict=True):
-            loss = loss + 48.37 * silence_penalty(out.detach().unsqueeze(1), layer.weight)
+            loss = loss + README.silence * silence_penalty(out.detach().unsqueeze(1), layer.weight)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -8,20 +8,16 @@ network, or a read-out of one, on the whole test set; nothing is chosen on it.
 `python -m benchmarks.tradeoff` draws from the records in results/tradeoff; `--train` makes them.
 """
 
-import os
 import sys
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import torch
 import tyro
 
-from benchmarks import record, timing_run
+from benchmarks import plots, record, timing_run
 from benchmarks.record import Record
 from benchmarks.table1 import Table1, run_name, splits, timing
 from benchmarks.timing_rows import TimingRun
@@ -36,7 +32,7 @@ TEMPERATURES = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6)
 """In frames."""
 CALM: Any = {"jitter": 0.03, "drift": 1.0}
 """Where it differs from Table 1: high temperatures push outputs far apart, and with a drift of 0.1
-the networks of 0.3 frames and more fell silent."""
+the networks of 0.3 frames and more fell silent (one seed, no record)."""
 THETAS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
 NETWORKS = ("rc-lstm-340-fast", "rc-lstm-340-slow", "rc-lstm-340-strict-augmented")
 DEADLINES = (0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 1.25)
@@ -189,10 +185,7 @@ def draw(found: list[Curve], path: Path) -> None:
     )
     axis.legend(frameon=False, fontsize=8, loc="lower right")
     axis.spines[["top", "right"]].set_visible(False)
-    partial = path.with_suffix(".partial.png")
-    figure.savefig(partial, dpi=150, metadata={"Software": None})
-    os.replace(partial, path)
-    plt.close(figure)
+    plots.save(figure, path)
 
 
 def main(options: Tradeoff) -> int:

@@ -1,10 +1,12 @@
 """The loop of every training: epochs, the choice of the best one, a log, and exact resume."""
 
 import csv
+import math
 import os
 import time
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
@@ -70,8 +72,8 @@ class Loop(ABC):
     all random states, config and history. A run that was killed and started again with the same
     arguments ends in bit-identical weights (same machine, torch and number of threads).
 
-    A subclass sets the optimiser and the scheduler before it calls `start`. All randomness comes
-    from `generator`, which the checkpoint keeps.
+    A subclass sets the optimiser and the scheduler. All randomness comes from `generator`, which
+    the checkpoint keeps.
     """
 
     optimizer: torch.optim.Optimizer
@@ -81,33 +83,28 @@ class Loop(ABC):
         self,
         model: nn.Module,
         data: Samples,
+        validation: Samples,
+        config: Any,
         run_dir: Path,
         *,
-        epochs: int,
-        batch_size: int,
-        seed: int,
+        fresh: Callable[[torch.Generator], Any] | None = None,
         tensorboard: bool = False,
     ) -> None:
+        """Begin a run.
+
+        `config` is a dataclass with at least epochs, batch_size, lr, schedule and seed; `fresh`
+        draws the samples of an epoch anew.
+        """
         self.model: Any = model
-        self.data, self.run_dir = data, run_dir
-        self.epochs, self.batch_size = epochs, batch_size
+        self.data: Any = data
+        self.validation: Any = validation
+        self.config, self.run_dir = config, run_dir
+        self.fresh = fresh or (lambda generator: data)
         self.tensorboard = tensorboard
-        self.generator = torch.Generator().manual_seed(seed)
+        self.generator = torch.Generator().manual_seed(config.seed)
         self.history: list[Row] = []
         self.best: dict[str, Any] = {}
         self.checkpoint = run_dir / "checkpoint.pt"
-
-    @abstractmethod
-    def identity(self) -> dict[str, Any]:
-        """Return what a checkpoint must share with the run that goes on from it."""
-
-    @abstractmethod
-    def may_grow(self) -> bool:
-        """Return whether more epochs may be asked of a stopped run: not if the rate knows them."""
-
-    @abstractmethod
-    def draw(self) -> Any:
-        """Return the samples of an epoch."""
 
     @abstractmethod
     def update(self, batch: Any, epoch: int) -> Row:
@@ -121,6 +118,50 @@ class Loop(ABC):
         """Return what else the log says of an epoch."""
         return {}
 
+    def identity(self) -> dict[str, Any]:
+        """Return what a checkpoint must share with the run that goes on from it."""
+        # Sums of running sums of labels: another order or split gives others.
+        sums = [int(part.labels.long().cumsum(0).sum()) for part in (self.data, self.validation)]
+        samples = [len(self.data), len(self.validation)]
+        return asdict(self.config) | {"samples": samples, "label_sums": sums}
+
+    def n_updates(self) -> int:
+        """Return the number of updates of the whole training."""
+        return int(self.config.epochs * math.ceil(len(self.data) / self.config.batch_size))
+
+    def one_cycle_or_constant(self) -> torch.optim.lr_scheduler.LRScheduler:
+        """Return the schedule of the rate: torch's OneCycleLR, or none."""
+        rates = torch.optim.lr_scheduler
+        if self.config.schedule == "constant":
+            return rates.ConstantLR(self.optimizer, factor=1.0)
+        return rates.OneCycleLR(
+            self.optimizer,
+            self.config.lr,
+            total_steps=self.n_updates(),
+            pct_start=0.2,
+            cycle_momentum=False,
+        )
+
+    def descend(
+        self, loss: Tensor, more: Tensor | None = None, max_norm: float | None = None
+    ) -> None:
+        """Take one step down the gradient of the loss, and of what is added to it.
+
+        Raises:
+            ValueError: if the loss is not finite; the last good checkpoint stays.
+        """
+        if not torch.isfinite(loss):
+            raise ValueError(
+                f"The loss is {loss.item()} in epoch {len(self.history)}. Lower "
+                f"lr={self.config.lr}; the last good checkpoint stays in {self.checkpoint}."
+            )
+        self.optimizer.zero_grad(set_to_none=True)
+        (loss if more is None else loss + more).backward()
+        if max_norm is not None:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), max_norm)
+        self.optimizer.step()
+        self.scheduler.step()
+
     def fit(self, description: str) -> TrainResult:
         """Train to the last epoch, or go on from the checkpoint."""
         self.run_dir.mkdir(parents=True, exist_ok=True)
@@ -130,7 +171,7 @@ class Loop(ABC):
         self.writer = _tensorboard(self.run_dir, purge=start) if self.tensorboard else None
         n = len(self.data)
         bar = tqdm(
-            total=self.epochs * n,
+            total=self.config.epochs * n,
             initial=start * n,
             desc=description,
             unit="img",
@@ -138,7 +179,7 @@ class Loop(ABC):
             leave=False,
         )
         with bar:
-            for epoch in range(start, self.epochs):
+            for epoch in range(start, self.config.epochs):
                 self._one(epoch, bar)
         if self.writer is not None:
             self.writer.close()
@@ -162,13 +203,13 @@ class Loop(ABC):
         bar.set_postfix({k: f"{v:.4f}" for k, v in seen.items() if k in ("accuracy", "mean_step")})
 
     def _train(self, epoch: int, bar: "tqdm[Any]") -> Row:
-        data = self.draw()
+        data = self.fresh(self.generator)
         if len(data) != len(self.data):
             raise ValueError(f"fresh must draw {len(self.data)} samples, got {len(data)}.")
         self.model.train()
         totals: Row = {}
         order = torch.randperm(len(data), generator=self.generator)
-        for index in order.split(self.batch_size):
+        for index in order.split(self.config.batch_size):
             for name, value in self.update(data.rows(index), epoch).items():
                 totals[name] = totals.get(name, 0.0) + value
             bar.update(len(index))
@@ -203,9 +244,9 @@ class Loop(ABC):
         state = checkpoint.read(self.checkpoint)
         # More epochs may be asked of a run with a constant rate; all else is another experiment.
         here, there = self.identity(), state["run"]
-        free = {"epochs"} if self.may_grow() else set()
+        free = {"epochs"} if self.config.schedule == "constant" else set()
         other = [k for k in here if k not in free and here[k] != there.get(k)]
-        if other or self.epochs < len(state["history"]):
+        if other or self.config.epochs < len(state["history"]):
             raise ValueError(
                 f"{self.checkpoint} belongs to another run: it has {there}, asked for {here}. "
                 "Choose another run_dir, or move the checkpoint away."
@@ -218,9 +259,14 @@ class Loop(ABC):
         checkpoint.restore_random_states(state["random"], self.generator)
 
 
-def label_sums(*parts: Samples) -> list[int]:
-    """Return sums of running sums of labels: another order or split gives others."""
-    return [int(part.labels.long().cumsum(0).sum()) for part in parts]
+def check_paired(samples: int, labels: int, what: str) -> None:
+    """Refuse a data set that is empty, or without one label for each sample."""
+    if labels == 0:
+        raise ValueError("The data set is empty; training needs at least one sample.")
+    if samples != labels:
+        raise ValueError(
+            f"There must be one label per {what}, got {samples} {what}s and {labels} labels."
+        )
 
 
 def _tensorboard(run_dir: Path, purge: int) -> Any:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from rc_snn.cells import StepModel
 from rc_snn.fused import Precision
-from rc_snn.loop import Loop, Row, Select, TrainResult, label_sums, rank
+from rc_snn.loop import Loop, Row, Select, TrainResult, check_paired, rank
 from rc_snn.models import Dropout, check_precision
 from rc_snn.objective import rc_loss, warn_if_never_fires
 from rc_snn.optimizer import Adam
@@ -112,13 +112,7 @@ class Labelled:
     labels: Int[Tensor, " batch"]
 
     def __post_init__(self) -> None:
-        if len(self.labels) == 0:
-            raise ValueError("The data set is empty; training needs at least one sample.")
-        if len(self.inputs) != len(self.labels):
-            raise ValueError(
-                f"There must be one label per sequence, got {len(self.inputs)} sequences and "
-                f"{len(self.labels)} labels."
-            )
+        check_paired(len(self.inputs), len(self.labels), "sequence")
 
     def __len__(self) -> int:
         """Return the number of samples."""
@@ -199,46 +193,27 @@ class _Training(Loop):
         tensorboard: bool,
     ) -> None:
         for labelled in (data, validation):
-            check_fit(model, labelled)
+            check_fit(model.n_inputs, model.n_classes, labelled)
         if config.method == "rc":
             for beta in {config.beta_at(0), config.beta_at(config.epochs - 1)}:
                 warn_if_never_fires(beta, config.theta, model.n_classes)
         assert isinstance(model, nn.Module)
         super().__init__(
-            model,
-            data,
-            run_dir,
-            epochs=config.epochs,
-            batch_size=config.batch_size,
-            seed=config.seed,
-            tensorboard=tensorboard,
+            model, data, validation, config, run_dir, fresh=fresh, tensorboard=tensorboard
         )
-        self.validation, self.config, self.n_steps = validation, config, data.inputs.n_steps
-        self.fresh = fresh or (lambda generator: data)
+        self.n_steps = data.inputs.n_steps
         self.theta = config.theta if config.method == "rc" else None
         self.optimizer = Adam(model, config.lr, config.weight_decay)
-        self.scheduler = self._scheduler()
+        self.scheduler = self.one_cycle_or_constant()
         for module in model.modules():
             if isinstance(module, Dropout):  # one stream of randomness, kept in the checkpoint
                 module.generator = self.generator
         if hasattr(model, "precision"):
             model.precision = config.precision  # type: ignore[assignment]
 
-    def _scheduler(self) -> torch.optim.lr_scheduler.LRScheduler:
-        total = self.config.epochs * math.ceil(len(self.data) / self.config.batch_size)
-        if self.config.schedule == "constant":
-            return torch.optim.lr_scheduler.ConstantLR(self.optimizer, factor=1.0)
-        return torch.optim.lr_scheduler.OneCycleLR(
-            self.optimizer, self.config.lr, total_steps=total, pct_start=0.2, cycle_momentum=False
-        )
-
     def about(self, epoch: int) -> Row:
         """Return β of the epoch."""
         return {"beta": self.config.beta_at(epoch)}
-
-    def draw(self) -> Labelled:
-        """Return the training samples, drawn anew where they are."""
-        return self.fresh(self.generator)
 
     def update(self, batch: Labelled, epoch: int) -> Row:
         """Train on one batch; return its sums of loss, right answers, steps and fired samples.
@@ -249,15 +224,7 @@ class _Training(Loop):
         decision, logits = run(self.model, batch.inputs, config.theta_at(epoch))
         labels = batch.labels.to(logits.device)
         loss = rc_loss(logits, labels, config.beta_at(epoch))
-        if not torch.isfinite(loss):
-            raise ValueError(
-                f"The loss is {loss.item()} in epoch {len(self.history)}. Lower "
-                f"lr={config.lr}; the last good checkpoint stays in {self.checkpoint}."
-            )
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self.optimizer.step()
-        self.scheduler.step()
+        self.descend(loss)
         assert decision.step is not None
         return {
             "loss": float(loss.detach()) * len(batch),
@@ -273,24 +240,16 @@ class _Training(Loop):
 
     def identity(self) -> dict[str, Any]:
         """Return what a checkpoint must share with the run that goes on from it."""
-        return asdict(self.config) | {
-            "samples": [len(self.data), len(self.validation)],
-            "n_steps": self.n_steps,
-            "label_sums": label_sums(self.data, self.validation),
-        }
-
-    def may_grow(self) -> bool:
-        """Return whether the rate is constant."""
-        return self.config.schedule == "constant"
+        return super().identity() | {"n_steps": self.n_steps}
 
 
-def check_fit(model: StepModel, data: Labelled) -> None:
-    """Refuse data that do not fit the model: input size or class indices."""
+def check_fit(n_inputs: int, n_classes: int, data: Labelled) -> None:
+    """Refuse data that do not fit a model of these sizes: input size or class indices."""
     first = data.rows(torch.zeros(1, dtype=torch.long))
-    n_inputs = math.prod(first.inputs.at(0).shape[1:])
-    if n_inputs != model.n_inputs:
+    read = math.prod(first.inputs.at(0).shape[1:])
+    if read != n_inputs:
         raise ValueError(
-            f"The model reads {model.n_inputs} inputs per step, got sequences of {n_inputs}. Check "
+            f"The model reads {n_inputs} inputs per step, got sequences of {read}. Check "
             "the image size, or build the model for these data."
         )
-    check_labels(data.labels, model.n_classes)
+    check_labels(data.labels, n_classes)
