@@ -1,6 +1,7 @@
 """What each target can carry: `python -m bridges.support` prints the table, `--check` proves it."""
 
 import importlib
+import importlib.util
 from dataclasses import dataclass
 from types import ModuleType
 
@@ -30,7 +31,7 @@ NAMES_ALL = (
     "es",
     "dat",
 )
-NAMES = ("brian2",)
+NAMES = tuple(n for n in NAMES_ALL if importlib.util.find_spec(f"bridges.{n}"))
 """Every target: a module of `bridges` with a `TARGET`, `round_trip(stream)` and `export`."""
 
 
