@@ -11,6 +11,7 @@ import importlib
 import sys
 import time
 from dataclasses import asdict, dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from bridges.timing import agreement
 from encoders.sources import load_mnist
 
 SIMULATORS = {"brian2": "Brian2", "nest": "NEST"}
+PACKAGES = ("brian2", "nest-simulator")
 STEPS = (1e-2, 5e-3, 2e-3, 1e-3, 5e-4)
 TARGET = 0.99
 """Share of neurons that must spike within one dt of the closed form, at dt = 1e-3 frames."""
@@ -160,7 +162,7 @@ def main(options: Simulators) -> int:
             "simulators",
             f"simulators_{record.config_key(config)}",
             config,
-            {"entries": entries},
+            {"entries": entries, "versions": {p: metadata.version(p) for p in PACKAGES}},
             {},
             time.perf_counter() - begin,
             source,

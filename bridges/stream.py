@@ -24,6 +24,8 @@ EVENT_DTYPE = np.dtype([("x", np.int16), ("y", np.int16), ("t", np.int64), ("p",
 _PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000}
 _OFF_GRID = 1e-3
 """Share of a tick by which a time read back may miss its tick: rounding, not another time."""
+_CELLS = 1 << 22
+"""Cells of a spike tensor that are searched at once, so that memory goes with the spikes."""
 _DECISION = ("label", "time", "step", "fired", "scores")
 
 
@@ -195,21 +197,20 @@ class SpikeStream:
             ValueError: if a value is neither 0 nor 1.
         """
         n_steps, n, shape = z.shape[0], z.shape[1], tuple(z.shape[2:])
-        flat = z.detach().reshape(n_steps, n, math.prod(shape))
-        flat = flat.cpu().transpose(0, 1)
-        sample, tick, unit = (flat != 0).nonzero().unbind(1)
-        if not bool((flat[sample, tick, unit] == 1).all()):  # NaN is not 0 and comes here, too
-            raise ValueError("A spike tensor must hold only 0 and 1. Threshold it first.")
-        offsets = torch.searchsorted(sample, torch.arange(n + 1))
-        return SpikeStream(
-            tick.contiguous().numpy(),
-            unit.int().numpy(),
-            offsets.numpy(),
-            dt_s,
-            flat.shape[2],
-            n_steps,
-            shape,
-        )
+        n_units = math.prod(shape)
+        flat = z.detach().reshape(n_steps, n, n_units)
+        parts, counts = [], []
+        for rows in flat.split(max(1, _CELLS // max(1, n_steps * n_units)), dim=1):
+            some = rows.cpu().transpose(0, 1)
+            sample, tick, unit = (some != 0).nonzero().unbind(1)
+            if not bool((some[sample, tick, unit] == 1).all()):  # NaN is not 0 and comes here, too
+                raise ValueError("A spike tensor must hold only 0 and 1. Threshold it first.")
+            parts.append((tick.numpy(), unit.int().numpy()))
+            counts.append(torch.bincount(sample, minlength=some.shape[0]).numpy())
+        ticks = np.concatenate([np.zeros(0, np.int64), *(tick for tick, _ in parts)])
+        units = np.concatenate([np.zeros(0, np.int32), *(unit for _, unit in parts)])
+        offsets = np.concatenate([[0], *counts]).cumsum()
+        return SpikeStream(ticks, units, offsets, dt_s, n_units, n_steps, shape)
 
     def to_tensor(self) -> Float[Tensor, "time batch *shape"]:
         """Return the spike tensor, float32, time first.
@@ -396,7 +397,8 @@ class SpikeStream:
 
         Args:
             recordings: one structured array per sample, sorted or not.
-            sensor_size: width, height, polarities, as tonic has it.
+            sensor_size: width, height, polarities, as tonic has it. Events of one polarity may say
+                0 or 1; `to_events` says 1.
             duration_us: length of a sample; its last microsecond is `duration_us - 1`.
             dt_s: seconds per tick; every event must be on a tick.
 
@@ -418,6 +420,8 @@ class SpikeStream:
             np.concatenate([np.zeros(0, np.int64), *(r[k].astype(np.int64) for r in recordings)])
             for k in ("p", "y", "x", "t")
         ]
+        if polarities == 1 and len(columns[0]) and columns[0].min() == columns[0].max():
+            columns[0] = np.zeros_like(columns[0])  # an only polarity is 0 or 1, as one likes
         for name, column, size in zip("pyx", columns[:3], shape, strict=True):
             if column.size and not (0 <= column.min() and column.max() < size):
                 raise ValueError(

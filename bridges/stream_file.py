@@ -122,7 +122,10 @@ def _write_npz(path: Path, header: str, arrays: Mapping[str, Array]) -> None:
 
 
 def _read_npz(path: Path) -> tuple[str, dict[str, Array]]:
-    with np.load(path, allow_pickle=False) as file:
+    with path.open("rb") as raw:
+        file = np.load(raw, allow_pickle=False)
+        if not isinstance(file, np.lib.npyio.NpzFile):
+            raise ValueError("it is one array, not an npz archive")
         arrays = {name: file[name] for name in file.files}
     header = str(arrays.pop("header"))
     missing = [name for name in _CORE if name not in arrays]

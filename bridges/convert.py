@@ -1,0 +1,239 @@
+"""From a trained network or a stream file to a target, on the command line.
+
+Examples:
+    python -m bridges.convert rc-lstm-340-fast --to brian2 -o answers.py
+    python -m bridges.convert rel-psp-340-slow --to sonata -o inputs.h5 --spikes inputs
+    python -m bridges.convert rc-lstm-340-fast --to nir -o read_out.nir --spikes model
+    python -m bridges.convert answers.npz --to nwb -o answers.nwb
+"""
+
+import math
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeAlias
+
+import torch
+import tyro
+from jaxtyping import Float, UInt8
+from torch import Tensor
+from tqdm import tqdm
+
+from baselines import zoo as baselines
+from baselines.timing import TimingNetwork
+from bridges import nir_models, stream_file, support
+from bridges.stream import BridgeError, SpikeStream
+from bridges.target import load
+from encoders.functional import encode_alpha_psp, encode_latency, steps_to_times
+from encoders.sources import Split, load_mnist
+from rc_snn import zoo
+from rc_snn.spikes import Decision, spike_steps
+
+Spikes: TypeAlias = Literal["answers", "inputs", "model"]
+To: TypeAlias = Literal[support.NAMES]  # type: ignore[valid-type]
+BATCH = 250
+
+
+@dataclass(frozen=True)
+class Convert:
+    """Write spikes, or a model, as a file or a runnable script of a target."""
+
+    input: tyro.conf.Positional[str]
+    """A stream file (.h5, .hdf5 or .npz), or the name of a network that ships with the package."""
+    to: To
+    """The target."""
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+    """What to write: a script (.py) for simulators and libraries, else a file of the target."""
+    spikes: Spikes = "answers"
+    """Of a network: spikes of its decisions or of its input, or the network itself (NIR only)."""
+    dt: float | None = None
+    """Seconds per tick; default: 0.001, or what the stream file says. Ticks keep their numbers."""
+    samples: int | None = None
+    """So many samples, from the first; default: all of a file, 20 test images of a network."""
+    steps: int = 1000
+    """Ticks per frame for networks in continuous time, whose spikes move to the tick before."""
+    data: Path | None = None
+    """Folder with MNIST, whose test images a network answers; default: as for benchmarks.table1."""
+    force: bool = False
+    """Replace what is at the output already."""
+
+
+def main(config: Convert) -> str:
+    """Convert, and return what was done in one line.
+
+    Raises:
+        ValueError: if the input is neither, or the output is taken.
+        BridgeError: if the target cannot carry the spikes exactly.
+    """
+    output = config.output
+    _check_free(config)
+    if config.samples is not None and config.samples < 1:
+        raise ValueError(f"samples must be at least 1, got {config.samples}.")
+    if Path(config.input).suffix in (".h5", ".hdf5", ".npz"):
+        stream = _from_file(config)
+    elif config.spikes == "model":
+        return _model(config)
+    else:
+        stream = _from_network(config)
+    module = support.bridge(config.to)
+    path = module.export(stream, output)
+    done = f"{stream.n_spikes} spikes of {len(stream)} samples -> {path}"
+    if path.suffix == ".py":
+        done += f"; where {module.TARGET.title} is installed: python {path}"
+    return done
+
+
+def _hidden(output: Path) -> Path:
+    return output.with_name(f"{output.stem}_hidden.h5")
+
+
+def _check_free(config: Convert) -> None:
+    """Refuse to replace files, and, whatever was asked, to write over the input."""
+    output = config.output
+    written = [output]
+    if output.suffix == ".py":
+        written.append(output.with_suffix(".npz"))  # the spikes of a script
+    if config.spikes == "model":
+        written.append(_hidden(output))
+    for path in written:
+        if path.exists() and path.resolve() == Path(config.input).resolve():
+            raise ValueError(f"{path} is the input, and would be written. Choose another output.")
+        if path.exists() and not config.force:
+            raise ValueError(f"{path} exists. Choose another output, or pass --force.")
+
+
+def _from_file(config: Convert) -> SpikeStream:
+    if config.spikes != "answers":
+        raise ValueError(
+            f"A stream file holds spikes only; --spikes {config.spikes} needs a network."
+        )
+    stream = stream_file.load(config.input)
+    if config.dt is not None:
+        stream = replace(stream, dt_s=config.dt)
+    return stream.take(slice(0, config.samples))
+
+
+def _from_network(config: Convert) -> SpikeStream:
+    """Return answers or inputs of a network that ships, on test images."""
+    net, images = _network(config.input), _images(config)
+    label = images.labels.numpy()
+    encode = _encoder(net)
+    continuous = isinstance(net.model, TimingNetwork)
+    n_steps = config.steps if continuous else _n_steps(net)
+    dt_s = config.dt or 1e-3
+    if config.spikes == "inputs":
+        times = torch.cat([encode(part) for part in _parts(images.images)])
+        on_grid = steps_to_times(spike_steps(times, n_steps), n_steps)
+        stream = replace(SpikeStream.from_times(on_grid, n_steps, dt_s), shape=(1, 28, 28))
+    else:
+        decision = Decision.cat([_decide(net, encode(part)) for part in _parts(images.images)])
+        if continuous:
+            stream = _first_spikes(decision, n_steps, dt_s)
+        else:
+            n_classes = decision.scores.shape[1]
+            stream = SpikeStream.from_decision(decision, n_steps, n_classes, dt_s)
+    about = {"network": net.name, "spikes": config.spikes, "encoder": net.encoder}
+    return replace(
+        stream,
+        metadata=about | {"steps_per_frame": n_steps},
+        samples=dict(stream.samples) | {"label": label},
+    )
+
+
+def _first_spikes(decision: Decision, steps_per_frame: int, dt_s: float) -> SpikeStream:
+    """Return one spike per decision in continuous time, on the tick before; or silence."""
+    times = torch.full_like(decision.scores, torch.inf, dtype=torch.float64)
+    times[torch.arange(len(decision)), decision.label] = decision.time.double()
+    times[~decision.fired] = torch.inf
+    last = float(times[torch.isfinite(times)].max()) if decision.fired.any() else 1.0
+    frames = max(1, math.ceil(last))
+    return SpikeStream.from_times(times, steps_per_frame, dt_s, frames=frames, off_grid="floor")
+
+
+def _model(config: Convert) -> str:
+    """Write a network as a NIR graph, and what its read-out reads beside it."""
+    if config.to != "nir":
+        raise BridgeError(
+            f"A network itself goes to NIR only, not to {config.to}. Brian2 and NEST run it by "
+            "bridges.timing_brian2 and bridges.timing_nest."
+        )
+    net, nir = _network(config.input), load(support.bridge("nir").TARGET)
+    if isinstance(net.model, TimingNetwork):
+        graph = nir_models.graph(net.model)
+        _atomically(config.output, lambda path: nir.write(path, graph))
+        return f"{net.name} -> {config.output}"
+    if not isinstance(net, zoo.Trained):
+        raise BridgeError(
+            f"{net.name} is a LIF network of {net.architecture.library}; export it by that library."
+        )
+    images = _images(config).images
+    inputs = net.sequences(spike_steps(_encoder(net)(images), net.n_steps))
+    held = nir_models.hidden_states(net.model, inputs, config.dt or 1e-3)
+    data = nir.NIRGraphData({"input": nir.NIRNodeData({"h_and_log_z": held})})
+    hidden = _hidden(config.output)
+    graph = nir_models.read_out(net.model, net.theta)
+    _atomically(hidden, lambda path: nir.write_data(path, data))
+    _atomically(config.output, lambda path: nir.write(path, graph))
+    return (
+        f"read-out of {net.name} -> {config.output}; its input of {len(images)} samples -> {hidden}"
+    )
+
+
+def _atomically(path: Path, write: Callable[[Path], object]) -> None:
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    try:
+        write(partial)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _network(name: str) -> Any:
+    """Return a network that ships, rank-coded or a baseline."""
+    if name in zoo.names():
+        return zoo.load(name)
+    if name in baselines.names():
+        return baselines.load(name)
+    raise ValueError(
+        f"{name!r} is neither a stream file (.h5, .hdf5, .npz) nor a network that ships: "
+        f"{', '.join([*zoo.names(), *baselines.names()])}."
+    )
+
+
+def _n_steps(net: Any) -> int:
+    return int(net.n_steps if isinstance(net, zoo.Trained) else net.architecture.n_steps)
+
+
+def _encoder(net: Any) -> Callable[[UInt8[Tensor, "batch height width"]], Float[Tensor, "_ _"]]:
+    """Return what turns images into the spike times that a network was trained on."""
+    options = dict(net.encoder)
+    if options.pop("name", "latency") == "alpha_psp":
+        return encode_alpha_psp
+    return lambda images: encode_latency(images, **options)
+
+
+def _decide(net: Any, times: Tensor) -> Decision:
+    decision: Decision = net.decide(
+        spike_steps(times, net.n_steps) if isinstance(net, zoo.Trained) else times
+    )
+    return decision
+
+
+def _images(config: Convert) -> Split:
+    test = load_mnist(config.data).test
+    n = 20 if config.samples is None else config.samples
+    return Split(test.images[:n], test.labels[:n])
+
+
+def _parts(images: Tensor) -> Iterator[Tensor]:
+    """Return the images in batches, with a progress bar."""
+    return iter(tqdm(images.split(BATCH), unit="batch", disable=None, leave=False))
+
+
+if __name__ == "__main__":
+    try:
+        print(main(tyro.cli(Convert)))
+    except (ValueError, ImportError) as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,152 @@
+"""The command line from a network or a stream file to a target."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from bridges import convert, stream_file, support
+from bridges.convert import Convert, main
+from bridges.stream import BridgeError
+from encoders import embedded_digits, encode_latency
+from rc_snn import zoo
+from rc_snn.spikes import spike_frames, spike_steps
+
+
+@pytest.fixture(autouse=True)
+def _digits(monkeypatch):
+    """Answer the embedded digits, wherever the test runs."""
+    monkeypatch.setattr(convert, "load_mnist", lambda data=None: embedded_digits())
+
+
+@pytest.fixture
+def network() -> zoo.Trained:
+    return zoo.load("rc-lstm-340-fast")
+
+
+def needs(name: str) -> None:
+    if reason := support.bridge(name).TARGET.missing():
+        pytest.skip(reason)
+
+
+def test_answers_of_a_network_become_a_script_and_its_spikes(network, tmp_path):
+    out = tmp_path / "answers.py"
+    said = main(Convert("rc-lstm-340-fast", "brian2", out, samples=30, dt=5e-3))
+    stream = stream_file.load(tmp_path / "answers.npz")
+    digits = embedded_digits().test
+    times = encode_latency(digits.images[:30], **network.encoder)
+    decision = network.decide(spike_steps(times, network.n_steps))
+    assert torch.equal(stream.to_decision().label, decision.label)
+    assert torch.equal(stream.to_decision().step, decision.step)
+    assert stream.samples["label"].tolist() == digits.labels[:30].tolist()
+    assert (stream.dt_s, stream.metadata["network"]) == (5e-3, "rc-lstm-340-fast")
+    assert f"{stream.n_spikes} spikes of 30 samples" in said
+
+
+def test_the_script_runs_where_the_target_is(tmp_path):
+    needs("brian2")
+    main(Convert("rc-lstm-340-fast", "brian2", tmp_path / "answers.py"))
+    command = [sys.executable, "-W", "ignore", "answers.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "every spike on its tick" in done.stdout
+
+
+def test_a_script_says_so_when_a_spike_is_lost(tmp_path):
+    """The script's verdict is no phrase: spikes that it does not send are missed."""
+    needs("brian2")
+    main(Convert("rc-lstm-340-fast", "brian2", tmp_path / "answers.py"))
+    text = (tmp_path / "answers.py").read_text()
+    assert text.count("spikes.ticks * dt") == 1
+    late = text.replace("spikes.ticks * dt", "(spikes.ticks + 1) * dt")
+    (tmp_path / "answers.py").write_text(late)
+    command = [sys.executable, "-W", "ignore", "answers.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "NOT the same" in done.stdout
+
+
+def test_inputs_are_the_spikes_that_the_network_sees(network, tmp_path):
+    main(Convert("rc-lstm-340-fast", "nir", tmp_path / "x.h5", spikes="inputs", samples=3))
+    stream = support.bridge("nir").from_file(tmp_path / "x.h5", dt_s=1e-3)
+    times = encode_latency(embedded_digits().test.images[:3], **network.encoder)
+    frames = spike_frames(spike_steps(times, network.n_steps), network.n_steps)
+    assert torch.equal(stream.to_tensor(), frames)
+
+
+def test_answers_in_continuous_time_are_on_the_tick_before(tmp_path):
+    from baselines import zoo as baselines
+
+    out = tmp_path / "a.py"
+    main(Convert("rel-psp-340-slow", "brian2", out, steps=100, samples=10))
+    stream = stream_file.load(tmp_path / "a.npz")
+    net = baselines.load("rel-psp-340-slow")
+    images = embedded_digits().test.images[:10]
+    decision = net.decide(encode_latency(images, zero_pixels="silent"))
+    times, label = stream.to_times(steps_per_frame=100).min(dim=1)
+    fired = decision.fired
+    assert fired.any()
+    assert torch.equal(torch.isfinite(times), fired)
+    assert torch.equal(label[fired], decision.label[fired])
+    late = decision.time[fired].double() - times[fired]
+    assert bool(((late >= 0) & (late < 0.01 + 1e-9)).all())
+
+
+def test_a_stream_file_goes_whole_unless_samples_are_asked_for(tmp_path):
+    sent = support.sample_stream()
+    stream_file.save(sent, tmp_path / "in.h5")
+    nir = support.bridge("nir")
+    main(Convert(str(tmp_path / "in.h5"), "nir", tmp_path / "all.h5"))
+    assert sent.same_spikes(nir.from_file(tmp_path / "all.h5", sent.dt_s))
+    main(Convert(str(tmp_path / "in.h5"), "nir", tmp_path / "one.h5", samples=1, dt=0.1))
+    one = nir.from_file(tmp_path / "one.h5", 0.1)
+    assert np.array_equal(one.ticks, sent.take([0]).ticks)
+
+
+def test_a_network_becomes_a_graph_and_its_hidden_states(tmp_path):
+    nir = pytest.importorskip("nir", reason="NIR is not installed")
+    out = tmp_path / "ro.nir"
+    main(Convert("rc-lstm-340-fast", "nir", out, spikes="model", samples=4))
+    assert "decision" in nir.read(out).nodes
+    data = nir.read_data(tmp_path / "ro_hidden.h5").nodes["input"].observables["h_and_log_z"]
+    assert data.shape == (4, 10, 341)
+    main(Convert("rel-psp-340-slow", "nir", tmp_path / "rel.nir", spikes="model"))
+    assert "current_0" in nir.read(tmp_path / "rel.nir").nodes
+
+
+@pytest.mark.parametrize(
+    ("source", "to", "spikes", "message"),
+    [
+        ("no-such-network", "nir", "answers", "neither a stream file"),
+        ("lif-norse", "nir", "model", "LIF network of norse"),
+        ("conv-rel-psp-slow-augmented", "nir", "model", "pools by the earliest spike"),
+        ("rc-lstm-340-fast", "brian2", "model", "goes to NIR only"),
+    ],
+)
+def test_what_cannot_be_is_refused(source, to, spikes, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        main(Convert(source, to, tmp_path / "out.h5", spikes=spikes))
+    assert not list(tmp_path.iterdir())
+
+
+def test_nothing_is_overwritten_and_never_the_input(tmp_path):
+    stream_file.save(support.sample_stream(), tmp_path / "in.npz")
+    before = (tmp_path / "in.npz").read_bytes()
+    with pytest.raises(ValueError, match="is the input"):
+        main(Convert(str(tmp_path / "in.npz"), "brian2", tmp_path / "in.py", force=True))
+    (tmp_path / "out.h5").write_text("mine")
+    with pytest.raises(ValueError, match=r"exists.*--force"):
+        main(Convert(str(tmp_path / "in.npz"), "nir", tmp_path / "out.h5"))
+    assert (tmp_path / "out.h5").read_text() == "mine"
+    main(Convert(str(tmp_path / "in.npz"), "nir", tmp_path / "out.h5", force=True))
+    assert (tmp_path / "in.npz").read_bytes() == before
+
+
+def test_what_a_target_cannot_carry_ends_with_the_reason(tmp_path, monkeypatch):
+    twice = support.sample_stream().with_spikes([0, 0], [3, 3], [1, 1])
+    stream_file.save(twice, tmp_path / "in.h5")
+    with pytest.raises(BridgeError, match="one spike per unit and tick"):
+        main(Convert(str(tmp_path / "in.h5"), "brian2", tmp_path / "out.py"))
+    assert not (tmp_path / "out.py").exists()
