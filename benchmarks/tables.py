@@ -13,9 +13,10 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import tyro
 
-from benchmarks import record
+from benchmarks import record, simulators
 from benchmarks.record import Record
 from benchmarks.rows import PUBLISHED, Published, RecipeName
+from bridges import support
 from encoders.sources import MNIST_TITLE
 
 Style: TypeAlias = Literal["text", "markdown"]
@@ -237,10 +238,13 @@ def with_block(text: str, name: str, block: str) -> str:
 
 
 def readme_with_tables(readme: str, results: Path) -> str:
-    """Return the README's text with its tables made anew from the records."""
+    """Return the README's text with its tables made anew, from records and what bridges say."""
     table = table1(paper_records(results / "table1"), MNIST_TITLE, "markdown")
     times = time_to_accuracy(record.read_all(results / "time_to_accuracy"))
-    return with_block(with_block(readme, "table1", table), "time", times)
+    text = with_block(with_block(readme, "table1", table), "time", times)
+    text = with_block(text, "bridges", support.markdown() + "\n")
+    said = simulators.verdicts(simulators.read(results))
+    return with_block(text, "simulators", "\n".join(f"- {line}" for line in said) + "\n")
 
 
 def paper_records(folder: Path) -> list[Record]:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from bridges import script
-from bridges.stream import SpikeStream, to_ticks
+from bridges.clock import to_ticks
+from bridges.stream import SpikeStream
 from bridges.target import Target, load
 
 TARGET = Target(

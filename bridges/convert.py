@@ -24,7 +24,8 @@ from tqdm import tqdm
 from baselines import zoo as baselines
 from baselines.timing import TimingNetwork
 from bridges import nir_models, stream_file, support
-from bridges.stream import BridgeError, SpikeStream
+from bridges.errors import BridgeError
+from bridges.stream import SpikeStream
 from bridges.target import load
 from encoders.functional import encode_alpha_psp, encode_latency, steps_to_times
 from encoders.sources import Split, load_mnist

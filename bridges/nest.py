@@ -11,7 +11,9 @@ import numpy as np
 from jaxtyping import Float
 
 from bridges import script
-from bridges.stream import BridgeError, SpikeStream, to_ticks
+from bridges.clock import to_ticks
+from bridges.errors import BridgeError
+from bridges.stream import SpikeStream
 from bridges.target import Target, load
 
 TARGET = Target(
@@ -27,6 +29,12 @@ TARGET = Target(
     samples="side by side: unit + sample × n_units",
     limits="a tick of whole microseconds",
 )
+
+
+def kernel() -> Any:
+    """Import `nest`, without the page that it prints the first time."""
+    with redirect_stdout(io.StringIO()):
+        return load(TARGET)
 
 
 def resolution_ms(dt_s: float) -> float:
@@ -76,13 +84,14 @@ def spike_generators(stream: SpikeStream) -> Any:
         ImportError: if NEST is not installed.
 
     Example:
-        >>> nodes = spike_generators(SpikeStream.silent(2, n_units=3, n_steps=10, dt_s=1e-3))
-        >>> len(nodes)
+        >>> nest = kernel()
+        >>> nest.ResetKernel()
+        >>> nest.resolution = resolution_ms(1e-3)
+        >>> stream = SpikeStream.silent(2, n_units=3, n_steps=10, dt_s=1e-3)
+        >>> len(spike_generators(stream))
         6
-        >>> import nest
-        >>> nest.ResetKernel()  # deletes them
     """
-    nest = _nest()
+    nest = kernel()
     tick = Fraction(repr(resolution_ms(stream.dt_s)))
     if tick % (Fraction(nest.tics_per_step) / Fraction(nest.tics_per_ms)):
         raise BridgeError(
@@ -123,19 +132,19 @@ def from_recorder(
 def round_trip(stream: SpikeStream) -> SpikeStream:
     """Run the spikes through NEST's own clock, and return what its recorder holds.
 
-    NEST has one kernel; this resets it before and after, settings such as its seed included.
+    NEST has one kernel. It is reset before and after: nodes that you created are gone, and settings
+    such as the seed are NEST's defaults again.
 
     Raises:
-        BridgeError: if a tick is no whole number of microseconds, or the kernel holds nodes, which
-            a reset would delete.
+        BridgeError: if a tick is no whole number of microseconds.
+
+    Example:
+        >>> stream = SpikeStream.silent(1, n_units=3, n_steps=10, dt_s=1e-3)
+        >>> round_trip(stream.with_spikes([0, 0], [0, 9], [2, 1])).ticks.tolist()
+        [0, 9]
     """
-    resolution, nest = resolution_ms(stream.dt_s), _nest()
-    if nest.network_size:
-        raise BridgeError(
-            f"NEST's kernel holds {nest.network_size} nodes, which a round trip would delete. Make "
-            "it before you build your network, or after nest.ResetKernel()."
-        )
-    with _quiet(nest):
+    resolution, nest = resolution_ms(stream.dt_s), kernel()
+    with quiet(nest):
         nest.ResetKernel()
         try:
             nest.resolution = resolution
@@ -154,13 +163,8 @@ def export(stream: SpikeStream, path: Path | str) -> Path:
     return script.export(TARGET.name, stream, path)
 
 
-def _nest() -> Any:
-    with redirect_stdout(io.StringIO()):  # it prints a page when it is first imported
-        return load(TARGET)
-
-
 @contextmanager
-def _quiet(nest: Any) -> Iterator[None]:
+def quiet(nest: Any) -> Iterator[None]:
     """Let NEST print errors only."""
     before = nest.verbosity
     nest.verbosity = nest.VerbosityLevel.ERROR

@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from bridges.stream import BridgeError, SpikeStream, seconds, to_ticks
+from bridges.clock import seconds, to_ticks
+from bridges.errors import BridgeError
+from bridges.stream import SpikeStream
 from bridges.target import Target, load
 
 TARGET = Target(

@@ -1,5 +1,6 @@
 """Models as NIR graphs: the read-out of rank-coded networks, and networks that spike once."""
 
+import itertools
 import math
 from typing import Any
 
@@ -9,8 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from baselines.timing import TimingNetwork, check_spike_times
+from bridges.errors import BridgeError
 from bridges.nir import TARGET
-from bridges.stream import BridgeError
 from bridges.target import load
 from bridges.timing import Layer, layers
 from rc_snn.cells import State
@@ -81,7 +82,7 @@ def graph(model: Any, *, frame_s: float = FRAME_S, dt_s: float | None = None) ->
         if i and len(layer.pulses):
             nodes[f"pulses_{i}"] = nir.Linear(pulses)
             edges += [("input", f"pulses_{i}"), (f"pulses_{i}", entry)]
-        edges += [(a, b) for a, b in zip(list(parts)[:-1], list(parts)[1:], strict=True)]
+        edges += itertools.pairwise(parts)
         nodes |= parts
         before = list(parts)[-1]
     nodes["output"] = nir.Output({"output": np.array([model.n_classes])})
@@ -167,7 +168,7 @@ def read_out(model: RCLSTM | RCConvLSTM, theta: float) -> Any:
         "output": nir.Output({"output": np.array([len(weight)])}),
     }
     names = list(nodes)
-    edges = list(zip(names[:-1], names[1:], strict=True))
+    edges = list(itertools.pairwise(names))
     return nir.NIRGraph(nodes, edges, metadata={"theta": theta})
 
 

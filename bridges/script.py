@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from bridges import stream_file
-from bridges.stream import BridgeError, SpikeStream
+from bridges.errors import BridgeError
+from bridges.stream import SpikeStream
 
 FOLDER = Path(__file__).parent / "scripts"
 

@@ -12,25 +12,19 @@ import torch
 from jaxtyping import Float, Int32, Int64
 from torch import Tensor
 
+from bridges.clock import Unit, seconds
+from bridges.errors import BridgeError
 from rc_snn.spikes import Decision, check_labels, check_times
 
 Array: TypeAlias = npt.NDArray[Any]
-Unit: TypeAlias = Literal["s", "ms", "us"]
 Forced: TypeAlias = Literal["silent", "spike"]
 
 EVENT_DTYPE = np.dtype([("x", np.int16), ("y", np.int16), ("t", np.int64), ("p", bool)])
 """tonic's event array: column, row, time in microseconds, polarity."""
 
-_PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000}
-_OFF_GRID = 1e-3
-"""Share of a tick by which a time read back may miss its tick: rounding, not another time."""
 _CELLS = 1 << 22
 """Cells of a spike tensor that are searched at once, so that memory goes with the spikes."""
 _DECISION = ("label", "time", "step", "fired", "scores")
-
-
-class BridgeError(ValueError):
-    """A target cannot carry this exactly. The message says what, and what to do about it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -460,47 +454,6 @@ class SpikeStream:
         events["p"] = p if self.shape[0] == 2 else True
         events["t"] = self.ticks * per_tick.numerator
         return np.split(events, self.offsets[1:-1])
-
-
-def seconds(
-    ticks: Int64[np.ndarray, "*shape"], dt_s: float, unit: Unit = "s"
-) -> Float[np.ndarray, "*shape"]:
-    """Return ticks as float64 times, each the closest to `tick * dt` with dt as it is written.
-
-    `tick * 0.0001` in floats is often one rounding off, and programs that floor then lose a step;
-    `tick / 10000` is not. So dt is read as the decimal fraction that it prints as.
-
-    Example:
-        >>> 3 * 0.1, seconds(np.array([3]), 0.1)[0]
-        (0.30000000000000004, np.float64(0.3))
-    """
-    dt = Fraction(repr(float(dt_s))) * _PER_SECOND[unit]
-    if (ticks.size and int(np.abs(ticks).max()) * dt.numerator >= 2**53) or dt.denominator >= 2**53:
-        return np.asarray(ticks * float(dt), np.float64)
-    return np.asarray(ticks * dt.numerator / dt.denominator, np.float64)
-
-
-def to_ticks(
-    times: Float[np.ndarray, " spikes"], dt_s: float, unit: Unit = "s"
-) -> Int64[np.ndarray, " spikes"]:
-    """Return the tick of each time; the inverse of `seconds`.
-
-    Raises:
-        BridgeError: if a time misses its tick by more than a thousandth of it.
-
-    Example:
-        >>> to_ticks(np.array([0.3, 0.30000000000000004]), 0.1).tolist()
-        [3, 3]
-    """
-    exact = np.asarray(times, np.float64) / float(Fraction(repr(float(dt_s))) * _PER_SECOND[unit])
-    ticks = np.rint(exact)
-    off = ~(np.abs(exact - ticks) <= _OFF_GRID)
-    if off.any():
-        raise BridgeError(
-            f"{int(off.sum())} times are on no tick of {dt_s} s (first: {times[off][0]} {unit}). "
-            "Was the target run with another dt?"
-        )
-    return ticks.astype(np.int64)
 
 
 def _check_grid(dt_s: float, n_units: int, n_steps: int, shape: tuple[int, ...]) -> None:

@@ -8,8 +8,8 @@ Both hold the same, under the same names:
     /samples/<name>  [samples, ...]  arrays with one row per sample, such as labels
     header    text, JSON: format, dt_s, n_units, n_steps, shape, metadata, digest
 
-`header` is an attribute of the HDF5 root, and an array of one string in npz. `digest` is the
-BLAKE2b of everything else, so that a damaged file is refused and never read as other spikes.
+`header` is one string in both. `digest` is the BLAKE2b of everything else, so that a damaged file
+is refused and never read as other spikes.
 """
 
 import hashlib
@@ -138,7 +138,7 @@ def _write_hdf5(path: Path, header: str, arrays: Mapping[str, Array]) -> None:
     import h5py
 
     with h5py.File(path, "w") as file:
-        file.attrs["header"] = header
+        file["header"] = header  # no attribute, which may have 64 kB only
         for name, array in arrays.items():
             text = array.dtype.kind == "U"
             held = array.astype(h5py.string_dtype()) if text else array
@@ -151,7 +151,8 @@ def _read_hdf5(path: Path) -> tuple[str, dict[str, Array]]:
     import h5py
 
     with h5py.File(path, "r") as file:
-        if "header" not in file.attrs:
+        header = file["header"].asstr()[()] if "header" in file else None
+        if not isinstance(header, str):
             raise KeyError("header")
         names = [*_CORE, *(f"samples/{name}" for name in file.get("samples", {}))]
         held = {name: file[name] for name in names}
@@ -159,4 +160,4 @@ def _read_hdf5(path: Path) -> tuple[str, dict[str, Array]]:
             name: d.asstr()[:].astype(str) if h5py.check_string_dtype(d.dtype) else d[()]
             for name, d in held.items()
         }
-        return str(file.attrs["header"]), arrays
+        return header, arrays

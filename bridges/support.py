@@ -1,17 +1,17 @@
 """What each target can carry: `python -m bridges.support` prints the table, `--check` proves it."""
 
 import importlib
-import importlib.util
 from dataclasses import dataclass
 from types import ModuleType
 
 import numpy as np
 import tyro
 
-from bridges.stream import BridgeError, SpikeStream
+from bridges.errors import BridgeError
+from bridges.stream import SpikeStream
 from bridges.target import Target
 
-NAMES_ALL = (
+NAMES = (
     "snntorch",
     "norse",
     "spikingjelly",
@@ -31,7 +31,6 @@ NAMES_ALL = (
     "es",
     "dat",
 )
-NAMES = tuple(n for n in NAMES_ALL if importlib.util.find_spec(f"bridges.{n}"))
 """Every target: a module of `bridges` with a `TARGET`, `round_trip(stream)` and `export`."""
 
 
@@ -78,7 +77,7 @@ def lines() -> list[list[str]]:
             t.unit,
             word[t.repeats],
             word[t.twice],
-            f"{t.shift} ticks later, undone" if t.shift else "as it is",
+            f"{t.shift} tick{'s' * (t.shift > 1)} later, undone" if t.shift else "as it is",
             t.samples,
             t.limits or "—",
             t.versions + (" (own environment)" if t.own_environment else ""),

@@ -2,6 +2,8 @@
 
 import importlib
 import importlib.util
+import os
+import sys
 import warnings
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
@@ -29,6 +31,7 @@ class Target:
         suffix: of what `export` writes: ".py" is a script that runs where the target is installed.
         own_environment: cannot be installed beside the others; the bridge runs a script in the
             interpreter that the environment variable of this name gives.
+        install: how to make that environment.
     """
 
     name: str
@@ -44,17 +47,40 @@ class Target:
     limits: str = ""
     suffix: str = ".py"
     own_environment: str = ""
+    install: str = ""
 
     def missing(self) -> str | None:
         """Return why the bridge cannot be used here; None if it can."""
-        import os
-
+        lacking = [name for name in self.needs if not _found(name)]
+        if not lacking or os.environ.get(self.own_environment):
+            return None
+        reason = f"{self.title} is not installed ({', '.join(lacking)})"
         if self.own_environment:
-            if os.environ.get(self.own_environment):
-                return None
-            return f"{self.own_environment} names no Python interpreter that has {self.title}"
-        lacking = [name for name in self.needs if importlib.util.find_spec(name) is None]
-        return f"{self.title} is not installed ({', '.join(lacking)})" if lacking else None
+            reason += f", and {self.own_environment} names no Python interpreter that has it"
+        return reason
+
+
+def _found(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # of a parent
+        return False
+
+
+def interpreter(target: Target) -> str:
+    """Return the Python that has a target of its own environment: the one named, or this one.
+
+    Raises:
+        ImportError: if there is none; the message says how to make one.
+    """
+    if named := os.environ.get(target.own_environment):
+        return named
+    if target.missing() is None:
+        return sys.executable
+    raise ImportError(
+        f"{target.title} needs an environment of its own. Make one ({target.install}), and set "
+        f"{target.own_environment} to its Python."
+    )
 
 
 def load(target: Target, module: str | None = None) -> Any:

@@ -11,7 +11,7 @@ from torch import Tensor
 from baselines.alpha_psp import AlphaPSP
 from baselines.rel_psp import ReLPSP
 from baselines.timing import Dense, TimingNetwork, check_spike_times
-from bridges.stream import BridgeError
+from bridges.errors import BridgeError
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,8 @@ def agreement(
         >>> a.fired, a.within, a.only_one
         (2, 0.5, 0)
     """
-    a, b = (torch.where(t < end, t.double(), torch.inf) for t in (simulated, exact))
+    times = (t.detach().double() for t in (simulated, exact))
+    a, b = (torch.where(t < end, t, torch.inf) for t in times)
     either, both = (torch.isfinite(torch.stack([a, b])).any(0), torch.isfinite(a + b))
     error = (a - b)[both].abs()
     n = int(either.sum())

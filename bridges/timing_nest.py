@@ -9,8 +9,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from baselines.timing import TimingNetwork
-from bridges.nest import TARGET
-from bridges.target import load
+from bridges.nest import kernel, quiet
 from bridges.timing import Layer, check_run, layers
 
 RAMP_FRAMES = 1e12
@@ -54,7 +53,7 @@ def create(
     precise: bool = True,
     frame_ms: float = 1000.0,
 ) -> NestNetwork:
-    r"""Build a network and its input in NEST's kernel, which is reset first.
+    r"""Build a network and its input in NEST's kernel, which is reset: all nodes of others go.
 
     A neuron is a leaky integrate-and-fire neuron whose synaptic and membrane time constants are
     equal, 1 / K, so that its postsynaptic potential is the α kernel; without decay both are
@@ -77,13 +76,14 @@ def create(
         ImportError: if NEST is not installed.
     """
     check_run(network, times, dt, frames)
-    nest = load(TARGET)
+    nest = kernel()
     nest.ResetKernel()
     nest.resolution = dt * frame_ms
     step = float(nest.resolution)
     stages = layers(network)
     inputs, source = _inputs(nest, times, step, frame_ms, precise)
-    populations, recorders, shifts = [], [], []
+    populations: list[Any] = []
+    recorders, shifts = [], []
     for i, layer in enumerate(stages):
         shift = (i + 2) * step
         neurons = nest.Create(
@@ -122,9 +122,13 @@ def spike_times(
         >>> [t.shape[1] for t in spike_times(net, torch.rand(1, 4), dt=1e-2)]
         [3, 2]
     """
-    built = create(network, times, dt=dt, frames=frames, precise=precise)
-    load(TARGET).Simulate(np.ceil(frames / dt) * dt * built.frame_ms + built.shifts[-1])
-    return built.spike_times(len(times))
+    nest = kernel()
+    with quiet(nest):
+        built = create(network, times, dt=dt, frames=frames, precise=precise)
+        nest.Simulate(np.ceil(frames / dt) * dt * built.frame_ms + built.shifts[-1])
+        found = built.spike_times(len(times))
+        nest.ResetKernel()
+    return found
 
 
 def _neuron(layer: Layer, frame_ms: float, frames: float) -> dict[str, float]:

@@ -9,7 +9,7 @@ import torch
 
 from bridges import convert, stream_file, support
 from bridges.convert import Convert, main
-from bridges.stream import BridgeError
+from bridges.errors import BridgeError
 from encoders import embedded_digits, encode_latency
 from rc_snn import zoo
 from rc_snn.spikes import spike_frames, spike_steps

@@ -11,7 +11,8 @@ from baselines.conv import conv_rel_psp
 from baselines.rel_psp import rel_psp
 from bridges import nir as nir_bridge
 from bridges import nir_models
-from bridges.stream import BridgeError, SpikeStream
+from bridges.errors import BridgeError
+from bridges.stream import SpikeStream
 from bridges.support import sample_stream
 from encoders import embedded_digits, encode_latency
 from rc_snn import zoo

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from bridges import stream_file, support
-from bridges.stream import BridgeError, SpikeStream
+from bridges.errors import BridgeError
+from bridges.stream import SpikeStream
 
 INSTALLED = []
 for _name in support.NAMES:

@@ -11,7 +11,9 @@ from drawn_streams import drawn_spikes, stream_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridges.stream import EVENT_DTYPE, BridgeError, SpikeStream, seconds, to_ticks
+from bridges.clock import seconds, to_ticks
+from bridges.errors import BridgeError
+from bridges.stream import EVENT_DTYPE, SpikeStream
 from rc_snn.spikes import Decision, decision_spikes, spike_frames, spike_steps
 
 

@@ -1,5 +1,7 @@
 """Stream files: what is saved comes back whole; what is damaged or foreign is refused."""
 
+from dataclasses import replace
+
 import h5py
 import numpy as np
 import pytest
@@ -120,12 +122,19 @@ def test_a_failed_save_leaves_the_old_file(stream, suffix, tmp_path, monkeypatch
     assert len(list(tmp_path.iterdir())) == 1
 
 
+@each_format
+def test_metadata_may_be_long(suffix, tmp_path):
+    """An attribute of HDF5 holds 64 kB only."""
+    silent = SpikeStream.silent(1, 2, 3, 1e-3)
+    long = replace(silent, metadata={"words": ["spike"] * 50_000})
+    back = stream_file.load(stream_file.save(long, tmp_path / f"x{suffix}"))
+    assert back.metadata == long.metadata
+
+
 def test_what_json_cannot_hold_is_refused(tmp_path):
     silent = SpikeStream.silent(1, 2, 3, 1e-3)
     for value in (float("nan"), object()):
-        bad = SpikeStream(
-            silent.ticks, silent.units, silent.offsets, 1e-3, 2, 3, metadata={"x": value}
-        )
+        bad = replace(silent, metadata={"x": value})
         with pytest.raises(ValueError, match="metadata must be what JSON can hold"):
             stream_file.save(bad, tmp_path / "x.h5")
     assert not list(tmp_path.iterdir())

@@ -1,0 +1,272 @@
+"""Our networks under NeuroBench's metrics, with our own account beside, and why the two differ.
+
+Each network runs twice: until its answers, and to the end of the sequence. `python -m
+benchmarks.neurobench` measures, and writes results/neurobench; `--show` lays the figures out anew.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+import tyro
+from torch.utils.data import TensorDataset
+from tqdm import tqdm
+
+from baselines import zoo as baselines_zoo
+from baselines.timing import TimingNetwork
+from benchmarks import record
+from benchmarks.timing_rows import encode
+from bridges.neurobench import RankCoded, SpikeFrames, TimingModel, measure
+from bridges.neurobench_account import REASONS, Operations, books
+from encoders.sources import Split, load_mnist
+from encoders.temporal_mnist import take
+from rc_snn import zoo
+from rc_snn.models import RCLSTM, RCConvLSTM
+from rc_snn.spikes import spike_steps
+
+FORMAT = "rc_snn.neurobench/1"
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class NeuroBench:
+    """Measure shipped networks by NeuroBench, and write JSON and tables."""
+
+    networks: tuple[str, ...] = (
+        "rc-lstm-340-fast",
+        "rc-lstm-340-slow",
+        "rc-convlstm-20-fast",
+        "rc-lif-norse",
+        "rc-lif-snntorch",
+        "lif-norse",
+        "lif-snntorch",
+        "alpha-psp-340-fast-published",
+        "rel-psp-340-slow",
+    )
+    """Names in `rc_snn.zoo` or `baselines.zoo`."""
+    samples: int = 1000
+    """Test images, the first ones."""
+    batch_size: int = 10
+    """Samples that run together; in large batches NeuroBench's float32 sums are rounded."""
+    threads: int | None = None
+    """CPU threads; default: torch's."""
+    data: Path | None = None
+    """Folder with MNIST; default: as for table1."""
+    results: Path = record.RESULTS
+    """Where the results go, in neurobench/."""
+    show: bool = False
+    """Measure nothing; lay out the figures in the JSON file anew."""
+
+
+# -- Measuring ----------------------------------------------------------------------------------
+
+
+def rows(name: str, split: Split, batch_size: int) -> Iterator[Row]:
+    """Yield the figures of one shipped network, for each way in which it is written and run.
+
+    Raises:
+        ValueError: if there is none of that name.
+    """
+    net: Any = zoo.load(name) if name in zoo.names() else baselines_zoo.load(name)
+    options = {"name": "latency"} | net.encoder
+    times = encode(options["name"], split.images, options["polarity"], options["zero_pixels"])
+    if isinstance(net.model, TimingNetwork):
+        timing, decision = TimingModel(net), net.decide(times)
+        measured = measure(timing, TensorDataset(times, split.labels), batch_size=batch_size)
+        right = (decision.label == split.labels) & torch.isfinite(decision.time)
+        yield {
+            "network": name,
+            "layers": "—",
+            "whole": False,
+            "neurobench": asdict(measured),
+            "accuracy": float(right.double().mean()),
+            "centring_bytes": 0,
+            "ours": {"acs": float(timing.synaptic_operations(times).mean())},
+        }
+        return
+    ours = isinstance(net, zoo.Trained)
+    n_steps = net.n_steps if ours else net.architecture.n_steps
+    data = SpikeFrames(spike_steps(times, n_steps), split.labels, n_steps)
+    decision = net.decide(data.steps if ours else times)
+    layers = "Conv2d" if isinstance(net.model, RCConvLSTM) else "Linear"
+    for gates in ("cell", "linear") if isinstance(net.model, RCLSTM) else ("linear",):
+        for whole in (False, True):
+            network = RankCoded(net, gates=gates, early_exit=not whole)
+            measured = measure(network, data, batch_size=batch_size)
+            found = books(network, decision.step, data.steps)
+            seen = Operations(measured.effective_acs, measured.effective_macs, measured.dense)
+            yield {
+                "network": name,
+                "layers": "LSTMCell" if gates == "cell" else layers,
+                "whole": whole,
+                "neurobench": asdict(measured),
+                "accuracy": float((decision.label == split.labels).double().mean()),
+                "centring_bytes": sum(b.numel() * b.element_size() for b in network.buffers()),
+                "ours": found.ours._asdict(),
+                "differences": {k: amount._asdict() for k, amount in found.differences.items()},
+                "unexplained": seen.minus(found.expected)._asdict(),
+            }
+
+
+def run(options: NeuroBench) -> dict[str, Any]:
+    """Measure, and return what the JSON file holds."""
+    source, begin = record.source(), time.monotonic()
+    digits = load_mnist(options.data)
+    if not 1 <= options.samples <= len(digits.test.labels):
+        raise ValueError(f"samples must be in 1..{len(digits.test.labels)}, got {options.samples}.")
+    split = take(digits.test, torch.arange(options.samples))
+    found: list[Row] = []
+    for name in tqdm(options.networks, desc="neurobench", disable=None):
+        found += rows(name, split, options.batch_size)
+    config = {k: getattr(options, k) for k in ("networks", "samples", "batch_size")}
+    finished = record.new_record(
+        "neurobench",
+        "neurobench",
+        config | {"data": digits.name},
+        {"rows": found},
+        {},
+        time.monotonic() - begin,
+        source,
+    )
+    versions = finished.versions | {"neurobench": metadata.version("neurobench")}
+    return asdict(replace(finished, versions=versions, format=FORMAT))
+
+
+# -- Tables -------------------------------------------------------------------------------------
+
+NOTES = (
+    "Operations are per sample. ACs: accumulates, of binary inputs; MACs: multiply-accumulates; "
+    "dense: with zeros. Ours: `rc_snn.regimes`, from decision steps, input spikes and the cost of "
+    "a step; of α-PSP and ReL-PSP, one accumulate per spike and synapse until the answer.",
+    "LSTMCell, Linear, Conv2d: the torch layers that hold the weights, and that NeuroBench counts "
+    "(as Linear an LSTM has one bias instead of torch's two). nn.LSTM is none of them: in the "
+    "first batch its count fails, which is printed; from the second on it is missing in silence.",
+    "Early exit is visible because answered samples leave the batch. NeuroBench counts what passes "
+    "a layer: in a batch that waits for its last sample, every sample would cost as much as that.",
+    "Centring: the mean that rank-coded LSTMs of the zoo subtract from their input is folded into "
+    "a bias of each step, so that the counted input is binary. The footprint has that table.",
+    "Activation sparsity is a mean over batches. LSTMs have none, for no h is exactly 0. Of α-PSP "
+    "and ReL-PSP, 0 means that NeuroBench sees no activation; it sees no operation either, for "
+    "they call no layer: their spike times are solved for.",
+    "Neither account has the work inside neurons: nonlinearities, decays, solving for spike times; "
+    "but for the products between a cell's gates, in NeuroBench's.",
+)
+
+
+def markdown(content: dict[str, Any]) -> str:
+    """Lay out the figures: static and accuracy, operations, early exit, and every difference."""
+    found, config, here = content["metrics"]["rows"], content["config"], content["machine"]
+    used = {reason for row in found for reason in row.get("differences", {})}
+    unexplained = max(abs(x) for row in found for x in row.get("unexplained", {"": 0.0}).values())
+    parts = [
+        f"**NeuroBench {content['versions']['neurobench']} beside our own account**",
+        f"The first {config['samples']:,} test images of {config['data']}, batches of "
+        f"{config['batch_size']}; {here['cpu']}, torch {content['versions']['torch']}.",
+        _lines(STATIC, (_static(row) for row in found if not row["whole"])),
+        _lines(OPERATIONS, (_operations(row) for row in found)),
+        _lines(EXIT, _early_exit(found)),
+        "**From our figures to NeuroBench's**, operations per sample until the answer:",
+        _lines(DIFFERENCES, (line for row in found if not row["whole"] for line in _bridge(row))),
+        f"Not explained, at most, in any run above: {unexplained:.3g} operations per sample.",
+        *(f"*{reason}*: {why}" for reason, why in REASONS.items() if reason in used),
+        *NOTES,
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+STATIC = (
+    "network",
+    "layers",
+    "accuracy %",
+    "ours %",
+    "footprint, bytes",
+    "of it centring",
+    "parameters",
+    "connection sparsity",
+    "activation sparsity",
+)
+_OF = ("NeuroBench", "ours", "ratio")
+_FIGURES = tuple(f"{kind}, {of}" for kind in ("ACs", "MACs", "dense") for of in _OF)
+OPERATIONS = ("network", "layers", "run", *_FIGURES)
+EXIT = ("network", "layers", "dense until the answer", "whole", "share", "our share")
+DIFFERENCES = ("network", "layers", "", "ACs", "MACs", "dense")
+_SEEN = {"acs": "effective_acs", "macs": "effective_macs", "dense": "dense"}
+
+
+def _static(row: Row) -> list[str]:
+    m = row["neurobench"]
+    numbers = [f"{100 * m['accuracy']:.2f}", f"{100 * row['accuracy']:.2f}"]
+    counts = [f"{x:,}" for x in (m["footprint"], row["centring_bytes"], m["parameter_count"])]
+    sparse = [f"{m[f'{of}_sparsity']:.4f}" for of in ("connection", "activation")]
+    return [row["network"], row["layers"], *numbers, *counts, *sparse]
+
+
+def _operations(row: Row) -> list[str]:
+    line = [row["network"], row["layers"], "whole" if row["whole"] else "until the answer"]
+    for kind, name in _SEEN.items():
+        seen, own = row["neurobench"][name], row["ours"].get(kind)
+        if row["layers"] == "—":
+            line += ["not seen", "—" if own is None else f"{own:,.1f}", "—"]
+        else:
+            line += [f"{seen:,.1f}", f"{own:,.1f}", f"{seen / own:.4f}" if own else "—"]
+    return line
+
+
+def _early_exit(found: list[Row]) -> Iterator[list[str]]:
+    ends = {(row["network"], row["layers"]): row for row in found if row["whole"]}
+    for row in found:
+        end = ends.get((row["network"], row["layers"]))
+        if end is not None and not row["whole"]:
+            seen, whole = row["neurobench"]["dense"], end["neurobench"]["dense"]
+            share = row["ours"]["dense"] / end["ours"]["dense"]
+            line = [row["network"], row["layers"], f"{seen:,.1f}", f"{whole:,.1f}"]
+            yield [*line, f"{100 * seen / whole:.2f} %", f"{100 * share:.2f} %"]
+
+
+def _bridge(row: Row) -> Iterator[list[str]]:
+    if "differences" not in row:
+        return
+    seen = {kind: row["neurobench"][name] for kind, name in _SEEN.items()}
+    steps = [("ours", row["ours"], ",")]
+    steps += [(reason, amount, "+,") for reason, amount in row["differences"].items()]
+    for name, amount, sign in [*steps, ("**NeuroBench**", seen, ",")]:
+        numbers = [f"{amount[kind]:{sign}.1f}" for kind in _SEEN]
+        yield [row["network"], row["layers"], name, *numbers]
+
+
+def _lines(header: Iterable[str], lines: Iterable[list[str]]) -> str:
+    header = list(header)
+    return "\n".join(f"| {' | '.join(x)} |" for x in (header, ["---"] * len(header), *lines))
+
+
+def main(options: NeuroBench) -> None:
+    """Measure, or read what was measured; write the tables and print them."""
+    path = options.results / "neurobench" / "neurobench.json"
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+    if not options.show:
+        _write(path, json.dumps(run(options), indent=1, allow_nan=False) + "\n")
+    text = markdown(json.loads(path.read_text()))
+    _write(path.with_suffix(".md"), text)
+    print(text)
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    partial.write_text(text)
+    os.replace(partial, path)
+
+
+if __name__ == "__main__":
+    try:
+        main(tyro.cli(NeuroBench))
+    except (ImportError, OSError, ValueError) as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,23 @@
+"""Answers of a trained RC-LSTM go through Lava, in an environment of its own, and come back."""
+
+import os
+
+from bridges import lava
+from bridges.stream import SpikeStream
+from encoders import embedded_digits, encode_latency
+from rc_snn import spike_steps, zoo
+
+if not os.environ.get(lava.TARGET.own_environment):
+    print(f"Set {lava.TARGET.own_environment} to a Python 3.10 that has lava-nc.")
+    raise SystemExit(0)
+
+net = zoo.load("rc-lstm-340-fast")
+digits = embedded_digits().test
+times = encode_latency(digits.images[:50], **net.encoder)
+decision = net.decide(spike_steps(times, net.n_steps))
+sent = SpikeStream.from_decision(decision, net.n_steps, n_classes=10, dt_s=1e-3)
+
+data = lava.ring_buffer_data(sent)  # np.save it, for a source.RingBuffer of your own
+back = lava.round_trip(sent)  # what came out of Lava
+print(f"{len(data)} neurons; {sent.n_spikes} spikes sent, {back.n_spikes} back")
+assert sent.same_spikes(back)

@@ -1,0 +1,20 @@
+"""Answers of a trained RC-LSTM drive sinabs, in its own environment, and come back."""
+
+from bridges import sinabs
+from bridges.stream import SpikeStream
+from encoders import embedded_digits, encode_latency
+from rc_snn import spike_steps, zoo
+
+net = zoo.load("rc-lstm-340-slow")
+times = encode_latency(embedded_digits().test.images[:50], **net.encoder)
+decision = net.decide(spike_steps(times, net.n_steps))
+sent = SpikeStream.from_decision(decision, net.n_steps, n_classes=10, dt_s=1e-3)
+
+raster = sinabs.raster(sent)  # [batch, time, class]; torch.save it, and load it beside sinabs
+try:
+    back = sinabs.round_trip(sent)  # what an IAF layer puts out there
+except ImportError as error:
+    print(error)  # which variable to set
+else:
+    print(f"{int(raster.sum())} spikes sent, {back.n_spikes} back")
+    assert sent.same_spikes(back)
