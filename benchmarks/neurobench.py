@@ -174,7 +174,7 @@ def markdown(content: dict[str, Any]) -> str:
         _lines(EXIT, _early_exit(found)),
         "**From our figures to NeuroBench's**, operations per sample until the answer:",
         _lines(DIFFERENCES, (line for row in found if not row["whole"] for line in _bridge(row))),
-        f"Not explained, at most, in any run above: {unexplained:.3g} operations per sample.",
+        f"Not explained, at most, in any run above: {unexplained:.6f} operations per sample.",
         *(f"*{reason}*: {why}" for reason, why in REASONS.items() if reason in used),
         *NOTES,
     ]
@@ -237,7 +237,7 @@ def _bridge(row: Row) -> Iterator[list[str]]:
     steps = [("ours", row["ours"], ",")]
     steps += [(reason, amount, "+,") for reason, amount in row["differences"].items()]
     for name, amount, sign in [*steps, ("**NeuroBench**", seen, ",")]:
-        numbers = [f"{amount[kind]:{sign}.1f}" for kind in _SEEN]
+        numbers = [f"{amount[kind]:{sign}.3f}" if amount[kind] else "0" for kind in _SEEN]
         yield [row["network"], row["layers"], name, *numbers]
 
 
