@@ -35,6 +35,7 @@ from rc_snn.spikes import Decision, spike_steps
 Spikes: TypeAlias = Literal["answers", "inputs", "model"]
 To: TypeAlias = Literal[support.NAMES]  # type: ignore[valid-type]
 BATCH = 250
+_DT = 1e-3
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ def _from_network(config: Convert) -> SpikeStream:
     encode = _encoder(net)
     continuous = isinstance(net.model, TimingNetwork)
     n_steps = config.steps if continuous else _n_steps(net)
-    dt_s = config.dt or 1e-3
+    dt_s = _DT if config.dt is None else config.dt
     if config.spikes == "inputs":
         times = torch.cat([encode(part) for part in _parts(images.images)])
         on_grid = steps_to_times(spike_steps(times, n_steps), n_steps)
@@ -171,7 +172,7 @@ def _model(config: Convert) -> str:
         )
     images = _images(config).images
     inputs = net.sequences(spike_steps(_encoder(net)(images), net.n_steps))
-    held = nir_models.hidden_states(net.model, inputs, config.dt or 1e-3)
+    held = nir_models.hidden_states(net.model, inputs, _DT if config.dt is None else config.dt)
     data = nir.NIRGraphData({"input": nir.NIRNodeData({"h_and_log_z": held})})
     hidden = _hidden(config.output)
     graph = nir_models.read_out(net.model, net.theta)

@@ -131,6 +131,21 @@ def test_what_cannot_be_is_refused(source, to, spikes, message, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"dt": 0.0}, "dt_s must be positive"),
+        ({"dt": -1.0}, "dt_s must be positive"),
+        ({"samples": 0}, "samples must be at least 1"),
+        ({"steps": 0}, "n_steps"),
+    ],
+)
+def test_nonsense_is_refused(options, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        main(Convert("rel-psp-340-slow", "nir", tmp_path / "out.h5", **options))
+    assert not list(tmp_path.iterdir())
+
+
 def test_nothing_is_overwritten_and_never_the_input(tmp_path):
     stream_file.save(support.sample_stream(), tmp_path / "in.npz")
     before = (tmp_path / "in.npz").read_bytes()

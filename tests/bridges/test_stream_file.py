@@ -68,6 +68,21 @@ def test_a_byte_that_flipped_anywhere_is_never_read_as_other_spikes(stream, suff
     assert refused > 10
 
 
+def test_spikes_that_someone_changed_are_refused(stream, tmp_path):
+    """Another tick in a file that is whole otherwise: only the digest can tell."""
+    path = stream_file.save(stream, tmp_path / "x.h5")
+    with h5py.File(path, "r+") as file:
+        file["ticks"][-1] = 999
+    with pytest.raises(ValueError, match="is damaged: its content has not the digest"):
+        stream_file.load(path)
+    with np.load(stream_file.save(stream, tmp_path / "x.npz")) as file:
+        arrays = dict(file)
+    arrays["samples/label"][0] += 1
+    np.savez(tmp_path / "x.npz", **arrays)
+    with pytest.raises(ValueError, match="is damaged"):
+        stream_file.load(tmp_path / "x.npz")
+
+
 @each_format
 def test_a_file_cut_short_is_refused(stream, suffix, tmp_path):
     path = stream_file.save(stream, tmp_path / f"spikes{suffix}")
