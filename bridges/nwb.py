@@ -35,7 +35,6 @@ TARGET = Target(
     repeats=True,
     twice=True,
     samples="one after the other, each a trial",
-    limits="at least one sample",
     suffix=".nwb",
 )
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -50,12 +49,12 @@ def to_nwbfile(stream: SpikeStream, *, session_start_time: datetime = EPOCH) -> 
     the arrays of `stream.samples`. The file's identifier is a digest of the stream.
 
     Args:
-        stream: at least one sample.
+        stream: the spikes.
         session_start_time: with its time zone. A simulation has none: 1970.
 
     Raises:
-        BridgeError: if there is no sample, the samples together are too long for float64 times, or
-            an array of `stream.samples` cannot be a column of `trials`.
+        BridgeError: if the samples together are too long for float64 times, or an array of
+            `stream.samples` cannot be a column of `trials`.
         ImportError: if pynwb is not installed.
 
     Example:

@@ -24,7 +24,7 @@ def to_tsgroup(stream: SpikeStream) -> Any:
     exact, for spikes lie on their edges: `from_tsgroup(group, dt_s).to_tensor()` is.
 
     Raises:
-        BridgeError: if there is no sample, or the samples together are too long for float64 times.
+        BridgeError: if the samples together are too long for float64 times.
         ImportError: if pynapple is not installed.
 
     Example:

@@ -475,6 +475,8 @@ def _check_array(name: str, array: Any, dtype: type) -> None:
 def _check_order(stream: SpikeStream) -> None:
     ticks, units, offsets = stream.ticks, stream.units, stream.offsets
     n = len(ticks)
+    if len(offsets) == 1:
+        raise ValueError("A stream needs at least one sample, got none. Was the choice empty?")
     if len(units) != n or len(offsets) < 1 or offsets[0] != 0 or offsets[-1] != n:
         raise ValueError(
             f"offsets must begin with 0 and end with the number of spikes; got {n} ticks, "

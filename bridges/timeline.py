@@ -32,10 +32,8 @@ def refuse_timeline(stream: SpikeStream) -> None:
     """Refuse samples that cannot follow each other on one timeline.
 
     Raises:
-        BridgeError: if there is none, or all together have more than `LONGEST` ticks.
+        BridgeError: if all together have more than `LONGEST` ticks.
     """
-    if not len(stream):
-        raise BridgeError("A timeline needs at least one sample; this stream has none.")
     refuse_long(len(stream) * stream.n_steps, "A common timeline")
 
 

@@ -67,7 +67,7 @@ def test_measurements_are_not_read_as_spikes():
 
 
 def execute(graph, z, dt, frames):
-    """Run a graph on input impulses `[time, unit]`; return first output spikes in frames.
+    """Run a graph on input impulses `[time, unit]`; return first output spikes and all counts.
 
     Between steps the linear equations are integrated exactly; impulses of a step come at its end,
     spikes of a layer reach the next one in the same step.
@@ -80,14 +80,16 @@ def execute(graph, z, dt, frames):
                 order.append(name)
     state = {n: [np.zeros(tuple(x.output_type["output"]))] * 2 for n, x in graph.nodes.items()}
     first = np.full(tuple(graph.nodes["output"].output_type["output"]), np.inf)
+    counts = np.zeros_like(first)
     for step, impulses in enumerate(z):
         out = {"input": impulses}
         for name in order[1:]:
             node = graph.nodes[name]
             total = sum(out[a] for a, b in graph.edges if b == name)
             out[name], state[name] = advance(node, total, state[name], dt)
+        counts += out["output"]
         first = np.where((out["output"] > 0) & np.isinf(first), (step + 1) / len(z) * frames, first)
-    return first
+    return first, counts
 
 
 def advance(node, total, state, dt):
@@ -132,7 +134,9 @@ def test_a_graph_spikes_when_the_network_does(kind, tmp_path):
         off_grid="floor",
     )  # fmt: skip
     z = stream.to_tensor().double().numpy()
-    ran = np.stack([execute(graph, z[:, i], 0.5 * frames / n, frames) for i in range(4)])
+    runs = [execute(graph, z[:, i], 0.5 * frames / n, frames) for i in range(4)]
+    ran, counts = (np.stack(part) for part in zip(*runs, strict=True))
+    assert counts.max() == 1  # they spike once, as they do in the network
     inside = exact < frames - 0.1
     assert inside.sum() >= 6
     assert np.abs(ran - exact)[inside].max() < 4 * frames / n

@@ -74,7 +74,7 @@ def test_a_shift_is_undone_by_its_opposite(drawn, ticks):
 @given(drawn_spikes(twice=True), st.lists(st.integers(0, 3), max_size=5))
 def test_taken_samples_hold_their_own_spikes(drawn, index):
     stream = stream_of(drawn)
-    index = [i for i in index if i < len(stream)]
+    index = [i for i in index if i < len(stream)] or [0]
     part = replace(stream, samples={"label": np.arange(len(stream))}).take(index)
     assert part.samples["label"].tolist() == index
     for new, old in enumerate(index):
@@ -237,6 +237,13 @@ def test_what_is_no_stream_is_refused(change, message):
     stream = SpikeStream.silent(1, 2, 5, 1e-3).with_spikes([0, 0], [0, 1], [0, 1])
     with pytest.raises(ValueError, match=message):
         replace(stream, **{"shape": (2,), **change})
+
+
+def test_a_stream_without_samples_is_refused():
+    with pytest.raises(ValueError, match="at least one sample"):
+        SpikeStream.silent(2, 2, 5, 1e-3).take([])
+    with pytest.raises(ValueError, match="at least one sample"):
+        SpikeStream.from_tensor(torch.zeros(5, 0, 2), 1e-3)
 
 
 @pytest.mark.parametrize(("sample", "unit"), [(1, 0), (-1, 0), (0, 2), (0, 2**32)])
