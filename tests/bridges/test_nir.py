@@ -143,6 +143,29 @@ def test_a_graph_spikes_when_the_network_does(kind, tmp_path):
     assert np.isinf(ran[np.isinf(exact)]).all()
 
 
+@pytest.mark.filterwarnings("ignore:nirtorch.load is being deprecated:DeprecationWarning")
+def test_norse_finds_the_first_spikes_of_a_layer():
+    """An outside program on our graph. norse ignores `v_reset`: only first spikes compare."""
+    import norse
+
+    g = torch.Generator().manual_seed(0)
+    net = alpha_psp((12, 4), generator=g, n_pulses=0, weight_mean=1.0).double()
+    times, per_frame, frame_s = torch.rand(3, 12, generator=g).double(), 2000, 0.5
+    exact = net.spike_times(times)[-1].detach()
+    model = norse.torch.from_nir(
+        nir_models.graph(net, frame_s=frame_s, dt_s=frame_s / per_frame), dt=frame_s / per_frame
+    )
+    stream = SpikeStream.from_times(times, per_frame, 1e-4, frames=3, off_grid="floor")
+    state, out = None, []
+    with torch.no_grad():
+        for x in stream.to_tensor():
+            z, state = model(x, state)
+            out.append(z)
+    first = torch.stack(out).argmax(dim=0).double() / per_frame
+    assert torch.isfinite(exact).all()
+    assert float((first - exact).abs().max()) < 6 / per_frame
+
+
 def test_weights_for_unit_currents_are_divided_by_the_step():
     net = rel_psp((4, 3, 2), generator=torch.Generator().manual_seed(0))
     dirac, unit = nir_models.graph(net), nir_models.graph(net, dt_s=1e-3)
