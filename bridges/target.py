@@ -56,13 +56,15 @@ class Target:
             return None
         reason = f"{self.title} is not installed ({', '.join(lacking)})"
         if self.own_environment:
-            reason += f", and {self.own_environment} names no Python interpreter that has it"
-        return reason
+            return f"{reason}, and {self.own_environment} names no Python interpreter that has it"
+        return f"{reason}: pip install 'rc_snn[{self.name}]'"
 
 
 def _found(module: str) -> bool:
     try:
-        return importlib.util.find_spec(module) is not None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # looking for a submodule imports its parent
+            return importlib.util.find_spec(module) is not None
     except ModuleNotFoundError:  # of a parent
         return False
 
