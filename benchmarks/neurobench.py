@@ -22,9 +22,9 @@ from tqdm import tqdm
 from baselines import zoo as baselines_zoo
 from baselines.timing import TimingNetwork
 from benchmarks import record
-from benchmarks.timing_rows import encode
 from bridges.neurobench import RankCoded, SpikeFrames, TimingModel, measure
 from bridges.neurobench_account import REASONS, Operations, books
+from encoders.functional import encode
 from encoders.sources import Split, load_mnist
 from encoders.temporal_mnist import take
 from rc_snn import zoo
@@ -75,8 +75,7 @@ def rows(name: str, split: Split, batch_size: int) -> Iterator[Row]:
         ValueError: if there is none of that name.
     """
     net: Any = zoo.load(name) if name in zoo.names() else baselines_zoo.load(name)
-    options = {"name": "latency"} | net.encoder
-    times = encode(options["name"], split.images, options["polarity"], options["zero_pixels"])
+    times = encode(split.images, **net.encoder)
     if isinstance(net.model, TimingNetwork):
         timing, decision = TimingModel(net), net.decide(times)
         measured = measure(timing, TensorDataset(times, split.labels), batch_size=batch_size)

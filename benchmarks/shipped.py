@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from baselines import zoo as baselines_zoo
-from benchmarks.timing_rows import encode
+from encoders.functional import encode
 from encoders.sources import Digits, Split
 from encoders.temporal_mnist import latency_sequences
 from rc_snn import zoo
@@ -43,6 +43,5 @@ def shipped_decisions(test: Split) -> Iterator[tuple[str, dict[str, Any], Decisi
         yield name, net.measured, decide(net.model, data.inputs, net.theta)
     for name in baselines_zoo.names():
         baseline = baselines_zoo.load(name)
-        encoder = baseline.encoder
-        times = encode(encoder["name"], test.images, encoder["polarity"], encoder["zero_pixels"])
+        times = encode(test.images, **baseline.encoder)
         yield name, baseline.measured, baseline.decide(times)

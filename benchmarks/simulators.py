@@ -21,8 +21,8 @@ import tyro
 
 from baselines import zoo
 from benchmarks import plots, record
-from benchmarks.timing_rows import encode
 from bridges.timing import agreement
+from encoders.functional import encode
 from encoders.sources import load_mnist
 
 SIMULATORS = {"brian2": "Brian2", "nest": "NEST"}
@@ -63,7 +63,7 @@ def measure(options: Simulators) -> list[dict[str, Any]]:
     for name in options.networks:
         net = zoo.load(name)
         model = net.model.double()
-        times = encode(images=images, **net.encoder).double()
+        times = encode(images, **net.encoder).double()
         with torch.no_grad():
             exact = model.spike_times(times)
         for simulator in options.simulators:

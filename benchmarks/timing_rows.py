@@ -14,7 +14,7 @@ from baselines.rel_psp import rel_psp
 from baselines.timing import TimingNetwork
 from baselines.training import TimingConfig
 from benchmarks.rows import Augment, Profile, Protocol, RecipeName, RowName
-from encoders.functional import Polarity, ZeroPixels, encode_alpha_psp, encode_latency
+from encoders.functional import Polarity, ZeroPixels, encode
 
 
 @dataclass(frozen=True)
@@ -84,14 +84,9 @@ class TimingRun:
 
     def encode(self, images: Tensor) -> Tensor:
         """Return the spike times of images."""
-        return encode(self.encoder, images, self.polarity, self.zero_pixels)
-
-
-def encode(name: str, images: Tensor, polarity: Polarity, zero_pixels: ZeroPixels) -> Tensor:
-    """Return the spike times of images by the encoder of this name."""
-    if name == "alpha_psp":
-        return encode_alpha_psp(images)
-    return encode_latency(images, polarity=polarity, zero_pixels=zero_pixels)
+        return encode(
+            images, name=self.encoder, polarity=self.polarity, zero_pixels=self.zero_pixels
+        )
 
 
 def as_timing_config(config: TimingRun) -> dict[str, Any]:

@@ -15,6 +15,35 @@ _OFF_GRID = 1e-3
 """Share of a tick by which a time read back may miss its tick: rounding, not another time."""
 
 
+def tick_length(dt_s: float, unit: Unit = "s") -> Fraction:
+    """Return a tick as the decimal fraction that dt prints as, in a unit of time.
+
+    Example:
+        >>> tick_length(0.1, "ms")
+        Fraction(100, 1)
+    """
+    return Fraction(repr(float(dt_s))) * _PER_SECOND[unit]
+
+
+def tick_us(dt_s: float, target: str = "An event file") -> int:
+    """Return a tick in microseconds, for targets that count them.
+
+    Raises:
+        BridgeError: if it is no whole number of microseconds.
+
+    Example:
+        >>> tick_us(5e-3)
+        5000
+    """
+    length = tick_length(dt_s, "us")
+    if length.denominator != 1:
+        raise BridgeError(
+            f"{target} counts whole microseconds; a tick of {dt_s} s is {float(length)} µs. Make "
+            "the stream with a dt_s that is a multiple of 1e-6."
+        )
+    return length.numerator
+
+
 def seconds(
     ticks: Int64[np.ndarray, "*shape"], dt_s: float, unit: Unit = "s"
 ) -> Float[np.ndarray, "*shape"]:
@@ -27,7 +56,7 @@ def seconds(
         >>> 3 * 0.1, seconds(np.array([3]), 0.1)[0]
         (0.30000000000000004, np.float64(0.3))
     """
-    dt = Fraction(repr(float(dt_s))) * _PER_SECOND[unit]
+    dt = tick_length(dt_s, unit)
     if (ticks.size and int(np.abs(ticks).max()) * dt.numerator >= 2**53) or dt.denominator >= 2**53:
         return np.asarray(ticks * float(dt), np.float64)
     return np.asarray(ticks * dt.numerator / dt.denominator, np.float64)
@@ -45,7 +74,7 @@ def to_ticks(
         >>> to_ticks(np.array([0.3, 0.30000000000000004]), 0.1).tolist()
         [3, 3]
     """
-    exact = np.asarray(times, np.float64) / float(Fraction(repr(float(dt_s))) * _PER_SECOND[unit])
+    exact = np.asarray(times, np.float64) / float(tick_length(dt_s, unit))
     ticks = np.rint(exact)
     off = ~(np.abs(exact - ticks) <= _OFF_GRID)
     if off.any():

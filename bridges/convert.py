@@ -8,16 +8,14 @@ Examples:
 """
 
 import math
-import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
 import torch
 import tyro
-from jaxtyping import Float, UInt8
 from torch import Tensor
 from tqdm import tqdm
 
@@ -26,8 +24,9 @@ from baselines.timing import TimingNetwork
 from bridges import nir_models, stream_file, support
 from bridges.errors import BridgeError
 from bridges.stream import SpikeStream
+from bridges.stream_file import replacing
 from bridges.target import load
-from encoders.functional import encode_alpha_psp, encode_latency, steps_to_times
+from encoders.functional import encode, steps_to_times
 from encoders.sources import Split, load_mnist
 from rc_snn import zoo
 from rc_snn.spikes import Decision, spike_steps
@@ -121,16 +120,17 @@ def _from_network(config: Convert) -> SpikeStream:
     """Return answers or inputs of a network that ships, on test images."""
     net, images = _network(config.input), _images(config)
     label = images.labels.numpy()
-    encode = _encoder(net)
     continuous = isinstance(net.model, TimingNetwork)
     n_steps = config.steps if continuous else _n_steps(net)
     dt_s = _DT if config.dt is None else config.dt
     if config.spikes == "inputs":
-        times = torch.cat([encode(part) for part in _parts(images.images)])
+        times = torch.cat([encode(part, **net.encoder) for part in _parts(images.images)])
         on_grid = steps_to_times(spike_steps(times, n_steps), n_steps)
         stream = replace(SpikeStream.from_times(on_grid, n_steps, dt_s), shape=(1, 28, 28))
     else:
-        decision = Decision.cat([_decide(net, encode(part)) for part in _parts(images.images)])
+        decision = Decision.cat(
+            [_decide(net, encode(part, **net.encoder)) for part in _parts(images.images)]
+        )
         if continuous:
             stream = _first_spikes(decision, n_steps, dt_s)
         else:
@@ -164,32 +164,26 @@ def _model(config: Convert) -> str:
     net, nir = _network(config.input), load(support.bridge("nir").TARGET)
     if isinstance(net.model, TimingNetwork):
         graph = nir_models.graph(net.model)
-        _atomically(config.output, lambda path: nir.write(path, graph))
+        with replacing(config.output) as path:
+            nir.write(path, graph)
         return f"{net.name} -> {config.output}"
     if not isinstance(net, zoo.Trained):
         raise BridgeError(
             f"{net.name} is a LIF network of {net.architecture.library}; export it by that library."
         )
     images = _images(config).images
-    inputs = net.sequences(spike_steps(_encoder(net)(images), net.n_steps))
+    inputs = net.sequences(spike_steps(encode(images, **net.encoder), net.n_steps))
     held = nir_models.hidden_states(net.model, inputs, _DT if config.dt is None else config.dt)
     data = nir.NIRGraphData({"input": nir.NIRNodeData({"h_and_log_z": held})})
     hidden = _hidden(config.output)
     graph = nir_models.read_out(net.model, net.theta)
-    _atomically(hidden, lambda path: nir.write_data(path, data))
-    _atomically(config.output, lambda path: nir.write(path, graph))
+    with replacing(hidden) as path:
+        nir.write_data(path, data)
+    with replacing(config.output) as path:
+        nir.write(path, graph)
     return (
         f"read-out of {net.name} -> {config.output}; its input of {len(images)} samples -> {hidden}"
     )
-
-
-def _atomically(path: Path, write: Callable[[Path], object]) -> None:
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        write(partial)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _network(name: str) -> Any:
@@ -206,14 +200,6 @@ def _network(name: str) -> Any:
 
 def _n_steps(net: Any) -> int:
     return int(net.n_steps if isinstance(net, zoo.Trained) else net.architecture.n_steps)
-
-
-def _encoder(net: Any) -> Callable[[UInt8[Tensor, "batch height width"]], Float[Tensor, "_ _"]]:
-    """Return what turns images into the spike times that a network was trained on."""
-    options = dict(net.encoder)
-    if options.pop("name", "latency") == "alpha_psp":
-        return encode_alpha_psp
-    return lambda images: encode_latency(images, **options)
 
 
 def _decide(net: Any, times: Tensor) -> Decision:

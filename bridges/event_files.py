@@ -14,12 +14,12 @@ import os
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
 
+from bridges.clock import tick_us
 from bridges.errors import BridgeError
 from bridges.stream import EVENT_DTYPE, Array, SpikeStream
 from bridges.target import Target, load
@@ -56,25 +56,6 @@ class EventFormat:
 
 
 # ---- units and pixels, ticks and microseconds -------------------------------------------------
-
-
-def tick_us(dt_s: float) -> int:
-    """Return the length of a tick in microseconds.
-
-    Raises:
-        BridgeError: if it is no whole number of microseconds.
-
-    Example:
-        >>> tick_us(5e-3)
-        5000
-    """
-    length = Fraction(repr(float(dt_s))) * 1_000_000
-    if length.denominator != 1:
-        raise BridgeError(
-            f"Events are timed in whole microseconds; a tick of {dt_s} s is {float(length)} µs. "
-            "Make the stream with a dt_s of whole microseconds."
-        )
-    return length.numerator
 
 
 def as_image(stream: SpikeStream, side: int = LONGEST_SIDE) -> SpikeStream:
@@ -132,27 +113,6 @@ def to_recordings(
     return image.to_events()
 
 
-def from_recordings(
-    recordings: Sequence[Array], sensor_size: SensorSize, duration_us: int, dt_s: float = 1e-6
-) -> SpikeStream:
-    """Read event arrays; `SpikeStream.from_events`, and all events ON is one polarity, too.
-
-    Raises:
-        BridgeError: if both polarities are there and the sensor has one, or an event is between
-            two ticks.
-        ValueError: if an event lies outside the sensor or the duration.
-    """
-    if sensor_size[2] == 1:
-        seen = {bool(p) for events in recordings for p in np.unique(events["p"])}
-        if len(seen) > 1:
-            raise BridgeError(
-                f"Both polarities are in these events; sensor_size {sensor_size} has one. Give it "
-                "two, or choose one of them yourself: events[events['p']]."
-            )
-        recordings = [_first_polarity(events) for events in recordings]
-    return SpikeStream.from_events(recordings, sensor_size, duration_us, dt_s)
-
-
 def tonic_events(events: Array) -> Array:
     """Return a package's events (fields x, y, t, p) as tonic has them, checked to fit."""
     if events.size and max(int(events["x"].max()), int(events["y"].max())) >= LONGEST_SIDE:
@@ -183,8 +143,6 @@ def export(form: EventFormat, stream: SpikeStream, path: Path | str) -> Path:
             f"{form.target.title} takes a file named *{form.suffix}, got {path.name!r}."
         )
     recordings = to_recordings(stream, form.side, form.end_us)
-    if not recordings:
-        raise BridgeError("A stream without samples makes no file. Give it one.")
     if path.is_dir() or (path.exists() and len(recordings) > 1):
         raise FileExistsError(
             f"{path} exists, and a folder is never overwritten. Remove it, or name another."
@@ -276,7 +234,7 @@ def from_files(
             or it cannot be read.
     """
     recordings = [read_events(form, path, sensor_size) for path in files_of(form, paths)]
-    return from_recordings(recordings, sensor_size, duration_us, dt_s)
+    return SpikeStream.from_events(recordings, sensor_size, duration_us, dt_s)
 
 
 def round_trip(form: EventFormat, stream: SpikeStream) -> SpikeStream:
@@ -286,9 +244,3 @@ def round_trip(form: EventFormat, stream: SpikeStream) -> SpikeStream:
         duration_us = stream.n_steps * tick_us(stream.dt_s)
         back = from_files(form, path, sensor_size(stream), duration_us, stream.dt_s)
     return replace(back, shape=stream.shape)
-
-
-def _first_polarity(events: Array) -> Array:
-    copy = events.copy()
-    copy["p"] = 0
-    return copy

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from bridges import script
-from bridges.clock import to_ticks
+from bridges.clock import tick_us, to_ticks
 from bridges.errors import BridgeError
 from bridges.stream import SpikeStream
 from bridges.target import Target, load
@@ -47,13 +47,7 @@ def resolution_ms(dt_s: float) -> float:
         >>> resolution_ms(1e-4)
         0.1
     """
-    tick_us = Fraction(repr(float(dt_s))) * 1_000_000
-    if tick_us.denominator != 1:
-        raise BridgeError(
-            f"NEST counts whole microseconds; a tick of {dt_s} s is none. Choose a dt_s that is a "
-            "multiple of 1e-6."
-        )
-    return tick_us.numerator / 1_000
+    return tick_us(dt_s, "NEST") / 1_000
 
 
 def trains(stream: SpikeStream, shift: int = 0) -> list[Float[np.ndarray, " _"]]:

@@ -1,6 +1,5 @@
 """NIR: spikes as event data or on a time grid, in files that its tools read."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ import numpy as np
 from bridges.clock import seconds, to_ticks
 from bridges.errors import BridgeError
 from bridges.stream import SpikeStream
+from bridges.stream_file import replacing
 from bridges.target import Target, load
 
 TARGET = Target(
@@ -128,12 +128,8 @@ def export(stream: SpikeStream, path: Path | str) -> Path:
         raise ValueError(f"NIR data go into a .h5, .hdf5 or .nir file, got {path.name!r}.")
     nir = load(TARGET)
     node = nir.NIRNodeData({OBSERVABLE: to_event_data(stream)})
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
+    with replacing(path) as partial:
         nir.write_data(partial, nir.NIRGraphData({NODE: node}))
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
     return path
 
 

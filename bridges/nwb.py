@@ -10,7 +10,6 @@ is JSON in the file's `notes`. For pynapple: `bridges.pynapple`.
 
 import hashlib
 import json
-import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
@@ -22,6 +21,7 @@ import numpy as np
 
 from bridges.errors import BridgeError
 from bridges.stream import Array, SpikeStream
+from bridges.stream_file import replacing
 from bridges.target import Target, load
 from bridges.timeline import by_unit, cut, refuse_timeline, starts, stops
 
@@ -152,13 +152,8 @@ def export(stream: SpikeStream, path: Path | str) -> Path:
     if path.suffix != TARGET.suffix:
         raise ValueError(f"An NWB file ends in .nwb, got {path.name!r}.")
     nwb = to_nwbfile(stream)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial.nwb")  # pynwb insists on .nwb
-    try:
-        with load(TARGET).NWBHDF5IO(str(partial), "w") as io:
-            io.write(nwb)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path, ".nwb") as partial, load(TARGET).NWBHDF5IO(str(partial), "w") as io:
+        io.write(nwb)
     return path
 
 

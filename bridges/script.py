@@ -1,6 +1,5 @@
 """Scripts that run a stream where the target is installed: they need it and numpy, not rc_snn."""
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -35,9 +34,8 @@ def export(name: str, stream: SpikeStream, path: Path | str) -> Path:
         raise ValueError(f"{name} takes a script; name it .py, got {path.name!r}.")
     parts = [(FOLDER / part).read_text() for part in (f"run_{name}.py", "main.py")]
     stream_file.save(stream, path.with_suffix(".npz"))
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    partial.write_text("\n\n".join(part.strip() + "\n" for part in parts))
-    os.replace(partial, path)
+    with stream_file.replacing(path) as partial:
+        partial.write_text("\n\n".join(part.strip() + "\n" for part in parts))
     return path
 
 

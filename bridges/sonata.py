@@ -13,7 +13,6 @@ Readers of SONATA list the populations below /spikes and overlook the rest.
 """
 
 import json
-import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -25,6 +24,7 @@ import numpy as np
 from bridges.clock import Unit, to_ticks
 from bridges.errors import BridgeError
 from bridges.stream import Array, SpikeStream
+from bridges.stream_file import replacing
 from bridges.target import Target, load
 from bridges.timeline import refuse_long
 
@@ -74,13 +74,8 @@ def export(stream: SpikeStream, path: Path | str) -> Path:
                 f"HDF5 cannot hold samples[{name!r}] of {array.dtype}. Give it a numeric or string "
                 "dtype, and a name without slash."
             )
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        with load(TARGET).File(partial, "w") as file:
-            _write(stream, file)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path) as partial, load(TARGET).File(partial, "w") as file:
+        _write(stream, file)
     return path
 
 

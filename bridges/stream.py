@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from fractions import Fraction
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -12,7 +11,7 @@ import torch
 from jaxtyping import Float, Int32, Int64
 from torch import Tensor
 
-from bridges.clock import Unit, seconds
+from bridges.clock import Unit, seconds, tick_length, tick_us
 from bridges.errors import BridgeError
 from rc_snn.spikes import Decision, check_labels, check_times
 
@@ -397,7 +396,7 @@ class SpikeStream:
             dt_s: seconds per tick; every event must be on a tick.
 
         Raises:
-            BridgeError: if an event is between two ticks.
+            BridgeError: if an event is between two ticks, or has a polarity too many.
             ValueError: if an event lies outside the sensor or the duration.
 
         Example:
@@ -414,15 +413,20 @@ class SpikeStream:
             np.concatenate([np.zeros(0, np.int64), *(r[k].astype(np.int64) for r in recordings)])
             for k in ("p", "y", "x", "t")
         ]
-        if polarities == 1 and len(columns[0]) and columns[0].min() == columns[0].max():
-            columns[0] = np.zeros_like(columns[0])  # an only polarity is 0 or 1, as one likes
+        if polarities == 1 and columns[0].any():  # an only polarity is 0 or 1, as one likes
+            if (columns[0] != 1).any():
+                raise BridgeError(
+                    f"Both polarities are in these events; sensor_size {sensor_size} has one. Give "
+                    "it two, or choose one of them yourself: events[events['p']]."
+                )
+            columns[0] = np.zeros_like(columns[0])
         for name, column, size in zip("pyx", columns[:3], shape, strict=True):
             if column.size and not (0 <= column.min() and column.max() < size):
                 raise ValueError(
                     f"{name} must be in 0..{size - 1}, got {column.min()}..{column.max()}. Is "
                     "sensor_size (width, height, polarities)?"
                 )
-        per_tick = Fraction(repr(float(dt_s))) * 1_000_000
+        per_tick = tick_length(dt_s, "us")
         ticks, rest = np.divmod(columns[3] * per_tick.denominator, per_tick.numerator)
         n_steps = math.ceil(duration_us / per_tick)
         if rest.any():
@@ -446,13 +450,10 @@ class SpikeStream:
                 f"Events need units of shape (1 or 2 polarities, height, width), got {self.shape}. "
                 "Set it: dataclasses.replace(stream, shape=(1, 28, 28))."
             )
-        per_tick = Fraction(repr(self.dt_s)) * 1_000_000
-        if per_tick.denominator != 1:
-            raise BridgeError(f"A tick of {self.dt_s} s is no whole number of microseconds.")
         events = np.zeros(self.n_spikes, EVENT_DTYPE)
         p, events["y"], events["x"] = np.unravel_index(self.units, self.shape)
         events["p"] = p if self.shape[0] == 2 else True
-        events["t"] = self.ticks * per_tick.numerator
+        events["t"] = self.ticks * tick_us(self.dt_s)
         return np.split(events, self.offsets[1:-1])
 
 

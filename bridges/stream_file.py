@@ -17,7 +17,8 @@ import json
 import os
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -57,13 +58,23 @@ def save(stream: SpikeStream, path: Path | str) -> Path:
     except (TypeError, ValueError) as error:
         raise ValueError(f"metadata must be what JSON can hold ({error}).") from error
     about["digest"] = _digest(about, arrays)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
+    with replacing(path) as partial:
         write(partial, json.dumps(about), arrays)
+    return path
+
+
+@contextmanager
+def replacing(path: Path, suffix: str = "") -> Iterator[Path]:
+    """Give a place beside a path to write to; it replaces the path when all has gone well.
+
+    `suffix` ends the name of that place, for writers that insist on theirs.
+    """
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial{suffix}")
+    try:
+        yield partial
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
-    return path
 
 
 def load(path: Path | str) -> SpikeStream:

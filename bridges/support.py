@@ -95,7 +95,7 @@ def markdown() -> str:
 def sample_stream() -> SpikeStream:
     """Return a rank code with everything that gets lost: first and last step, ties, silence.
 
-    1,000 ticks of 0.1 ms, on which `floor(tick * dt / dt)` loses 69 ticks; three samples, of which
+    1,000 ticks of 0.1 ms, on which `floor(tick * dt / dt)` loses 68 ticks; three samples, of which
     the second is empty.
     """
     n_units, n_steps = 1200, 1000

@@ -10,8 +10,9 @@ import numpy.typing as npt
 from torch import Tensor
 
 from bridges import script
+from bridges.clock import tick_us
 from bridges.errors import BridgeError
-from bridges.event_files import SensorSize, as_image, sensor_size, tick_us, to_recordings
+from bridges.event_files import SensorSize, as_image, sensor_size, to_recordings
 from bridges.stream import Array, SpikeStream
 from bridges.target import Target, load
 

@@ -248,6 +248,24 @@ def steps_to_times(steps: Int[Tensor, "*shape"], n_steps: int) -> Float[Tensor, 
     return (steps.double() / n_steps).masked_fill(steps >= n_steps, torch.inf)
 
 
+def encode(
+    images: UInt8[Tensor, "batch height width"],
+    *,
+    name: Literal["latency", "alpha_psp"] = "latency",
+    polarity: Polarity = "bright_first",
+    zero_pixels: ZeroPixels = "last",
+) -> SpikeTimes:
+    """Encode by the encoder of this name, with the options that a trained network holds.
+
+    Example:
+        >>> encode(torch.tensor([[[255, 51, 0]]], dtype=torch.uint8), polarity="dark_first")
+        tensor([[1.0000, 0.2000, 0.0000]], dtype=torch.float64)
+    """
+    if name == "alpha_psp":
+        return encode_alpha_psp(images)
+    return encode_latency(images, polarity=polarity, zero_pixels=zero_pixels)
+
+
 def random_affine(
     images: UInt8[Tensor, "batch height width"],
     generator: torch.Generator,

@@ -14,7 +14,6 @@ from tonic.datasets import NMNIST
 from tonic.io import read_mnist_file
 
 from bridges import aedat4, dat, es, tonic
-from bridges.event_files import from_recordings
 from bridges.stream import SpikeStream
 
 DURATION_US = 350_000  # longer than any recording
@@ -41,7 +40,7 @@ if not files:
     sys.exit(0)
 
 sent = [read_mnist_file(file, NMNIST.dtype) for file in files]
-stream = from_recordings(sent, NMNIST.sensor_size, DURATION_US)  # ticks of a microsecond
+stream = SpikeStream.from_events(sent, NMNIST.sensor_size, DURATION_US)  # ticks of a microsecond
 data = tonic.event_data(stream)
 found = {bridge.TARGET.title: in_files(bridge, stream) for bridge in (aedat4, es, dat)}
 found["tonic"] = [data[i][0] for i in range(len(data))]

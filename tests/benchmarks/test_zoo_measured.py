@@ -8,7 +8,7 @@ import torch
 from baselines import zoo as baselines_zoo
 from benchmarks import record
 from benchmarks.rows import RowName
-from benchmarks.timing_rows import encode
+from encoders.functional import encode
 from encoders.sources import MNIST_TITLE, Digits, load_mnist
 from encoders.temporal_mnist import latency_sequences
 from rc_snn import zoo
@@ -37,8 +37,7 @@ def test_a_shipped_network_answers_the_test_set_as_it_was_measured(name, mnist):
 @pytest.mark.parametrize("name", baselines_zoo.names())
 def test_a_shipped_baseline_answers_the_test_set_as_it_was_measured(name, mnist):
     net = baselines_zoo.load(name)
-    options = {k: net.encoder[k] for k in ("polarity", "zero_pixels")}
-    decision = net.decide(encode(net.encoder["name"], mnist.test.images, **options))
+    decision = net.decide(encode(mnist.test.images, **net.encoder))
     right = (decision.label == mnist.test.labels) & torch.isfinite(decision.time)
     # The last digit of a float32 spike time depends on the machine's vectors.
     assert abs(int(right.sum()) - net.measured["correct"]) <= 2

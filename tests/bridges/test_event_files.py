@@ -12,8 +12,9 @@ from torch.utils.data import DataLoader
 
 from bridges import aedat4, dat, es, event_files
 from bridges import tonic as tonic_bridge
+from bridges.clock import tick_us
 from bridges.errors import BridgeError
-from bridges.event_files import from_recordings, sensor_size, tick_us, to_recordings
+from bridges.event_files import sensor_size, to_recordings
 from bridges.stream import EVENT_DTYPE, SpikeStream
 
 needs_tonic = pytest.mark.skipif(
@@ -62,7 +63,7 @@ def test_units_become_pixels_by_one_rule(shape, size):
     (events,) = to_recordings(stream)
     assert sensor_size(stream) == size
     assert events[["x", "y", "t"]].tolist() == [(size[0] - 1, size[1] - 1, 4000)]
-    assert from_recordings([events], size, 5000, 1e-3).same_spikes(stream)
+    assert SpikeStream.from_events([events], size, 5000, 1e-3).same_spikes(stream)
 
 
 @pytest.mark.parametrize("shape", [(3, 2, 2), (1, 1, 2, 6), (2**15 + 1,)])
@@ -81,13 +82,13 @@ def test_a_tick_between_two_microseconds_is_refused(dt_s):
 def test_one_polarity_takes_events_of_either_but_not_of_both():
     events = np.array([(1, 0, 0, True), (2, 0, 3000, True)], EVENT_DTYPE)
     sent = one_row([0, 3], [1, 2])
-    assert from_recordings([events], (4, 1, 1), 10_000, 1e-3).same_spikes(sent)
+    assert SpikeStream.from_events([events], (4, 1, 1), 10_000, 1e-3).same_spikes(sent)
     assert events["p"].all()  # untouched
     events["p"] = False
-    assert from_recordings([events], (4, 1, 1), 10_000, 1e-3).same_spikes(sent)
+    assert SpikeStream.from_events([events], (4, 1, 1), 10_000, 1e-3).same_spikes(sent)
     events["p"] = [False, True]
     with pytest.raises(BridgeError, match="Both polarities"):
-        from_recordings([events], (4, 1, 1), 10_000, 1e-3)
+        SpikeStream.from_events([events], (4, 1, 1), 10_000, 1e-3)
 
 
 # ---- tonic --------------------------------------------------------------------------------------
@@ -453,14 +454,14 @@ def test_tonic_reads_the_recordings_of_the_archive(untouched, hundred):
 
 
 def test_real_recordings_repeat_an_event_within_a_microsecond(untouched):
-    stream = from_recordings(list(untouched.values()), NMNIST_SIZE, NMNIST_US)
+    stream = SpikeStream.from_events(list(untouched.values()), NMNIST_SIZE, NMNIST_US)
     assert stream.twice_per_tick() == 11  # so a bridge for events must carry it
 
 
 @each_format
 def test_every_event_of_n_mnist_goes_through_the_files(form, untouched, hundred, tmp_path):
     for n, recordings in enumerate((list(untouched.values()), list(hundred.values()))):
-        stream = from_recordings(recordings, NMNIST_SIZE, NMNIST_US)
+        stream = SpikeStream.from_events(recordings, NMNIST_SIZE, NMNIST_US)
         path = event_files.export(form, stream, tmp_path / f"nmnist{n}{form.suffix}")
         files = event_files.files_of(form, path)
         for sent, file in zip(recordings, files, strict=True):
@@ -472,7 +473,7 @@ def test_every_event_of_n_mnist_goes_through_the_files(form, untouched, hundred,
 @needs_tonic
 def test_every_event_of_n_mnist_goes_through_a_tonic_data_set(untouched, hundred):
     for recordings in (list(untouched.values()), list(hundred.values())):
-        stream = from_recordings(recordings, NMNIST_SIZE, NMNIST_US)
+        stream = SpikeStream.from_events(recordings, NMNIST_SIZE, NMNIST_US)
         data = tonic_bridge.event_data(stream)
         for sent, (back, _) in zip(recordings, (data[i] for i in range(len(data))), strict=True):
             np.testing.assert_array_equal(columns(back), columns(sent))
@@ -490,7 +491,7 @@ def test_n_mnist_in_frames_of_a_millisecond_counts_every_event(untouched):
 @needs_tonic
 def test_n_mnist_goes_through_frames_of_a_microsecond(untouched):
     early = [events[events["t"] < 16_000] for events in [*untouched.values()][6:9]]
-    stream = from_recordings(early, NMNIST_SIZE, duration_us=16_000)
+    stream = SpikeStream.from_events(early, NMNIST_SIZE, duration_us=16_000)
     assert stream.n_spikes > 100
     assert tick_us(stream.dt_s) == 1
     assert stream.same_spikes(tonic_bridge.round_trip(stream))

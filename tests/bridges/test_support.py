@@ -7,6 +7,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bridges import support, target
@@ -104,6 +105,8 @@ def test_the_sample_stream_has_what_gets_lost():
     stream = support.sample_stream()
     assert {0, stream.n_steps - 1} <= set(stream.ticks.tolist())
     assert stream.of_sample(1)[0].size == 0
+    ticks = np.arange(stream.n_steps)
+    assert int((np.floor(ticks * stream.dt_s / stream.dt_s) != ticks).sum()) == 68
     assert (stream.repeated(), stream.twice_per_tick()) == (0, 0)
 
 
