@@ -173,6 +173,8 @@ _ADDED: Mapping[str, Mapping[str, Any]] = {
         "schedule": "constant",
         "first_step_epochs": 0,
         "precision": "float32",
+        "max_norm": None,
+        "judge": "method",
     },
 }
 """Options that came after the first records, and their value when off."""

@@ -45,6 +45,14 @@ class LinearReadOut(nn.Linear):
         return F.pad(logits, (1, 0)) if self.kind == "sigmoid" else logits
 
 
+def _linear(n_features: int, n_units: int, generator: torch.Generator) -> nn.Linear:
+    """Return a linear layer whose initial weights come from this generator."""
+    with torch.random.fork_rng(devices=[]):
+        layer = nn.Linear(n_features, n_units)
+    init_uniform(layer, 1.0 / math.sqrt(n_features), generator)
+    return layer
+
+
 def fresh_generator(generator: torch.Generator | None) -> torch.Generator:
     """Return the caller's generator, or a new one with seed 0; never torch's global one."""
     return torch.Generator().manual_seed(0) if generator is None else generator
@@ -92,6 +100,8 @@ class RCLSTM(nn.Module):
         forget_bias: added to the forget gate's bias; 0 is torch's default, 1 that of Jozefowicz
             et al. 2015.
         dropout: share of the features zeroed before the read-out, while training.
+        n_dense: units of a rectified layer between the LSTM and the output, as the keyword network
+            has (128-32-11, section 3.4); None is no such layer.
         precision: "float32", or "bf16" for the recurrent product (`rc_snn.fused.Precision`).
         generator: source of the initial weights; default: a new one with seed 0.
 
@@ -111,6 +121,7 @@ class RCLSTM(nn.Module):
         read_out: ReadOut = "softmax",
         forget_bias: float = 0.0,
         dropout: float = 0.0,
+        n_dense: int | None = None,
         precision: Precision = "float32",
         generator: torch.Generator | None = None,
     ) -> None:
@@ -118,7 +129,8 @@ class RCLSTM(nn.Module):
         generator = fresh_generator(generator)
         self.n_inputs, self.n_hidden, self.n_classes = n_inputs, n_hidden, n_classes
         self.cell = LSTMCell(n_inputs, n_hidden, generator)
-        self.output = LinearReadOut(n_hidden, n_classes, read_out, generator)
+        self.dense = None if n_dense is None else _linear(n_hidden, n_dense, generator)
+        self.output = LinearReadOut(n_dense or n_hidden, n_classes, read_out, generator)
         add_forget_bias(self.cell.bias_ih, forget_bias)
         self.dropout = Dropout(dropout, generator)
         self.precision = precision
@@ -153,17 +165,20 @@ class RCLSTM(nn.Module):
 
     def read_out(self, features: Float[Tensor, "batch hidden"]) -> Float[Tensor, "batch classes"]:
         """Return the logits of the hidden state."""
+        if self.dense is not None:
+            features = torch.relu(self.dense(features))
         logits: Tensor = self.output(features)
         return logits
 
     def cost(self) -> StepCost:
         """Return the multiply-adds of one sample in one step."""
         gates = 4 * self.n_hidden
+        dense = 0 if self.dense is None else self.dense.weight.numel()
         return StepCost(
             input=gates * self.n_inputs,
             inner=0,
             recurrent=gates * self.n_hidden,
-            read_out=self.output.weight.numel(),
+            read_out=dense + self.output.weight.numel(),
             fan_out=torch.full((self.n_inputs,), float(gates)),
         )
 

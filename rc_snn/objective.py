@@ -57,6 +57,54 @@ def rc_loss(
     return loss
 
 
+def max_pooling_loss(
+    logits: Float[Tensor, "time batch classes"], target: Int[Tensor, " batch"]
+) -> Float[Tensor, ""]:
+    r"""Mean loss at each sample's best step: that with the largest probability of the right class.
+
+    .. math:: L = -\max_t \ln \hat y_j(t)
+
+    A peer of rank coding: it trains early answers without saying when to stop, and the threshold
+    comes afterwards. The best step is chosen by the label, which inference does not know.
+
+    Source: Sun et al., SLT 2016, Eq. 4, for one keyword per recording. Differs in that recordings
+    of no keyword are trained at their best step as well: here "unknown" is a class of its own.
+
+    Example:
+        >>> import torch
+        >>> logits = torch.tensor([[[0.0, 0.0]], [[9.0, 0.0]]])  # two steps of one sample
+        >>> max_pooling_loss(logits, torch.tensor([1]))  # ln 2, at step 0
+        tensor(0.6931)
+    """
+    return _losses(logits, target).amin(dim=0).mean()
+
+
+def every_step_loss(
+    logits: Float[Tensor, "time batch classes"], target: Int[Tensor, " batch"]
+) -> Float[Tensor, ""]:
+    r"""Mean loss over all steps, each with the sequence's label.
+
+    .. math:: L = -\frac{1}{T} \sum_t \ln \hat y_j(t)
+
+    Source: the early classification loss of EMI-RNN, Dennis et al., NeurIPS 2018, section 3.2,
+    without its multiple instances: our sequences are one utterance each.
+
+    Example:
+        >>> import torch
+        >>> every_step_loss(torch.zeros(5, 1, 2), torch.tensor([1]))  # ln 2 at each
+        tensor(0.6931)
+    """
+    return _losses(logits, target).mean()
+
+
+def _losses(
+    logits: Float[Tensor, "time batch classes"], target: Int[Tensor, " batch"]
+) -> Float[Tensor, "time batch"]:
+    check_labels(target, logits.shape[-1])
+    labels = target.long().expand(len(logits), -1)
+    return F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view_as(labels)
+
+
 def critical_beta(theta: float, n_classes: int) -> float:
     r"""Return β_c, the entropy reward above which a converged model never reaches θ.
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from rc_snn.cells import StepCost
@@ -62,8 +62,9 @@ class Account:
     """t_sp / T, the paper's clock: the first step is 0 %. The spike time for continuous models."""
     strict_clock: Clock
     """(t_sp + 1) / T, the end of the deciding step; the spike time for continuous models."""
-    input_seen: Clock
-    """Share of the frame's input spikes that had arrived at the decision."""
+    input_seen: Clock | None
+    """Share of the frame's input spikes that had arrived at the decision; for other inputs, the
+    share that had been seen or heard; None if it was not given."""
     decided_at_step: list[int] | None
     """Samples per decision step, 0..T-1."""
     correct_at_step: list[int] | None
@@ -133,20 +134,23 @@ def synaptic_operations(
 def account(
     decision: Decision,
     labels: Int[Tensor, " batch"],
-    input_times: SpikeTimes,
+    input_times: SpikeTimes | None = None,
     n_steps: int | None = None,
     cost: StepCost | None = None,
     operations: Float[Tensor, " batch"] | None = None,
+    seen: Float[Tensor, " batch"] | None = None,
 ) -> Account:
     """Account for decisions: accuracy, three clocks, regimes, fired and forced, operations.
 
     Args:
         decision: what the model answered, of a step model (needs n_steps) or in continuous time.
         labels: the right classes.
-        input_times: the spikes the model was shown, in frames.
+        input_times: the spikes the model was shown, in frames; None for inputs that are none.
         n_steps: steps per frame, T; None for continuous-time models.
         cost: multiply-adds of a step; None leaves the operations out.
         operations: of continuous-time models, accumulates of each sample until its decision.
+        seen: of inputs that are no spikes, the share of the frame that each decision has seen,
+            look-ahead and windows included; then there are no synaptic operations.
 
     An answer that never comes, at time `inf`, is wrong whatever its label says.
 
@@ -162,11 +166,14 @@ def account(
         (0.5, 1, 0.45, 0.55, 0.75)
     """
     n = len(decision)
-    if n == 0 or len(labels) != n or len(input_times) != n:
+    rows = [len(x) for x in (input_times, seen) if x is not None]
+    if n == 0 or len(labels) != n or any(r != n for r in rows):
         raise ValueError(
             f"account needs one label and one row of input spikes per decision, and at least one; "
-            f"got {n} decisions, {len(labels)} labels and {len(input_times)} rows."
+            f"got {n} decisions, {len(labels)} labels and {rows} rows."
         )
+    if len(rows) == 2:
+        raise ValueError("input_times and seen both say what was seen; give one of them.")
     check_labels(labels, decision.scores.shape[1])
     if (decision.step is None) != (n_steps is None):
         raise ValueError(
@@ -188,13 +195,14 @@ def account(
         "forced": n - fired,
         "strict_clock": _clock(decision.time),
     }
-    spikes = (~torch.isposinf(input_times)).sum(dim=1).clamp_min(1)
     if decision.step is None or n_steps is None:
-        arrived = (input_times <= decision.time.unsqueeze(1)) & ~torch.isposinf(input_times)
+        if input_times is not None:
+            arrived = (input_times <= decision.time.unsqueeze(1)) & ~torch.isposinf(input_times)
+            seen = _share(arrived, ~torch.isposinf(input_times))
         return Account(
             **common,  # type: ignore[arg-type]
             step_clock=_clock(decision.time),
-            input_seen=_clock(arrived.sum(dim=1) / spikes),
+            input_seen=None if seen is None else _clock(seen),
             time_to_insight=None,
             decided_at_step=None,
             correct_at_step=None,
@@ -203,13 +211,16 @@ def account(
             synops_ac=None if operations is None else float(operations.double().mean()),
             synops_mac=None if operations is None else 0.0,
         )
-    step, input_steps = decision.step, spike_steps(input_times, n_steps)
-    synops = None if cost is None else synaptic_operations(step, input_steps, cost)
+    step, synops = decision.step, None
+    if input_times is not None:
+        input_steps = spike_steps(input_times, n_steps)
+        seen = _share(input_steps <= step.unsqueeze(1), ~torch.isposinf(input_times))
+        synops = None if cost is None else synaptic_operations(step, input_steps, cost)
     end = torch.tensor([n_steps - 1])
     return Account(
         **common,  # type: ignore[arg-type]
         step_clock=_clock(step.double() / n_steps),
-        input_seen=_clock((input_steps <= step.unsqueeze(1)).sum(dim=1) / spikes),
+        input_seen=None if seen is None else _clock(seen),
         time_to_insight=float(step.double().mean()),
         decided_at_step=torch.bincount(step, minlength=n_steps).tolist(),
         correct_at_step=torch.bincount(step[right], minlength=n_steps).tolist(),
@@ -218,6 +229,12 @@ def account(
         synops_ac=None if synops is None else float(synops[0].mean()),
         synops_mac=None if synops is None else float(synops[1].mean()),
     )
+
+
+def _share(
+    arrived: Bool[Tensor, "batch inputs"], spikes: Bool[Tensor, "batch inputs"]
+) -> Float[Tensor, " batch"]:
+    return arrived.sum(dim=1) / spikes.sum(dim=1).clamp_min(1)
 
 
 def _clock(share: Float[Tensor, " batch"]) -> Clock:

@@ -159,6 +159,31 @@ def run(model: StepModel, inputs: Sequences, theta: float | None, *, fused: bool
     return _assemble(model, exits, n_steps)
 
 
+def trace(
+    model: StepModel, inputs: Sequences, *, fused: bool = True
+) -> Float[Tensor, "time batch classes"]:
+    """Return the logits at every step of every sequence: what a run sees if nothing stops it.
+
+    For what reads more than the first crossing: sweeps of θ and other exits (`rc_snn.exits`), and
+    losses that look at all steps (`rc_snn.objective`). Under autograd it carries the whole graph.
+
+    Example:
+        >>> from rc_snn.models import RCLSTM
+        >>> trace(RCLSTM(4, 8, 3), DenseSequences(torch.zeros(7, 2, 4))).shape
+        torch.Size([7, 2, 3])
+    """
+    if len(inputs) == 0:
+        raise ValueError("The batch is empty; a trace needs at least one sequence.")
+    advance = _stepper(model, inputs, fused)
+    state: State | None = None
+    features = []
+    for step in range(inputs.n_steps):
+        one, state = advance(step, inputs, state)
+        features.append(one)
+    logits = model.read_out(torch.cat(features))
+    return logits.view(inputs.n_steps, -1, model.n_classes)
+
+
 def _look(
     model: StepModel, features: Tensor, step: int, theta: float | None
 ) -> tuple[Tensor, Tensor]:

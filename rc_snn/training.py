@@ -1,24 +1,32 @@
-"""One training loop for rank coding (RC) and end of sequence (EOS): checkpoint, exact resume."""
+"""One training loop for rank coding (RC), end of sequence (EOS) and peers; exact resume."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias, get_args
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from rc_snn.cells import StepModel
+from rc_snn.context import ContextSequences
 from rc_snn.fused import Precision
 from rc_snn.loop import Loop, Row, Select, TrainResult, check_paired, rank
 from rc_snn.models import Dropout, check_precision
-from rc_snn.objective import rc_loss, warn_if_never_fires
+from rc_snn.objective import every_step_loss, max_pooling_loss, rc_loss, warn_if_never_fires
 from rc_snn.optimizer import Adam
-from rc_snn.runner import DenseSequences, decide, run
+from rc_snn.runner import DenseSequences, decide, run, trace
 from rc_snn.sequences import SpikeSequences
 from rc_snn.spikes import Decision, check_labels, check_theta
+
+Method: TypeAlias = Literal["rc", "eos", "max_pool", "every_step"]
+WHOLE_SEQUENCE: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "max_pool": max_pooling_loss,
+    "every_step": every_step_loss,
+}
+"""Losses that read the logits of all steps."""
 
 ANSWER_AT_ONCE = 1e-6
 """A threshold below any largest class probability: every sample fires at step 0."""
@@ -30,8 +38,9 @@ class TrainConfig:
 
     epochs: int = 50
     """Passes over the training set."""
-    method: Literal["rc", "eos"] = "rc"
-    """Back-propagate from the first spike (rc) or from the end of the sequence (eos)."""
+    method: Method = "rc"
+    """Back-propagate from the first spike (rc) or from the end of the sequence (eos). Peers, which
+    read every step: from the best step (max_pool), or from all (every_step)."""
     batch_size: int = 128
     """Samples per step of Adam."""
     lr: float = 1e-3
@@ -57,10 +66,21 @@ class TrainConfig:
     """Seed of the batch order (the initial weights come with the model)."""
     select: Select = "any"
     """Keep the epoch with the best validation accuracy among those in this regime (step clock)."""
+    max_norm: float | None = None
+    """Largest L2 norm of the gradient; longer ones are scaled down to it."""
+    judge: Literal["method", "spike"] = "method"
+    """Whose validation accuracy that is: of the answers that the method trains (for all but rc,
+    those at the end of the sequence), or of first spikes at θ, however the network was trained."""
 
     def __post_init__(self) -> None:
-        if self.method not in ("rc", "eos"):
-            raise ValueError(f'method must be "rc" or "eos", got {self.method!r}.')
+        if self.method not in get_args(Method):
+            raise ValueError(f"method must be one of {get_args(Method)}, got {self.method!r}.")
+        if self.judge not in ("method", "spike"):
+            raise ValueError(f'judge must be "method" or "spike", got {self.judge!r}.')
+        if self.max_norm is not None and not 0.0 < self.max_norm < math.inf:
+            raise ValueError(f"max_norm must be positive and finite, got {self.max_norm}.")
+        if self.beta and self.method in WHOLE_SEQUENCE:
+            raise ValueError(f"{self.method} has no entropy reward; set beta=0, got {self.beta}.")
         if self.select not in ("fast", "slow", "any"):
             raise ValueError(f'select must be "fast", "slow" or "any", got {self.select!r}.')
         if self.schedule not in ("constant", "one_cycle"):
@@ -70,8 +90,10 @@ class TrainConfig:
                 f"first_step_epochs must be in 0..epochs={self.epochs}, got "
                 f"{self.first_step_epochs}."
             )
-        if self.first_step_epochs and self.method == "eos":
-            raise ValueError("first_step_epochs is for method rc; eos has no threshold to lower.")
+        if self.first_step_epochs and self.method != "rc":
+            raise ValueError(
+                f"first_step_epochs is for method rc; {self.method} has no threshold to lower."
+            )
         check_precision(self.precision)
         if not 0.0 <= self.weight_decay < math.inf:
             raise ValueError(f"weight_decay must be finite and >= 0, got {self.weight_decay}.")
@@ -95,7 +117,7 @@ class TrainConfig:
 
     def theta_at(self, epoch: int) -> float | None:
         """Return the threshold of training in this epoch; None is the end of the sequence."""
-        if self.method == "eos":
+        if self.method != "rc":
             return None
         return ANSWER_AT_ONCE if epoch < self.first_step_epochs else self.theta
 
@@ -108,7 +130,7 @@ class Labelled:
         ValueError: if there are none, or not one label for each sequence.
     """
 
-    inputs: SpikeSequences | DenseSequences
+    inputs: SpikeSequences | DenseSequences | ContextSequences
     labels: Int[Tensor, " batch"]
 
     def __post_init__(self) -> None:
@@ -169,11 +191,13 @@ def evaluate(model: StepModel, data: Labelled, theta: float | None) -> tuple[Dec
     labels = data.labels.to(decision.label.device)
     right = (decision.label == labels).double().mean()
     loss = -decision.scores.gather(1, labels.long().unsqueeze(1)).clamp_min(1e-38).log().mean()
+    step = decision.step.double()
     return decision, {
         "accuracy": float(right),
         "loss": float(loss),
-        "mean_step": float(decision.step.double().mean()),
+        "mean_step": float(step.mean()),
         "fired": float(decision.fired.double().mean()),
+        **{f"step_q{q}": float(step.quantile(q / 100)) for q in (10, 50, 90)},
     }
 
 
@@ -220,11 +244,9 @@ class _Training(Loop):
 
         A method of its own, so that the graph, and its memory, is gone before the next batch.
         """
-        config = self.config
-        decision, logits = run(self.model, batch.inputs, config.theta_at(epoch))
-        labels = batch.labels.to(logits.device)
-        loss = rc_loss(logits, labels, config.beta_at(epoch))
-        self.descend(loss)
+        decision, loss = self._answer(batch, epoch)
+        labels = batch.labels.to(loss.device)
+        self.descend(loss, max_norm=self.config.max_norm)
         assert decision.step is not None
         return {
             "loss": float(loss.detach()) * len(batch),
@@ -233,14 +255,44 @@ class _Training(Loop):
             "fired": float(decision.fired.sum()),
         }
 
+    def _answer(self, batch: Labelled, epoch: int) -> tuple[Decision, Tensor]:
+        """Return the decisions on a batch, and the loss with its graph."""
+        labels = batch.labels.to(next(self.model.parameters()).device)
+        if self.config.method in WHOLE_SEQUENCE:
+            logits = trace(self.model, batch.inputs)
+            loss = WHOLE_SEQUENCE[self.config.method](logits, labels)
+            return _at_the_end(logits.detach()), loss
+        decision, at_spike = run(self.model, batch.inputs, self.config.theta_at(epoch))
+        return decision, rc_loss(at_spike, labels, self.config.beta_at(epoch))
+
     def validate(self, epoch: int) -> tuple[Row, tuple[float, float]]:
         """Evaluate, and rank the epoch by accuracy within the chosen regime."""
         _, row = evaluate(self.model, self.validation, self.theta)
-        return row, rank(self.config.select, row["mean_step"] / self.n_steps, row["accuracy"])
+        judged = row
+        if self.theta is None:
+            _, judged = evaluate(self.model, self.validation, self.config.theta)
+            row |= {f"spike_{k}": v for k, v in judged.items() if k != "loss"}
+        if self.config.judge == "method":
+            judged = row
+        share = judged["mean_step"] / self.n_steps
+        return row, rank(self.config.select, share, judged["accuracy"])
 
     def identity(self) -> dict[str, Any]:
         """Return what a checkpoint must share with the run that goes on from it."""
         return super().identity() | {"n_steps": self.n_steps}
+
+
+def _at_the_end(logits: Float[Tensor, "time batch classes"]) -> Decision:
+    """Return the answers of the last step."""
+    p = torch.softmax(logits[-1], dim=1)
+    n = len(p)
+    return Decision(
+        label=p.argmax(dim=1),
+        time=torch.ones(n, dtype=torch.float64, device=p.device),
+        step=torch.full((n,), len(logits) - 1, device=p.device),
+        fired=torch.zeros(n, dtype=torch.bool, device=p.device),
+        scores=p,
+    )
 
 
 def check_fit(n_inputs: int, n_classes: int, data: Labelled) -> None:
