@@ -252,19 +252,24 @@ def _fetch(file: MnistFile, cache: Path, mirrors: Sequence[str]) -> None:
 def _download_checked(url: str, part: Path, file: MnistFile) -> None:
     """Download and check; a part left from before that proves wrong is fetched anew, once."""
     resumed = part.exists()
-    _download(url, part)
+    download_to(part, url)
     try:
         read_checked(part, file)
     except DataError:
         if not resumed:
             raise
         part.unlink()
-        _download(url, part)
+        download_to(part, url)
         read_checked(part, file)
 
 
-def _download(url: str, part: Path) -> None:
-    """Download to `part`, going on where an earlier attempt stopped."""
+def download_to(part: Path, url: str) -> None:
+    """Download to `part`, going on where an earlier attempt stopped; the caller checks the bytes.
+
+    Raises:
+        OSError: if the network or the server fails (ConnectionError, URLError).
+        http.client.HTTPException: if what answers does not speak HTTP.
+    """
     have = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
     try:

@@ -1,0 +1,250 @@
+"""Read recordings: mono float32 at one sample rate, in one piece or in constant memory."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from io import BufferedIOBase
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from jaxtyping import Float32
+
+SAMPLE_RATE = 16_000
+"""Samples per second of Speech Commands, and of everything that `read_audio` returns."""
+
+MIN_SAMPLES = 400
+"""One window of the front end, 25 ms: what is shorter cannot be analysed."""
+
+RATES = (4_000, 768_000)
+"""Sample rates that are believed: below there is no speech, beyond it the header is broken."""
+
+MAX_LEVEL = 10.0
+"""Full scale is 1; lossy formats overshoot a little. Far beyond it are integers kept as floats."""
+
+Samples = Float32[npt.NDArray[Any], " samples"]
+Source = Path | str | BufferedIOBase
+
+
+class AudioError(ValueError):
+    """A recording that cannot be analysed; the message says what it is and what to do."""
+
+
+@dataclass(frozen=True)
+class AudioInfo:
+    """What a file was before it became mono float32 at 16 kHz.
+
+    Example:
+        >>> AudioInfo("a.wav", sample_rate=44_100, channels=2, n_samples=441).notes()
+        ['2 channels were averaged', '44100 Hz was resampled to 16000 Hz']
+    """
+
+    name: str
+    sample_rate: int
+    """Samples per second in the file."""
+    channels: int
+    n_samples: int
+    """Samples per channel in the file."""
+
+    def notes(self) -> list[str]:
+        """Return what was changed, one line each; nothing for mono at 16 kHz."""
+        notes = []
+        if self.channels > 1:
+            notes.append(f"{self.channels} channels were averaged")
+        if self.sample_rate != SAMPLE_RATE:
+            notes.append(f"{self.sample_rate} Hz was resampled to {SAMPLE_RATE} Hz")
+        return notes
+
+
+@dataclass(frozen=True)
+class Audio:
+    """A recording as mono float32 at 16 kHz, full scale ±1, and what it was in the file."""
+
+    samples: Samples
+    info: AudioInfo
+
+
+def read_audio(source: Source) -> Audio:
+    """Read a whole recording; mix it down to mono and resample it to 16 kHz where necessary.
+
+    Any format that libsndfile knows: WAV, FLAC, Ogg and more, integer or float. Integers are
+    divided by their full scale. A clipped or silent recording is a valid recording.
+
+    Args:
+        source: a path, or an open binary file.
+
+    Raises:
+        AudioError: if there is no such file, it is not audio, it is empty, shorter than one 25 ms
+            window, or holds NaN or infinity.
+
+    Example:
+        >>> import io, soundfile
+        >>> file = io.BytesIO()
+        >>> soundfile.write(file, np.zeros((8_000, 2)), 8_000, format="WAV")
+        >>> _ = file.seek(0)
+        >>> audio = read_audio(file)
+        >>> audio.samples.shape, audio.samples.dtype, audio.info.channels
+        ((16000,), dtype('float32'), 2)
+    """
+    with _open(source) as file:
+        info = _info(file, source)
+        raw = _read(file, info, -1)
+    _check_complete(len(raw), info)
+    samples = _mono(raw, 0, info)
+    if info.sample_rate != SAMPLE_RATE:
+        import soxr  # what librosa.resample calls
+
+        samples = soxr.resample(samples, info.sample_rate, SAMPLE_RATE, quality="HQ")
+    _check_length(len(samples), info)
+    return Audio(samples, info)
+
+
+def stream_audio(
+    source: Source, n_samples: int = SAMPLE_RATE
+) -> tuple[AudioInfo, Iterator[Samples]]:
+    """Read a recording of any length in pieces of `n_samples`, in constant memory.
+
+    The pieces, put together, are the samples of `read_audio`: mono float32 at 16 kHz. Only the
+    last one is shorter.
+
+    Raises:
+        AudioError: as `read_audio`; what lies within the recording is refused when it is reached.
+
+    Example:
+        >>> import io, soundfile
+        >>> file = io.BytesIO()
+        >>> soundfile.write(file, np.zeros(40_000), 16_000, format="WAV")
+        >>> _ = file.seek(0)
+        >>> info, pieces = stream_audio(file)
+        >>> [len(piece) for piece in pieces]
+        [16000, 16000, 8000]
+    """
+    if n_samples < 1:
+        raise ValueError(f"n_samples must be at least 1, got {n_samples}.")
+    file = _open(source)
+    try:
+        info = _info(file, source)
+    except AudioError:
+        file.close()
+        raise
+    return info, _cut(_resampled(file, info), n_samples)
+
+
+def _resampled(file: Any, info: AudioInfo) -> Iterator[Samples]:
+    """Yield the recording second by second, at 16 kHz."""
+    import soxr
+
+    same = info.sample_rate == SAMPLE_RATE
+    stream = None if same else soxr.ResampleStream(info.sample_rate, SAMPLE_RATE, 1)
+    done, made = 0, 0
+    with file:
+        while True:
+            raw = _read(file, info, info.sample_rate)
+            last = len(raw) < info.sample_rate
+            piece = _mono(raw, done, info)
+            done += len(piece)
+            if stream is not None:
+                piece = stream.resample_chunk(piece, last=last)
+            made += len(piece)
+            if last:
+                _check_complete(done, info)
+                _check_length(made, info)
+            yield piece
+            if last:
+                return
+
+
+def _cut(pieces: Iterator[Samples], n_samples: int) -> Iterator[Samples]:
+    """Cut pieces of any size into pieces of one size; the last may be shorter."""
+    left = np.zeros(0, np.float32)
+    for piece in pieces:
+        left = np.concatenate([left, piece])
+        while len(left) >= n_samples:
+            yield left[:n_samples]
+            left = left[n_samples:]
+    if len(left):
+        yield left
+
+
+def _open(source: Source) -> Any:
+    """Open a file as libsndfile does, or say why that is impossible."""
+    import soundfile
+
+    name = _name(source)
+    if isinstance(source, str | Path):
+        path = Path(source).expanduser()
+        if not path.is_file():
+            raise AudioError(f"{name} is not a file. Name a recording: WAV, FLAC or Ogg.")
+        if path.stat().st_size == 0:
+            raise AudioError(f"{name} is an empty file of 0 bytes. Record it again.")
+        source = path
+    try:
+        return soundfile.SoundFile(source)
+    except (soundfile.LibsndfileError, TypeError) as error:
+        # A file without a header ends as TypeError: libsndfile asks for rate and channels.
+        raise AudioError(
+            f"{name} is not audio that libsndfile can read ({error}). Convert it to WAV."
+        ) from error
+
+
+def _name(source: Source) -> str:
+    return str(source) if isinstance(source, str | Path) else getattr(source, "name", "the file")
+
+
+def _info(file: Any, source: Source) -> AudioInfo:
+    info = AudioInfo(_name(source), file.samplerate, file.channels, file.frames)
+    if not RATES[0] <= info.sample_rate <= RATES[1]:
+        raise AudioError(
+            f"{info.name} claims {info.sample_rate} samples per second; speech has {RATES[0]} to "
+            f"{RATES[1]}. Correct its header, or record it anew."
+        )
+    if info.n_samples == 0:
+        raise AudioError(f"{info.name} holds no samples: it is empty, or cut off. Record it again.")
+    return info
+
+
+def _read(file: Any, info: AudioInfo, n: int) -> npt.NDArray[np.float32]:
+    import soundfile
+
+    try:
+        raw: npt.NDArray[np.float32] = file.read(n, dtype="float32", always_2d=True)
+    except soundfile.LibsndfileError as error:
+        raise AudioError(
+            f"{info.name} is damaged ({error}). Convert or record it again."
+        ) from error
+    return raw
+
+
+def _mono(raw: npt.NDArray[np.float32], start: int, info: AudioInfo) -> Samples:
+    """Average the channels; refuse NaN, infinity and integers kept as floats, naming the first."""
+    finite = np.isfinite(raw).all(axis=1)
+    if not finite.all():
+        at = int(start + np.flatnonzero(~finite)[0])
+        raise AudioError(
+            f"{info.name} holds NaN or infinity, first at sample {at} ({at / info.sample_rate:.3f} "
+            "s). Repair the program that wrote it, or replace these samples."
+        )
+    if len(raw) and (level := float(np.abs(raw).max())) > MAX_LEVEL:
+        raise AudioError(
+            f"{info.name} reaches {level:g}, full scale is 1. Divide integers by their full scale, "
+            "32768 for 16 bits, before they are written as floats."
+        )
+    return np.ascontiguousarray(raw[:, 0] if raw.shape[1] == 1 else raw.mean(axis=1))
+
+
+def _check_complete(n_samples: int, info: AudioInfo) -> None:
+    """Refuse a recording that ends before its header says."""
+    if n_samples < info.n_samples:
+        raise AudioError(
+            f"{info.name} is damaged: it announces {info.n_samples} samples, {n_samples} can be "
+            "read. Copy or record it again."
+        )
+
+
+def _check_length(n_samples: int, info: AudioInfo) -> None:
+    """Refuse a recording without a single full window."""
+    if n_samples < MIN_SAMPLES:
+        raise AudioError(
+            f"{info.name} lasts {1000 * info.n_samples / info.sample_rate:.1f} ms; one analysis "
+            f"window takes {1000 * MIN_SAMPLES / SAMPLE_RATE:.0f} ms. Record a longer clip."
+        )
