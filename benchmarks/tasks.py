@@ -18,7 +18,7 @@ Profile = Literal["quick", "paper"]
 
 @dataclass(frozen=True)
 class TaskModel:
-    """An RC-LSTM, by its sizes; `rc_snn.models.RCLSTM` says what they mean."""
+    """An RC-LSTM on dense inputs, by its sizes; `rc_snn.models.RCLSTM` says what they mean."""
 
     n_inputs: int
     n_hidden: int
@@ -30,7 +30,8 @@ class TaskModel:
 
     def build(self, seed: int) -> RCLSTM:
         """Make the network with the initial weights of this seed."""
-        return RCLSTM(**asdict(self), generator=torch.Generator().manual_seed(seed))
+        generator = torch.Generator().manual_seed(seed)
+        return RCLSTM(**asdict(self), dense_input=True, generator=generator)
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,10 @@ def run_folder(run: TaskRun, options: TaskOptions) -> Path:
 
 
 def trained(run: TaskRun, data: TaskData, options: TaskOptions) -> tuple[RCLSTM, TrainResult]:
-    """Train, or go on with what was stopped; return the network with the weights it keeps."""
+    """Train, or go on with what was stopped; return the network with the weights it keeps.
+
+    Whatever the precision of training, its products are in float32.
+    """
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     model = run.model.build(run.train.seed)
@@ -110,6 +114,7 @@ def trained(run: TaskRun, data: TaskData, options: TaskOptions) -> tuple[RCLSTM,
         fresh=data.fresh,
         description=f"{run.task} {run.train.method} β={run.train.beta:g} seed {run.train.seed}",
     )
+    model.precision = "float32"
     return model, result
 
 

@@ -112,6 +112,7 @@ class LSTMCell(nn.Module):
         self.bias_ih = nn.Parameter(torch.empty(4 * n_hidden))
         self.bias_hh = nn.Parameter(torch.empty(4 * n_hidden))
         self.precision: Precision = "float32"
+        self.input_precision: Precision = "float32"
         self.memory = Buffers()
         init_uniform(self, 1.0 / math.sqrt(n_hidden), generator)
         # After the draw, which follows memory: a seed gives the weights it gave before.
@@ -119,7 +120,8 @@ class LSTMCell(nn.Module):
 
     def forward(self, x: Float[Tensor, "batch inputs"], state: State | None = None) -> State:
         """Return the new `(h, c)`, each `[batch, hidden]`."""
-        gates = F.linear(x, self.weight_ih, self.bias_ih + self.bias_hh)
+        low = low_dtype(self.input_precision, x)
+        gates = F.linear(x.to(low), self.weight_ih.to(low)) + (self.bias_ih + self.bias_hh)
         if state is None:
             return lstm_gates(gates, None)
         h, c = state
@@ -129,7 +131,8 @@ class LSTMCell(nn.Module):
     def fused(self) -> FusedCell:
         """Return the fast path for one run: the same steps, on the CPU."""
         weights = (self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
-        return FusedCell(LSTMRun(*weights, self.precision, self.memory), *weights)
+        precisions = (self.precision, self.input_precision)
+        return FusedCell(LSTMRun(*weights, *precisions, self.memory), *weights)
 
 
 def low_dtype(precision: Precision, like: Tensor) -> torch.dtype:

@@ -103,6 +103,8 @@ class RCLSTM(nn.Module):
         n_dense: units of a rectified layer between the LSTM and the output, as the keyword network
             has (128-32-11, section 3.4); None is no such layer.
         precision: "float32", or "bf16" for the recurrent product (`rc_snn.fused.Precision`).
+        dense_input: whether the input is dense, not spikes; `precision` is then that of its
+            product, too.
         generator: source of the initial weights; default: a new one with seed 0.
 
     Example:
@@ -123,6 +125,7 @@ class RCLSTM(nn.Module):
         dropout: float = 0.0,
         n_dense: int | None = None,
         precision: Precision = "float32",
+        dense_input: bool = False,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
@@ -133,16 +136,18 @@ class RCLSTM(nn.Module):
         self.output = LinearReadOut(n_dense or n_hidden, n_classes, read_out, generator)
         add_forget_bias(self.cell.bias_ih, forget_bias)
         self.dropout = Dropout(dropout, generator)
+        self.dense_input = dense_input
         self.precision = precision
 
     @property
     def precision(self) -> Precision:
-        """Precision of the recurrent product; may be set at any time."""
+        """Precision of the products with the state and a dense input; may be set at any time."""
         return self.cell.precision
 
     @precision.setter
     def precision(self, value: Precision) -> None:
         self.cell.precision = check_precision(value)
+        self.cell.input_precision = value if self.dense_input else "float32"
 
     def step(
         self, x: Float[Tensor, "batch inputs"], state: State | None

@@ -30,26 +30,48 @@ class LSTMRun(Run):
         bias_ih: Tensor,
         bias_hh: Tensor,
         precision: Precision,
+        input_precision: Precision,
         buffers: Buffers,
     ) -> None:
         super().__init__(weight_ih, bias_ih + bias_hh, precision, 1, buffers)
         self.input, self.recurrent = weight_ih.detach(), weight_hh.detach().to(self.low)
+        # What dense inputs meet; events add columns, which are exact.
+        self.dense = self.input
+        if input_precision == "bf16":
+            self.dense = self.input.to(torch.bfloat16)
         self.events = LinearEvents(self.input)
+        self.input_now: Tensor | None = None
+        self.inputs: list[Tensor] = []
         self.stacks: tuple[Tensor, Tensor, Tensor] | None = None
 
     def gates(self, x: StepEvents | Tensor, h: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return `W_ih x + W_hh h`, `[batch, 4 hidden]`, and the bias."""
         gates = self.loan.take((len(x), len(self.bias)), self.bias.dtype)
         if h is not None:
-            product = self.loan.take(gates.shape, self.low) if self.low != gates.dtype else gates
-            torch.mm(self.lower(h, self.low), self.recurrent.t(), out=product)
-            gates = product if product is gates else gates.copy_(product)
+            self._multiply(h, self.recurrent, gates)
         if isinstance(x, StepEvents):
             self.events.add(x, gates, fresh=h is None)
             return gates, self.centred_bias(self.events.offset(x))
-        if h is None:
-            return torch.mm(x, self.input.t(), out=gates), self.bias
-        return gates.addmm_(x, self.input.t()), self.bias
+        self.input_now = x.to(self.dense.dtype)
+        self._multiply(self.input_now, self.dense, gates, fresh=h is None)
+        return gates, self.bias
+
+    def enter(self, n: int) -> int:
+        """Note a step of n samples, and keep a dense input, in the precision of its product."""
+        if self.input_now is not None:
+            self.inputs.append(self.input_now)
+        return super().enter(n)
+
+    def _multiply(self, x: Tensor, weight: Tensor, out: Tensor, *, fresh: bool = True) -> None:
+        """Write `weight x` to out, or add it."""
+        if weight.dtype is not out.dtype:
+            product = self.loan.take(out.shape, weight.dtype)
+            torch.mm(self.lower(x, weight.dtype), weight.t(), out=product)
+            out.copy_(product) if fresh else out.add_(product)
+        elif fresh:
+            torch.mm(x, weight.t(), out=out)
+        else:
+            out.addmm_(x, weight.t())
 
     def place(self, key: int) -> Tensor:
         """Return the rows of this step."""
@@ -57,8 +79,8 @@ class LSTMRun(Run):
             n, n_hidden = sum(self.sizes), self.recurrent.shape[1]
             exact = self.loan.take((n, len(self.bias)), self.bias.dtype)
             low = exact
-            if self.low != exact.dtype:
-                low = self.loan.take(exact.shape, self.low)
+            if {self.low, self.dense.dtype} != {exact.dtype}:
+                low = self.loan.take(exact.shape, torch.bfloat16)
             self.stacks = exact, low, self.loan.take((n, n_hidden), self.low)
         return self.stacks[0][self.rows(key)]
 
@@ -79,39 +101,43 @@ class LSTMRun(Run):
         """Collect the gradients of the weights; return those of x (if asked for) and h."""
         self.collected[key] = (self.rows(key), x, dgates, h is not None)
         dx = dgates @ self.input if to_x else None
-        if h is None:
-            return dx, None
         assert self.stacks is not None
         exact, low, states = (stack[self.rows(key)] for stack in self.stacks)
-        states.copy_(h)
         if low.dtype != exact.dtype:
             low.copy_(exact)
-        return dx, (low @ self.recurrent).to(dgates.dtype)
+        if h is None:
+            return dx, None
+        states.copy_(h)
+        product = self.of_dtype(self.low, exact, low) @ self.recurrent
+        return dx, product.to(dgates.dtype)
+
+    @staticmethod
+    def of_dtype(dtype: torch.dtype, exact: Tensor, low: Tensor) -> Tensor:
+        """Return the stack that is in this precision."""
+        return exact if dtype is exact.dtype else low
 
     def gradients(self) -> tuple[Tensor | None, ...]:
         """Return the collected gradients, each from one product over all steps."""
         steps, dtype = self.collect(), self.bias.dtype
         assert self.stacks is not None
-        from_events = LinearGradient(self.input.shape, dtype)
-        dense: list[tuple[Tensor, Tensor]] = []
-        for _, x, dgates, _ in steps:
-            if isinstance(x, StepEvents):
-                from_events.add(x, dgates)
-            else:
-                dense.append((dgates, x))
-        to_input = _product(dense) if dense else from_events.weight()
         # A step reaches all before it, so the rows of the steps follow each other without a gap.
         end = steps[-1][0].stop
-        bias = self.stacks[0][:end].sum(0)
         begin = next((rows.start for rows, *_, has_state in steps if has_state), end)
-        _, low, states = (stack[begin:end] for stack in self.stacks)
-        to_recurrent = (states.t() @ low).t().to(dtype) if begin < end else None
+        exact, low, states = self.stacks
+        bias = exact[:end].sum(0)
+        if self.inputs:
+            x = torch.cat(self.inputs[: len(steps)])
+            to_input = (x.t() @ self.of_dtype(x.dtype, exact, low)[:end]).t().to(dtype)
+        else:
+            from_events = LinearGradient(self.input.shape, dtype)
+            for _, x, dgates, _ in steps:
+                from_events.add(x, dgates)
+            to_input = from_events.weight()
+        to_recurrent = None
+        if begin < end:
+            left = self.of_dtype(self.low, exact, low)[begin:end]
+            to_recurrent = (states[begin:end].t() @ left).t().to(dtype)
         return to_input, to_recurrent, bias, bias
-
-
-def _product(steps: list[tuple[Tensor, Tensor]]) -> Tensor:
-    left, right = (torch.cat(part) for part in zip(*steps, strict=True))
-    return left.t() @ right
 
 
 class ConvLSTMRun(Run):

@@ -161,8 +161,7 @@ def choose(validation: Curve, budgets: Float[Tensor, " budgets"]) -> Int[Tensor,
         >>> choose(curve, torch.tensor([1.0, 2.0, 9.0]))
         tensor([0, 1, 1])
     """
-    order = validation.accuracy.argsort(descending=True, stable=True)
-    order = order[validation.time[order].argsort(stable=True)]
+    order = validation.time.argsort(stable=True)
     limits = budgets.double().contiguous() + ROUNDING
     within = torch.searchsorted(validation.time[order].double(), limits, right=True)
     if (within == 0).any():

@@ -13,6 +13,7 @@ from torch.func import functional_call
 from encoders.sources import Split, embedded_digits
 from encoders.temporal_mnist import latency_sequences, take
 from rc_snn.cells import LSTMCell
+from rc_snn.context import ContextSequences
 from rc_snn.models import RCLSTM, Dropout, RCConvLSTM
 from rc_snn.objective import rc_loss
 from rc_snn.runner import Answer, DenseSequences, Sequences, decide, run
@@ -411,14 +412,21 @@ def test_a_gate_that_is_not_a_number_is_never_hidden(gate, dtype):
 # -- bf16 ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", CASES)
+def analog() -> tuple[Model, Sequences, float]:
+    """A keyword network: dense input through a window of frames, and a layer before the output."""
+    model = loud(RCLSTM(12, 9, K, n_dense=7, dense_input=True, generator=generator(3)), 4.0)
+    frames = torch.randn(70, T + 2, 4, generator=generator(8))
+    return model, ContextSequences(frames, context=2), 0.6
+
+
+@pytest.mark.parametrize("name", [*CASES, "analog"])
 def test_bf16_equals_the_reference_path_in_bf16_within_its_rounding(name):
     """Where the paths' float32 values straddle two bf16 numbers, they differ by 2**-8 of it.
 
     Few do: so a logit differs by less than that, and together they agree with each other several
     times better than with float32.
     """
-    model, inputs, _ = case(name, "centred spikes", torch.float32)
+    model, inputs, _ = analog() if name == "analog" else case(name, "centred spikes", torch.float32)
     exact, exact_gradients = trace(model, inputs, None, fused=True)
     model.precision = "bf16"
     ours, our_gradients = trace(model, inputs, None, fused=True)
@@ -432,6 +440,17 @@ def test_bf16_equals_the_reference_path_in_bf16_within_its_rounding(name):
         assert our_gradients[n].dtype == torch.float32
         assert (our_gradients[n] - expected).norm() < 2**-8 * expected.norm(), n
         assert not torch.equal(expected, exact_gradients[n]), n
+
+
+def test_a_window_of_frames_and_a_dense_layer_equal_the_reference_path():
+    model, inputs, theta = analog()
+    model, inputs = model.double(), replace(inputs, frames=inputs.frames.double())
+    ours, our_gradients = trace(model, inputs, theta, fused=True)
+    theirs, their_gradients = trace(model, inputs, theta, fused=False)
+    assert len(theirs.decision.step.unique()) == T, "the case leaves at all steps"
+    assert_same_decisions(ours, theirs)
+    torch.testing.assert_close(ours.logits, theirs.logits, rtol=1e-10, atol=1e-10)
+    assert_same_gradients(our_gradients, their_gradients, 1e-10)
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -1,0 +1,213 @@
+"""Figure 5 of the paper: accuracy against decision time of keyword networks, over θ.
+
+`python -m benchmarks.figure5` draws, from the records in results/keywords, one curve for each β, of
+networks trained by rank coding (A) and from the end of the sequence (B), with the composite best
+curve; and, over seeds, rank coding against EOS early exit at equal mean time (C), where β and θ are
+chosen on the validation split.
+"""
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+import tyro
+
+from benchmarks import plots
+from benchmarks.figure4 import DASHES, GREEN, RED, SHADES, betas_of, trained_as
+from benchmarks.keywords import KeywordOptions, records
+from benchmarks.peers import AT_MS
+from benchmarks.peers_report import interval
+from benchmarks.record import Record
+from rc_snn.thresholds import Curve, accuracy_within, frontier
+
+ROWS = {
+    "EOS β=0": ("eos", "first"),
+    "EOS all β": ("eos", "all"),
+    "RC best β": ("rc", "best"),
+    "RC all β": ("rc", "all"),
+}
+"""Who is compared: one network per seed, or a composite of several."""
+REFERENCE = "EOS β=0"
+
+
+def curve(done: Record, split: str) -> Curve:
+    """Return a recorded curve over θ: mean time heard in ms, and accuracy."""
+    c = done.metrics["curves"][split]
+    return Curve(
+        torch.tensor(c["mean_ms"], dtype=torch.float64),
+        torch.tensor(c["accuracy"], dtype=torch.float64),
+    )
+
+
+def family(done: Sequence[Record], kind: str, budgets: torch.Tensor) -> tuple[Curve, Curve] | None:
+    """Return validation and test curve of one seed's networks: the first, the best, or all of them.
+
+    The best is the one with the largest mean validation accuracy within the budgets.
+    """
+    if not done:
+        return None
+    chosen = sorted(done, key=lambda r: float(r.config["train"]["beta"]))
+    if kind == "first":
+        chosen = chosen[:1]
+    elif kind == "best":
+        chosen = [max(chosen, key=lambda r: _mean_within(curve(r, "validation"), budgets))]
+    parts = [[curve(r, split) for r in chosen] for split in ("validation", "test")]
+    return Curve.cat(parts[0]), Curve.cat(parts[1])
+
+
+def _mean_within(validation: Curve, budgets: torch.Tensor) -> float:
+    return float(accuracy_within(validation, validation, budgets).mean())
+
+
+def within(done: Sequence[Record], budgets: torch.Tensor) -> dict[str, Any]:
+    """Return for each row the test accuracy within each mean time, `[seed, budget]`."""
+    seeds = sorted({r.config["train"]["seed"] for r in done})
+    found: dict[str, Any] = {}
+    for name, (method, kind) in ROWS.items():
+        lines = []
+        for seed in seeds:
+            mine = [r for r in done if _is(r, method, seed)]
+            both = family(mine, kind, budgets)
+            if both is not None and not (kind == "all" and len(mine) == 1):
+                lines.append(accuracy_within(*both, budgets).tolist())
+        if len(lines) == len(seeds):
+            found[name] = np.array(lines)
+    return found
+
+
+def _is(done: Record, method: str, seed: int) -> bool:
+    t = done.config["train"]
+    return bool(t["method"] == method and t["seed"] == seed)
+
+
+def report(done: Sequence[Record]) -> str:
+    """Return accuracy at equal mean time, and its differences to EOS, with intervals over seeds."""
+    first = done[0]
+    seeds = sorted({r.config["train"]["seed"] for r in done})
+    budgets = torch.tensor(AT_MS, dtype=torch.float64)
+    found = within(done, budgets)
+    head = [f"{ms:g} ms" for ms in AT_MS]
+    lines = [
+        f"Test accuracy in % ({first.metrics['n']:,} clips, heard once per network) within a mean "
+        f"time heard, context and window included; seeds {seeds}.",
+        f"β and θ are chosen on {first.config['data']['sizes'][1]:,} validation clips; ± is half "
+        "of a 95 % t-interval over seeds.",
+        "",
+        _line("", head),
+        *(_line(name, _cells(values)) for name, values in found.items()),
+        "",
+        _line(f"minus {REFERENCE}", head),
+        *(
+            _line(name, _cells(values - found[REFERENCE], signed=True))
+            for name, values in found.items()
+            if REFERENCE in found and name != REFERENCE
+        ),
+        "",
+        "* the interval does not hold 0. Published (Figure 5): RC above conventional training at "
+        "any desired speed.",
+    ]
+    return "\n".join([*lines, *_verdict(found)])
+
+
+def _verdict(found: dict[str, Any]) -> list[str]:
+    """Say at which times rank coding, one network against one, is ahead of EOS."""
+    if not {"RC best β", REFERENCE} <= set(found):
+        return []
+    differences = (found["RC best β"] - found[REFERENCE]).T
+    said = []
+    for ms, values in zip(AT_MS, differences, strict=True):
+        mean, half = interval(values.tolist())
+        sure = not np.isnan(half) and abs(mean) > half
+        word = "ahead" if mean > 0 else "behind"
+        said.append(f"{ms:g} ms: {word if sure else f'{word}, interval holds 0'}")
+    return [f"RC (best β, one network) against {REFERENCE}: " + "; ".join(said)]
+
+
+def _cells(values: Any, *, signed: bool = False) -> list[str]:
+    cells = []
+    for column in 100 * values.T:
+        mean, half = interval(column.tolist())
+        star = "*" if signed and abs(mean) > half else ""
+        shown = f"{mean:+.2f}" if signed else f"{mean:.2f}"
+        cells.append(shown if np.isnan(half) else f"{shown} ±{half:.2f}{star}")
+    return cells
+
+
+def _line(name: str, cells: Sequence[str]) -> str:
+    return "  ".join([name.ljust(16), *(cell.rjust(14) for cell in cells)])
+
+
+def draw(done: Sequence[Record]) -> Any:
+    """Draw curves over θ of the first seed, and the comparison over seeds."""
+    figure, axes = plt.subplots(1, 3, figsize=(13.5, 4.6), sharey=True, layout="constrained")
+    seeds = sorted({r.config["train"]["seed"] for r in done})
+    mine = [r for r in done if r.config["train"]["seed"] == seeds[0]]
+    for axis, method, title in zip(axes, ("rc", "eos"), ("A  RC", "B  EOS"), strict=False):
+        _curves(axis, mine, method)
+        axis.set(title=f"{title}, θ swept, seed {seeds[0]}")
+    _comparison(axes[2], done, len(seeds))
+    axes[0].set(ylabel="test accuracy (%)")
+    for axis in axes:
+        axis.set(xlabel="mean time heard at the answer (ms)")
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.legend(frameon=False, fontsize=8, loc="lower right")
+    return figure
+
+
+def _curves(axis: Any, done: Sequence[Record], method: str) -> None:
+    """Draw the curve of each β, its point at the θ of training, and the composite."""
+    parts = []
+    for beta in betas_of(done, method):
+        (one,) = trained_as(done, method, beta)
+        points = curve(one, "test")
+        style: Any = {"color": SHADES[beta], "ls": DASHES[beta], "label": f"β = {beta:g}"}
+        axis.plot(points.time, 100 * points.accuracy, lw=1.2, **style)
+        m = one.metrics
+        axis.plot(m["mean_heard_ms"], 100 * m["accuracy"], "o", ms=5, color=SHADES[beta], mec="k")
+        parts.append(points)
+    if parts:
+        whole = Curve.cat(parts)
+        best = whole.rows(frontier(whole))
+        axis.plot(best.time, 100 * best.accuracy, color=RED, lw=2.2, alpha=0.6, label="composite")
+    axis.plot([], [], "o", ms=5, color="w", mec="k", label="θ of training")
+
+
+def _comparison(axis: Any, done: Sequence[Record], n_seeds: int) -> None:
+    heard = torch.tensor(done[0].metrics["heard_ms"], dtype=torch.float64)
+    styles = {
+        "EOS β=0": (GREEN, "--"),
+        "EOS all β": (GREEN, ":"),
+        "RC best β": ("#3182bd", "-"),
+        "RC all β": (RED, "-."),
+    }
+    for name, values in within(done, heard).items():
+        mean, half = np.array([interval(column.tolist()) for column in 100 * values.T]).T
+        colour, dashes = styles[name]
+        axis.plot(heard, mean, color=colour, ls=dashes, label=name, drawstyle="steps-post")
+        if n_seeds > 1:
+            axis.fill_between(
+                heard, mean - half, mean + half, step="post", color=colour, alpha=0.15, lw=0
+            )
+    axis.set(title=f"C  chosen on validation, {n_seeds} seeds (95 %)")
+
+
+def main(options: KeywordOptions) -> int:
+    """Draw the figure and print its numbers; return the exit status."""
+    done = records(options)
+    folder = options.results / "figure5"
+    short = "" if options.profile == "paper" else f".{options.profile}"
+    text = report(done)
+    plots.save(draw(done), folder / f"figure5{short}.png")
+    plots.write_text(text, folder / f"figure5{short}.txt")
+    print(text, folder / f"figure5{short}.png", sep="\n")
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(tyro.cli(KeywordOptions)))
+    except ValueError as error:
+        sys.exit(f"error: {error}")
