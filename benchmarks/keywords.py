@@ -131,9 +131,9 @@ def _run(
         task=TASK,
         profile=options.profile,
         data=config,
-        model=TaskModel(420, 128, len(config["classes"]), n_dense=32, dropout=0.2, forget_bias=1.0),
+        model=TaskModel(420, 128, len(config["classes"]), n_dense=32, forget_bias=1.0),
         train=TrainConfig(
-            epochs=8 if options.profile == "quick" else 40,
+            epochs=8 if options.profile == "quick" else 30,
             method=method,
             lr=2e-3,
             theta=THETA,
