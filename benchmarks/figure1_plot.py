@@ -241,6 +241,6 @@ def _tradeoff(axis: Any, records: list[Record]) -> None:
         fill = color if point.name.startswith("RC") else "white"
         y = [100 * a for a in point.accuracy]
         axis.plot(point.mean_step, y, marker, color=color, mfc=fill, label=point.name)
-    axis.set(xlabel="mean decision step", ylabel="accuracy (%)")
+    axis.set(xlabel="mean decision step", ylabel="accuracy (%)", ylim=(25, 103))
     axis.set_title("L  accuracy against time", loc="left", size=9)
-    axis.legend(frameon=False, fontsize=7)
+    axis.legend(frameon=False, fontsize=7, loc="lower right")

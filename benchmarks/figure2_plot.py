@@ -74,7 +74,7 @@ def _over_training(axis: Any, records: list[Record]) -> None:
         n = r.config["data"]["n_epoch"] / 1e6
         x = [(row["epoch"] + 1) * n for row in history]
         color = STYLE[method]["color"]
-        label = None if method in said else method.upper() + "-trained, first spike at θ"
+        label = None if method in said else method.upper() + ", mean"
         said.add(method)
         ls = "-" if method == "rc" else "--"
         axis.plot(
@@ -84,7 +84,8 @@ def _over_training(axis: Any, records: list[Record]) -> None:
             s.config["train"]["seed"] for s in records
         ):
             low, high = ([h[f"{name}step_q{q}"] for h in history] for q in (10, 90))
-            axis.fill_between(x, low, high, color=color, alpha=0.15, lw=0)
+            band = f"{method.upper()}, 10 to 90 %"
+            axis.fill_between(x, low, high, color=color, alpha=0.15, lw=0, label=band)
         kept = r.training["best_epoch"]
         axis.plot(
             x[kept],
@@ -99,7 +100,7 @@ def _over_training(axis: Any, records: list[Record]) -> None:
     axis.set(
         xlabel="training sequences (millions)", ylabel="decision step (validation)", ylim=(0, 40)
     )
-    axis.legend(frameon=False, fontsize=8, loc="lower left")
+    axis.legend(frameon=False, fontsize=7, loc="lower left", ncols=2)
     axis.set_title("B  first spikes over training; marker: epoch kept", loc="left", size=10)
 
 

@@ -1,9 +1,12 @@
 """The table of Figure 2: published values beside ours, and how far each is from the limit."""
 
 from dataclasses import dataclass
+from math import isnan
 from statistics import mean, stdev
 from textwrap import wrap
 from typing import Any
+
+import numpy as np
 
 from benchmarks.bayes_stopping import limit_of
 from benchmarks.frontier import Frontier, distance_to_frontier
@@ -69,6 +72,7 @@ def text(records: list[Record], limit: Record) -> str:
     """Return the table: networks, published values, rules with the exact posterior, θ sweeps."""
     on_test = limit_of(limit.metrics, "on_test")
     lines = _networks(records, on_test)
+    lines += _equal_times(records, on_test)
     lines += _published(limit_of(limit.metrics))
     lines += _rules(limit)
     for which in WHICH:
@@ -111,6 +115,35 @@ def _networks(records: list[Record], limit: Frontier) -> list[str]:
         lines += ["", f"{label:<30}{HEAD[30:]}"]
         lines += [_row(LABELS[k], p, limit, PUBLISHED[k]) for k, p in found.items() if p]
     return lines
+
+
+TIMES = (6, 8, 10, 12, 14, 16, 18, 20, 22)
+"""Mean decision steps at which the θ sweeps are compared."""
+
+
+def accuracy_at(record: Record, which: str, step: float) -> float:
+    """Return the accuracy of a θ sweep at a mean step, linear between neighbours.
+
+    It is reached by tossing a coin between two θ. Outside the sweep it is not a number.
+    """
+    points = sorted((r["mean_step"], r["accuracy"]) for r in record.metrics[which]["sweep"])
+    x, y = zip(*points, strict=True)
+    return float(np.interp(step, x, y, left=np.nan, right=np.nan))
+
+
+def _equal_times(records: list[Record], limit: Frontier) -> list[str]:
+    """Return what training by rank coding gains at equal mean time, θ swept."""
+    head = "".join(f"{step:>14}" for step in TIMES)
+    lines = ["", "Accuracy % at equal mean steps, θ swept:", f"{'':<36}{head}"]
+    for which, label in WHICH.items():
+        for method in ("rc", "eos"):
+            mine = [r for r in records if r.config["train"]["method"] == method]
+            if mine:
+                cells = ([100 * accuracy_at(r, which, t) for r in mine] for t in TIMES)
+                row = "".join(f"{'—' if any(map(isnan, c)) else spread(c):>14}" for c in cells)
+                lines.append(f"{method.upper() + ', ' + label:<36}{row}")
+    best = "".join(f"{100 * limit.accuracy_at(t):>14.2f}" for t in TIMES)
+    return [*lines, f"{'limit':<36}{best}"]
 
 
 def _published(limit: Frontier) -> list[str]:

@@ -67,15 +67,21 @@ def within(done: Sequence[Record], budgets: torch.Tensor) -> dict[str, Any]:
     seeds = sorted({r.config["train"]["seed"] for r in done})
     found: dict[str, Any] = {}
     for name, (method, kind) in ROWS.items():
-        lines = []
+        lines, betas = [], _betas_of_every_seed(done, method, seeds)
         for seed in seeds:
-            mine = [r for r in done if _is(r, method, seed)]
+            mine = [r for r in done if _is(r, method, seed) and r.config["train"]["beta"] in betas]
             both = family(mine, kind, budgets)
             if both is not None and not (kind == "all" and len(mine) == 1):
                 lines.append(accuracy_within(*both, budgets).tolist())
         if len(lines) == len(seeds):
             found[name] = np.array(lines)
     return found
+
+
+def _betas_of_every_seed(done: Sequence[Record], method: str, seeds: Sequence[int]) -> set[float]:
+    """Return the β that no seed lacks: the seeds choose among the same."""
+    each = [set(betas_of([r for r in done if _is(r, method, seed)], method)) for seed in seeds]
+    return set.intersection(*each)
 
 
 def _is(done: Record, method: str, seed: int) -> bool:

@@ -236,18 +236,15 @@ def _read(path: Path, source: SpeechCommands, front_end: LogMel) -> Features | N
         with path.open("rb") as raw, np.load(raw) as file:
             arrays: dict[str, Any] = {key: file[key] for key in file.files}
         frames, labels = arrays["frames"], arrays["labels"]
-        features = Features(
-            torch.from_numpy(frames),
-            torch.from_numpy(labels),
-            tuple(arrays["names"].tolist()),
-            int(arrays["n_short"]),
-        )
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        names, n_short = tuple(arrays["names"].tolist()), int(arrays["n_short"])
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
         return None
     shape = (len(source), front_end.n_frames, front_end.n_mels)
-    fits = features.frames.shape == shape and features.frames.dtype == torch.float32
-    same = features.names == source.recordings.names and features.labels.tolist() == source.targets
-    return features if fits and same else None
+    fits = frames.shape == shape and frames.dtype == np.float32 and np.isfinite(frames).all()
+    same = names == source.recordings.names and labels.tolist() == source.targets
+    if not (fits and same):
+        return None
+    return Features(torch.from_numpy(frames), torch.from_numpy(labels), names, n_short)
 
 
 def shift_frames(

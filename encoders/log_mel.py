@@ -156,7 +156,10 @@ class LogMel:
             fmin=self.fmin_hz,
             fmax=self.fmax_hz,
         )
-        return np.log(power.swapaxes(-1, -2) + self.offset).astype(np.float32)
+        energies: npt.NDArray[np.float32] = np.log(power.swapaxes(-1, -2) + self.offset).astype(
+            np.float32
+        )
+        return energies
 
     def silence(self) -> float:
         """Return the log-mel energy of silence."""

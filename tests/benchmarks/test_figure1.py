@@ -13,6 +13,7 @@ from benchmarks.record import Record
 from benchmarks.spotting import THETA, data, examples, frontier, least_step, measure, points, runs
 from benchmarks.tasks import TaskModel, TaskOptions, TaskRun
 from encoders.sequence_spotting import draw, posterior, posterior_of, posterior_rule
+from rc_snn.runner import trace
 
 
 def both(positive: Tensor) -> Tensor:
@@ -86,8 +87,7 @@ def test_spikes_are_counted_as_a_loop_over_the_sequences_counts_them():
 
 
 def test_spikes_at_the_first_and_at_the_last_step_are_no_silence():
-    p = torch.tensor([[0.96, 0.5, 0.5], [0.5, 0.03, 0.5]]).T.unsqueeze(0)[0]  # 3 steps, 2 sequences
-    p = torch.stack([p[:, 0], torch.tensor([0.5, 0.5, 0.03])], dim=1)
+    p = torch.tensor([[0.96, 0.5, 0.5], [0.5, 0.5, 0.03]]).T  # 3 steps, 2 sequences
     found = spotting.spiking(both(p), torch.tensor([1, 0]), torch.tensor([0, 2]), THETA)
     assert (found["first"]["fired"], found["first"]["correct"]) == (2, 2)
     assert found["first"]["step"] == [1, 0, 1]
@@ -110,10 +110,12 @@ def test_what_is_measured_of_a_network_are_its_decisions_and_its_examples():
     drawn = draw(1_500, torch.Generator().manual_seed(0))
     model = TaskModel(1, 6, 2, read_out="sigmoid").build(seed=0)
     with torch.no_grad():
-        model.output.weight.mul_(60)  # without training nothing would fire
+        model.output.weight.mul_(80)  # without training nothing would fire,
+        model.output.bias -= trace(model, drawn.data.inputs)[..., 1].mean()  # and one class only
     found = json.loads(json.dumps(measure(model, drawn.data, drawn.certain)))
     account, first = found["account"], found["spikes"]["first"]
     assert 0 < account["fired"] < 1_500
+    assert 0 < first["negative"] < first["fired"]
     assert (account["correct"], account["fired"]) == (first["correct"], first["fired"])
     assert account["decided_at_step"] == first["step"]
     assert account["time_to_insight"] == pytest.approx(first["mean_step"])

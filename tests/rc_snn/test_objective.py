@@ -2,11 +2,19 @@
 
 import math
 import warnings
+from statistics import mean
 
 import pytest
 import torch
 
-from rc_snn.objective import critical_beta, entropy, rc_loss, warn_if_never_fires
+from rc_snn.objective import (
+    critical_beta,
+    entropy,
+    every_step_loss,
+    max_pooling_loss,
+    rc_loss,
+    warn_if_never_fires,
+)
 
 
 def logits_and_target(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -107,3 +115,47 @@ def test_class_index_out_of_range_is_refused(bad):
     target[2] = bad
     with pytest.raises(ValueError, match=rf"in 0..4, got {bad} at position 2"):
         rc_loss(logits, target)
+
+
+@pytest.mark.parametrize(("loss", "of"), [(max_pooling_loss, min), (every_step_loss, mean)])
+def test_losses_of_all_steps_are_their_definitions_written_out(loss, of):
+    generator = torch.Generator().manual_seed(4)
+    logits = 3.0 * torch.randn(7, 6, 5, generator=generator, dtype=torch.float64)
+    target = torch.randint(5, (6,), generator=generator)
+    samples = []
+    for b, k in enumerate(target.tolist()):
+        steps = [-math.log(softmax(row)[k]) for row in logits[:, b].tolist()]
+        samples.append(of(steps))
+    torch.testing.assert_close(loss(logits, target).item(), mean(samples), rtol=1e-12, atol=0)
+
+
+def softmax(row: list[float]) -> list[float]:
+    z = sum(math.exp(x) for x in row)
+    return [math.exp(x) / z for x in row]
+
+
+@pytest.mark.parametrize("loss", [max_pooling_loss, every_step_loss])
+def test_gradients_of_losses_of_all_steps_match_finite_differences(loss):
+    generator = torch.Generator().manual_seed(5)
+    logits = torch.randn(4, 3, 5, generator=generator, dtype=torch.float64, requires_grad=True)
+    target = torch.tensor([0, 4, 2])
+    assert torch.autograd.gradcheck(lambda x: loss(x, target), (logits,))
+
+
+def test_the_max_pooling_loss_trains_the_best_step_only():
+    logits = torch.zeros(3, 1, 2, requires_grad=True)
+    bias = torch.tensor([[[0.0, 1.0]], [[0.0, 3.0]], [[0.0, 2.0]]])
+    max_pooling_loss(logits + bias, torch.tensor([1])).backward()
+    assert (logits.grad.abs().sum(dim=(1, 2)) > 0).tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize("loss", [max_pooling_loss, every_step_loss])
+def test_with_one_step_losses_of_all_steps_are_that_of_the_end(loss):
+    logits, target = logits_and_target(3)
+    torch.testing.assert_close(loss(logits.unsqueeze(0), target), rc_loss(logits, target))
+
+
+@pytest.mark.parametrize("loss", [max_pooling_loss, every_step_loss])
+def test_losses_of_all_steps_refuse_a_class_that_does_not_exist(loss):
+    with pytest.raises(ValueError, match=r"Class indices must be in 0\.\.4, got 5"):
+        loss(torch.zeros(2, 1, 5), torch.tensor([5]))

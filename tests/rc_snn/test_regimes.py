@@ -160,3 +160,21 @@ def test_account_refuses_what_does_not_fit(as_user):
         account(decision, labels + 4, times, T)
     with pytest.raises(ValueError, match="share of the frame must be >= 0"):
         regime(-0.1)
+
+
+@pytest.mark.usefixtures("as_user")
+def test_inputs_that_are_no_spikes_are_accounted_by_what_was_heard():
+    decision, labels, _ = case(3)
+    assert decision.step is not None
+    heard = (decision.step + 5).double() / (T + 4)
+    a = account(decision, labels, n_steps=T, cost=COST, seen=heard)
+    with_spikes = account(decision, labels, case(3)[2], T, COST)
+    assert a.input_seen is not None
+    assert a.input_seen.mean == pytest.approx(mean(heard.tolist()))
+    assert (a.synops_ac, a.synops_mac) == (None, None)
+    assert (a.macs, a.strict_clock) == (with_spikes.macs, with_spikes.strict_clock)
+    assert account(decision, labels, n_steps=T).input_seen is None
+    with pytest.raises(ValueError, match=r"input_times and seen both say"):
+        account(decision, labels, case(3)[2], T, seen=heard)
+    with pytest.raises(ValueError, match=r"50 decisions, 50 labels and \[49\] rows"):
+        account(decision, labels, n_steps=T, seen=heard[1:])

@@ -179,7 +179,8 @@ def test_kept_epoch_is_the_best_on_validation_within_the_regime(tmp_path):
     net = model()
     result = train(net, task(0), task(1), config, tmp_path)
     inside = [r for r in result.history if r["val_mean_step"] / T < 0.05]
-    best = max(inside, key=lambda r: (r["val_accuracy"], -r["epoch"]))
+    best = max(inside, key=lambda r: (r["val_accuracy"], -r["val_loss"]))
+    assert sum(r["val_accuracy"] == best["val_accuracy"] for r in inside) > 1, "there are ties"
     assert result.best_epoch == best["epoch"]
     assert evaluate(net, task(1), 0.95)[1]["accuracy"] == best["val_accuracy"]
 
@@ -357,6 +358,13 @@ def test_configurations_that_make_no_sense_are_refused(as_user):
         ({"precision": "half"}, "precision must be one of .*got 'half'"),
         ({"first_step_epochs": -1}, r"in 0\.\.epochs=50, got -1"),
         ({"epochs": 3, "first_step_epochs": 4}, r"in 0\.\.epochs=3, got 4"),
+        ({"judge": "loss"}, "judge must be .*got 'loss'"),
+        ({"max_norm": 0.0}, "max_norm must be positive and finite, got 0.0"),
+        ({"method": "max_pool"}, r"max_pool has no entropy reward; set beta=0, got 0\.1"),
+        (
+            {"method": "every_step", "beta": 0.0, "first_step_epochs": 1},
+            "every_step has no threshold to lower",
+        ),
     ):
         with pytest.raises(ValueError, match=match):
             TrainConfig(**wrong)
@@ -369,3 +377,44 @@ def test_tensorboard_is_written_when_asked_for(tmp_path):
     events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
     assert [e.step for e in events.Scalars("val_accuracy")] == [0, 1]
+
+
+@pytest.mark.parametrize("method", ["max_pool", "every_step"])
+def test_peers_learn_and_are_judged_by_their_first_spikes_where_asked(method, tmp_path):
+    config = TrainConfig(
+        epochs=6, batch_size=16, beta=0.0, lr=1e-2, method=method, judge="spike", theta=0.8
+    )
+    net = model()
+    result = train(net, task(0), task(1), config, tmp_path)
+    best = max(result.history, key=lambda r: r["val_spike_accuracy"])
+    assert result.history[result.best_epoch]["val_spike_accuracy"] == best["val_spike_accuracy"]
+    assert evaluate(net, task(1), 0.8)[1]["accuracy"] == best["val_spike_accuracy"] > 0.8
+    assert evaluate(net, task(1), None)[1]["accuracy"] == pytest.approx(
+        result.history[result.best_epoch]["val_accuracy"]
+    )
+
+
+@pytest.mark.parametrize("method", ["max_pool", "every_step"])
+def test_one_epoch_of_a_peer_is_adam_on_its_loss_written_out(method, tmp_path):
+    data, net, reference = task(0, n=64), model(), model()
+    config = TrainConfig(epochs=1, batch_size=32, beta=0.0, method=method, max_norm=0.05)
+    train(net, data, data, config, tmp_path)
+    optimizer = torch.optim.Adam(reference.parameters(), lr=config.lr)
+    order = torch.randperm(64, generator=torch.Generator().manual_seed(0))
+    for part in order.split(32):
+        batch, state, losses = data.rows(part), None, []
+        for step in range(T):
+            features, state = reference.step(batch.inputs.at(step), state)
+            p = torch.softmax(reference.read_out(features), dim=1)
+            losses.append(-p.gather(1, batch.labels.unsqueeze(1)).log().squeeze(1))
+        steps = torch.stack(losses)
+        loss = (steps.amin(dim=0) if method == "max_pool" else steps).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        norm = torch.stack([p.grad.norm() for p in reference.parameters()]).norm()
+        assert norm > config.max_norm, "the gradient is clipped"
+        for parameter in reference.parameters():
+            parameter.grad *= config.max_norm / norm
+        optimizer.step()
+    for ours, theirs in zip(net.parameters(), reference.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=2e-6)
