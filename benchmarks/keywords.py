@@ -133,13 +133,17 @@ def repeated(options: KeywordOptions, config: dict[str, Any], seed: int) -> list
 def _run(
     options: KeywordOptions, config: dict[str, Any], method: Method, beta: float, seed: int
 ) -> TaskRun:
+    epochs, n_classes = 8 if options.profile == "quick" else 30, len(config["classes"])
+    pooled: dict[str, Any] = {}
+    if method == "max_pool":
+        pooled = {"background": n_classes - 1, "every_step_epochs": epochs // 2}
     return TaskRun(
         task=TASK,
         profile=options.profile,
         data=config,
-        model=TaskModel(420, 128, len(config["classes"]), n_dense=32, forget_bias=1.0),
+        model=TaskModel(420, 128, n_classes, n_dense=32, forget_bias=1.0),
         train=TrainConfig(
-            epochs=8 if options.profile == "quick" else 30,
+            epochs=epochs,
             method=method,
             lr=2e-3,
             theta=THETA,
@@ -148,6 +152,7 @@ def _run(
             precision="bf16",
             judge="spike",
             seed=seed,
+            **pooled,
         ),
     )
 

@@ -175,6 +175,8 @@ _ADDED: Mapping[str, Mapping[str, Any]] = {
         "precision": "float32",
         "max_norm": None,
         "judge": "method",
+        "background": None,
+        "every_step_epochs": 0,
     },
 }
 """Options that came after the first records, and their value when off."""

@@ -3,6 +3,7 @@ r"""What rank-coded training minimises (Eq. 7), and the entropy reward above whi
 import math
 import warnings
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -58,17 +59,27 @@ def rc_loss(
 
 
 def max_pooling_loss(
-    logits: Float[Tensor, "time batch classes"], target: Int[Tensor, " batch"]
+    logits: Float[Tensor, "time batch classes"],
+    target: Int[Tensor, " batch"],
+    background: int | None = None,
 ) -> Float[Tensor, ""]:
     r"""Mean loss at each sample's best step: that with the largest probability of the right class.
 
     .. math:: L = -\max_t \ln \hat y_j(t)
 
     A peer of rank coding: it trains early answers without saying when to stop, and the threshold
-    comes afterwards. The best step is chosen by the label, which inference does not know.
+    comes afterwards. The best step is chosen by the label, which inference does not know: a network
+    may lower the loss by naming every class at some step. Two things of the source stand against
+    that: the background is trained at all steps, and training begins with the loss at every step
+    (`TrainConfig.every_step_epochs`). Without them keyword networks learned nothing else.
 
-    Source: Sun et al., SLT 2016, Eq. 4, for one keyword per recording. Differs in that recordings
-    of no keyword are trained at their best step as well: here "unknown" is a class of its own.
+    Args:
+        logits: class scores at every step.
+        target: class indices.
+        background: the class of sequences that hold no keyword, trained at every step; None is
+            none.
+
+    Source: Sun et al., SLT 2016, Eq. 4.
 
     Example:
         >>> import torch
@@ -76,7 +87,11 @@ def max_pooling_loss(
         >>> max_pooling_loss(logits, torch.tensor([1]))  # ln 2, at step 0
         tensor(0.6931)
     """
-    return _losses(logits, target).amin(dim=0).mean()
+    losses = _losses(logits, target)
+    best = losses.amin(dim=0)
+    if background is not None:
+        best = torch.where(target == background, losses.mean(dim=0), best)
+    return best.mean()
 
 
 def every_step_loss(

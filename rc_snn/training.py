@@ -1,7 +1,7 @@
 """One training loop for rank coding (RC), end of sequence (EOS) and peers; exact resume."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
@@ -22,11 +22,8 @@ from rc_snn.sequences import SpikeSequences
 from rc_snn.spikes import Decision, check_labels, check_theta
 
 Method: TypeAlias = Literal["rc", "eos", "max_pool", "every_step"]
-WHOLE_SEQUENCE: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "max_pool": max_pooling_loss,
-    "every_step": every_step_loss,
-}
-"""Losses that read the logits of all steps."""
+WHOLE_SEQUENCE = ("max_pool", "every_step")
+"""Methods whose loss reads the logits of all steps."""
 
 ANSWER_AT_ONCE = 1e-6
 """A threshold below any largest class probability: every sample fires at step 0."""
@@ -72,6 +69,10 @@ class TrainConfig:
     judge: Literal["method", "spike"] = "method"
     """Whose validation accuracy that is: of the answers that the method trains (for all but rc,
     those at the end of the sequence), or of first spikes at θ, however the network was trained."""
+    background: int | None = None
+    """Of max_pool: the class that is trained at every step."""
+    every_step_epochs: int = 0
+    """Of max_pool: epochs at the beginning with the loss at every step."""
 
     def __post_init__(self) -> None:
         if self.method not in get_args(Method):
@@ -80,6 +81,15 @@ class TrainConfig:
             raise ValueError(f'judge must be "method" or "spike", got {self.judge!r}.')
         if self.max_norm is not None and not 0.0 < self.max_norm < math.inf:
             raise ValueError(f"max_norm must be positive and finite, got {self.max_norm}.")
+        if (self.background is not None or self.every_step_epochs) and self.method != "max_pool":
+            raise ValueError(
+                f"background and every_step_epochs are for method max_pool, got {self.method}."
+            )
+        if not 0 <= self.every_step_epochs <= self.epochs:
+            raise ValueError(
+                f"every_step_epochs must be in 0..epochs={self.epochs}, got "
+                f"{self.every_step_epochs}."
+            )
         if self.beta and self.method in WHOLE_SEQUENCE:
             raise ValueError(f"{self.method} has no entropy reward; set beta=0, got {self.beta}.")
         if self.select not in ("fast", "slow", "any"):
@@ -261,10 +271,15 @@ class _Training(Loop):
         labels = batch.labels.to(next(self.model.parameters()).device)
         if self.config.method in WHOLE_SEQUENCE:
             logits = trace(self.model, batch.inputs)
-            loss = WHOLE_SEQUENCE[self.config.method](logits, labels)
-            return _at_the_end(logits.detach()), loss
+            return _at_the_end(logits.detach()), self._whole_sequence_loss(logits, labels, epoch)
         decision, at_spike = run(self.model, batch.inputs, self.config.theta_at(epoch))
         return decision, rc_loss(at_spike, labels, self.config.beta_at(epoch))
+
+    def _whole_sequence_loss(self, logits: Tensor, labels: Tensor, epoch: int) -> Tensor:
+        config = self.config
+        if config.method == "max_pool" and epoch >= config.every_step_epochs:
+            return max_pooling_loss(logits, labels, config.background)
+        return every_step_loss(logits, labels)
 
     def validate(self, epoch: int) -> tuple[Row, tuple[float, ...]]:
         """Evaluate, and rank the epoch by accuracy within the chosen regime, then by its loss."""

@@ -149,6 +149,16 @@ def test_the_max_pooling_loss_trains_the_best_step_only():
     assert (logits.grad.abs().sum(dim=(1, 2)) > 0).tolist() == [False, True, False]
 
 
+def test_the_background_is_trained_at_every_step():
+    generator = torch.Generator().manual_seed(6)
+    logits = torch.randn(7, 4, 3, generator=generator, dtype=torch.float64)
+    target = torch.tensor([0, 2, 1, 2])
+    pooled = [max_pooling_loss(logits[:, [b]], target[[b]]) for b in (0, 2)]
+    every = [every_step_loss(logits[:, [b]], target[[b]]) for b in (1, 3)]
+    expected = torch.stack([*pooled, *every]).mean()
+    torch.testing.assert_close(max_pooling_loss(logits, target, background=2), expected)
+
+
 @pytest.mark.parametrize("loss", [max_pooling_loss, every_step_loss])
 def test_with_one_step_losses_of_all_steps_are_that_of_the_end(loss):
     logits, target = logits_and_target(3)
