@@ -103,11 +103,11 @@ def report(done: Sequence[Record]) -> str:
         "of a 95 % t-interval over seeds.",
         "",
         _line("", head),
-        *(_line(name, _cells(values)) for name, values in found.items()),
+        *(_line(name, cells(values)) for name, values in found.items()),
         "",
         _line(f"minus {REFERENCE}", head),
         *(
-            _line(name, _cells(values - found[REFERENCE], signed=True))
+            _line(name, cells(values - found[REFERENCE], signed=True))
             for name, values in found.items()
             if REFERENCE in found and name != REFERENCE
         ),
@@ -132,14 +132,15 @@ def _verdict(found: dict[str, Any]) -> list[str]:
     return [f"RC (best β, one network) against {REFERENCE}: " + "; ".join(said)]
 
 
-def _cells(values: Any, *, signed: bool = False) -> list[str]:
-    cells = []
+def cells(values: Any, *, signed: bool = False) -> list[str]:
+    """Return mean and half of the interval over seeds, in percent, of each column."""
+    found = []
     for column in 100 * values.T:
         mean, half = interval(column.tolist())
         star = "*" if signed and abs(mean) > half else ""
         shown = f"{mean:+.2f}" if signed else f"{mean:.2f}"
-        cells.append(shown if np.isnan(half) else f"{shown} ±{half:.2f}{star}")
-    return cells
+        found.append(shown if np.isnan(half) else f"{shown} ±{half:.2f}{star}")
+    return found
 
 
 def _line(name: str, cells: Sequence[str]) -> str:

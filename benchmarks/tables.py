@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import tyro
 
-from benchmarks import record, simulators
+from benchmarks import record, simulators, task_tables
 from benchmarks.record import Record
 from benchmarks.rows import PUBLISHED, Published, RecipeName
 from bridges import support
@@ -243,6 +243,7 @@ def readme_with_tables(readme: str, results: Path) -> str:
     times = time_to_accuracy(record.read_all(results / "time_to_accuracy"))
     text = with_block(with_block(readme, "table1", table), "time", times)
     text = with_block(text, "bridges", support.markdown() + "\n")
+    text = with_block(text, "tasks", task_tables.block(results))
     said = simulators.verdicts(simulators.read(results))
     return with_block(text, "simulators", "\n".join(f"- {line}" for line in said) + "\n")
 

@@ -58,10 +58,18 @@ def options(tmp_path, monkeypatch) -> KeywordOptions:
 
 
 def _short(run):
+    pooled = run.train.method == "max_pool"
     return replace(
         run,
         model=replace(run.model, n_hidden=8),
-        train=replace(run.train, epochs=2, batch_size=12, lr=0.02, theta=0.3),
+        train=replace(
+            run.train,
+            epochs=2,
+            batch_size=12,
+            lr=0.02,
+            theta=0.3,
+            every_step_epochs=1 if pooled else 0,
+        ),
     )
 
 
