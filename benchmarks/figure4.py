@@ -14,7 +14,7 @@ import numpy as np
 import tyro
 
 from benchmarks import plots
-from benchmarks.keywords import THETA, KeywordOptions, records
+from benchmarks.keywords import THETA, KeywordOptions, kind, records
 from benchmarks.record import Record
 from rc_snn.objective import critical_beta
 
@@ -33,12 +33,8 @@ PUBLISHED = (
 
 def trained_as(done: Sequence[Record], method: str, beta: float) -> list[Record]:
     """Return the records of one training, a seed each."""
-    found = []
-    for r in done:
-        t = r.config["train"]
-        if t["method"] == method and t["beta"] == beta:
-            found.append(r)
-    return found
+    wanted = (method, beta)
+    return [r for r in done if (kind(r.config["train"]), r.config["train"]["beta"]) == wanted]
 
 
 def betas_of(done: Sequence[Record], method: str) -> list[float]:

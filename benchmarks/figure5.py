@@ -17,7 +17,7 @@ import tyro
 
 from benchmarks import plots
 from benchmarks.figure4 import DASHES, GREEN, RED, SHADES, betas_of, trained_as
-from benchmarks.keywords import KeywordOptions, records
+from benchmarks.keywords import PREPARED_BETA, KeywordOptions, kind, records
 from benchmarks.peers import AT_MS
 from benchmarks.peers_report import interval
 from benchmarks.record import Record
@@ -25,9 +25,10 @@ from rc_snn.thresholds import Curve, accuracy_within, frontier
 
 ROWS = {
     "EOS β=0": ("eos", "first"),
-    "EOS all β": ("eos", "all"),
     "RC best β": ("rc", "best"),
     "RC all β": ("rc", "all"),
+    "RC, prepared": ("prepared", "first"),
+    "every-step loss": ("every_step", "first"),
 }
 """Who is compared: one network per seed, or a composite of several."""
 REFERENCE = "EOS β=0"
@@ -42,7 +43,7 @@ def curve(done: Record, split: str) -> Curve:
     )
 
 
-def family(done: Sequence[Record], kind: str, budgets: torch.Tensor) -> tuple[Curve, Curve] | None:
+def family(done: Sequence[Record], which: str, budgets: torch.Tensor) -> tuple[Curve, Curve] | None:
     """Return validation and test curve of one seed's networks: the first, the best, or all of them.
 
     The best is the one with the largest mean validation accuracy within the budgets.
@@ -50,9 +51,9 @@ def family(done: Sequence[Record], kind: str, budgets: torch.Tensor) -> tuple[Cu
     if not done:
         return None
     chosen = sorted(done, key=lambda r: float(r.config["train"]["beta"]))
-    if kind == "first":
+    if which == "first":
         chosen = chosen[:1]
-    elif kind == "best":
+    elif which == "best":
         chosen = [max(chosen, key=lambda r: _mean_within(curve(r, "validation"), budgets))]
     parts = [[curve(r, split) for r in chosen] for split in ("validation", "test")]
     return Curve.cat(parts[0]), Curve.cat(parts[1])
@@ -66,12 +67,12 @@ def within(done: Sequence[Record], budgets: torch.Tensor) -> dict[str, Any]:
     """Return for each row the test accuracy within each mean time, `[seed, budget]`."""
     seeds = sorted({r.config["train"]["seed"] for r in done})
     found: dict[str, Any] = {}
-    for name, (method, kind) in ROWS.items():
+    for name, (method, which) in ROWS.items():
         lines, betas = [], _betas_of_every_seed(done, method, seeds)
         for seed in seeds:
             mine = [r for r in done if _is(r, method, seed) and r.config["train"]["beta"] in betas]
-            both = family(mine, kind, budgets)
-            if both is not None and not (kind == "all" and len(mine) == 1):
+            both = family(mine, which, budgets)
+            if both is not None and not (which == "all" and len(mine) == 1):
                 lines.append(accuracy_within(*both, budgets).tolist())
         if len(lines) == len(seeds):
             found[name] = np.array(lines)
@@ -86,7 +87,7 @@ def _betas_of_every_seed(done: Sequence[Record], method: str, seeds: Sequence[in
 
 def _is(done: Record, method: str, seed: int) -> bool:
     t = done.config["train"]
-    return bool(t["method"] == method and t["seed"] == seed)
+    return bool(kind(t) == method and t["seed"] == seed)
 
 
 def report(done: Sequence[Record]) -> str:
@@ -112,8 +113,9 @@ def report(done: Sequence[Record]) -> str:
             if REFERENCE in found and name != REFERENCE
         ),
         "",
-        "* the interval does not hold 0. Published (Figure 5): RC above conventional training at "
-        "any desired speed.",
+        "* the interval does not hold 0. RC, prepared: half of the epochs with the loss at every "
+        f"step, then RC with β={PREPARED_BETA:g}.",
+        "Published (Figure 5): RC above conventional training at any desired speed.",
     ]
     return "\n".join([*lines, *_verdict(found)])
 
@@ -186,9 +188,10 @@ def _comparison(axis: Any, done: Sequence[Record], n_seeds: int) -> None:
     heard = torch.tensor(done[0].metrics["heard_ms"], dtype=torch.float64)
     styles = {
         "EOS β=0": (GREEN, "--"),
-        "EOS all β": (GREEN, ":"),
         "RC best β": ("#3182bd", "-"),
         "RC all β": (RED, "-."),
+        "RC, prepared": ("black", "-"),
+        "every-step loss": ("#cc79a7", ":"),
     }
     for name, values in within(done, heard).items():
         mean, half = np.array([interval(column.tolist()) for column in 100 * values.T]).T

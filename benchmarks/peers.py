@@ -70,6 +70,8 @@ class Network(NamedTuple):
 
     method: Method
     beta: float = 0.0
+    prepared: bool = False
+    """Rank coding that began with the loss at every step."""
 
 
 Traces: TypeAlias = Mapping[Network, Tensor]
@@ -162,9 +164,10 @@ def measure(
 ) -> dict[str, Any]:
     """Choose on validation traces, measure on test traces: one row per training and rule.
 
-    EOS and RC networks get every rule, the other trainings θ. Where there are several β, θ has a
-    row for each, and every rule has two more: with the one β whose area on validation data is
-    largest, and with all of them, the composite, where each budget chooses β and threshold.
+    EOS and RC networks get every rule, the other trainings θ, constant or per step. Where there are
+    several β, θ has a row for each, and every rule has two more: with the one β whose area on
+    validation data is largest, and with all of them, the composite, where each budget chooses β and
+    threshold.
 
     Args:
         validation: logits at every step, by network.
@@ -189,9 +192,12 @@ def measure(
             )
     clock = heard_ms.double()
     rows: dict[str, Any] = {}
-    for method, title in METHODS.items():
-        networks = sorted(n for n in validation if n.method == method)
-        rules: tuple[Rule, ...] = tuple(RULES) if method in ("eos", "rc") else ("theta",)
+    kinds = [(method, False, title) for method, title in METHODS.items()]
+    for method, prepared, title in (*kinds, ("rc", True, f"{METHODS['rc']} prepared")):
+        networks = sorted(n for n in validation if (n.method, n.prepared) == (method, prepared))
+        rules: tuple[Rule, ...] = ("theta", "steps")
+        if method in ("eos", "rc") and not prepared:
+            rules = tuple(RULES)
         for rule in rules:
             found = {
                 n.beta: family(rule, validation[n], validation_labels, test[n], test_labels, clock)
@@ -256,7 +262,7 @@ def of_keywords(seed: int, options: KeywordOptions) -> Splits:
     """
     heard = keywords.spoken(options)
     runs = {
-        Network(run.train.method, run.train.beta): run
+        Network(run.train.method, run.train.beta, keywords.kind(run.train) == "prepared"): run
         for run in keywords.repeated(options, heard.config, seed)
     }
     traces = {network: keywords.traces_of(run, options) for network, run in runs.items()}
@@ -276,7 +282,7 @@ def make_record(splits: Splits, seed: int, profile: Profile, folder: Path) -> Pa
     config = {
         "profile": profile,
         "seed": seed,
-        "networks": [[n.method, n.beta] for n in sorted(splits.validation)],
+        "networks": [list(n) for n in sorted(splits.validation)],
         "prices": list(PRICES),
         "blocks": list(BLOCKS),
         "about": splits.about,

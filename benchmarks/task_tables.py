@@ -30,9 +30,12 @@ PEERS = (
     "EOS + top-2 gap",
     "EOS + patience",
     "max-pooling loss + θ",
-    "every-step loss + θ",
     "RC best β + θ",
     "RC best β + per-step θ",
+    "every-step loss + θ",
+    "every-step loss + per-step θ",
+    "RC prepared + θ",
+    "RC prepared + per-step θ",
 )
 """Rows of the comparison with peers that the README shows: one network per seed each."""
 

@@ -72,7 +72,7 @@ class TrainConfig:
     background: int | None = None
     """Of max_pool: the class that is trained at every step."""
     every_step_epochs: int = 0
-    """Of max_pool: epochs at the beginning with the loss at every step."""
+    """Of max_pool and rc: epochs at the beginning with the loss at every step."""
 
     def __post_init__(self) -> None:
         if self.method not in get_args(Method):
@@ -81,10 +81,10 @@ class TrainConfig:
             raise ValueError(f'judge must be "method" or "spike", got {self.judge!r}.')
         if self.max_norm is not None and not 0.0 < self.max_norm < math.inf:
             raise ValueError(f"max_norm must be positive and finite, got {self.max_norm}.")
-        if (self.background is not None or self.every_step_epochs) and self.method != "max_pool":
-            raise ValueError(
-                f"background and every_step_epochs are for method max_pool, got {self.method}."
-            )
+        if self.background is not None and self.method != "max_pool":
+            raise ValueError(f"background is for method max_pool, got {self.method}.")
+        if self.every_step_epochs and self.method not in ("max_pool", "rc"):
+            raise ValueError(f"every_step_epochs is for max_pool and rc, got {self.method}.")
         if not 0 <= self.every_step_epochs <= self.epochs:
             raise ValueError(
                 f"every_step_epochs must be in 0..epochs={self.epochs}, got "
@@ -269,7 +269,7 @@ class _Training(Loop):
     def _answer(self, batch: Labelled, epoch: int) -> tuple[Decision, Tensor]:
         """Return the decisions on a batch, and the loss with its graph."""
         labels = batch.labels.to(next(self.model.parameters()).device)
-        if self.config.method in WHOLE_SEQUENCE:
+        if self.config.method in WHOLE_SEQUENCE or epoch < self.config.every_step_epochs:
             logits = trace(self.model, batch.inputs)
             return _at_the_end(logits.detach()), self._whole_sequence_loss(logits, labels, epoch)
         decision, at_spike = run(self.model, batch.inputs, self.config.theta_at(epoch))

@@ -43,10 +43,9 @@ def options(tmp_path, monkeypatch) -> KeywordOptions:
         lambda name, *_, **__: type("R", (), {"digest": lambda s: name})(),
     )
     run = keywords._run
-    monkeypatch.setattr(keywords, "_run", lambda *a: _short(run(*a)))
+    monkeypatch.setattr(keywords, "_run", lambda *a, **k: _short(run(*a, **k)))
     monkeypatch.setattr(keywords, "REPEATED_BETAS", (0.0, 0.1))
     monkeypatch.setattr(keywords, "BETAS", (0.0, 0.1, 0.4))
-    monkeypatch.setattr(keywords, "EOS_BETAS", (0.2,))
     return KeywordOptions(
         train=True,
         profile="quick",
@@ -58,7 +57,7 @@ def options(tmp_path, monkeypatch) -> KeywordOptions:
 
 
 def _short(run):
-    pooled = run.train.method == "max_pool"
+    begun = run.train.every_step_epochs > 0
     return replace(
         run,
         model=replace(run.model, n_hidden=8),
@@ -68,7 +67,7 @@ def _short(run):
             batch_size=12,
             lr=0.02,
             theta=0.3,
-            every_step_epochs=1 if pooled else 0,
+            every_step_epochs=1 if begun else 0,
         ),
     )
 
@@ -79,11 +78,11 @@ def test_records_hold_what_the_networks_answer_and_figures_are_drawn_from_them(
 ):
     monkeypatch.setattr(keywords, "THETA", 0.3)
     assert keywords.main(options) == 0
-    assert len(capsys.readouterr().out.splitlines()) == 8
+    assert len(capsys.readouterr().out.splitlines()) == 9
     found = keywords.records(options)
-    assert [r.metrics["n"] for r in found] == [36] * 8
+    assert [r.metrics["n"] for r in found] == [36] * 9
     heard = keywords.spoken(options)
-    assert len(keywords.runs(options, heard.config)) == 8
+    assert len(keywords.runs(options, heard.config)) == 9
 
     # A curve is what the runner decides, threshold by threshold.
     run = next(r for r in keywords.runs(options, heard.config) if r.train.method == "rc")

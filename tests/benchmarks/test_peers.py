@@ -24,6 +24,7 @@ NETWORKS = (
     Network("every_step"),
     Network("rc", 0.0),
     Network("rc", 0.2),
+    Network("rc", 0.1, True),
 )
 
 
@@ -81,7 +82,9 @@ def folder(tmp_path_factory):
 
 def test_each_training_and_rule_has_its_rows(metrics):
     rules = list(peers.RULES.values())
-    wanted = {f"EOS + {r}" for r in rules} | {"max-pooling loss + θ", "every-step loss + θ"}
+    wanted = {f"EOS + {r}" for r in rules}
+    trained = ("max-pooling loss", "every-step loss", "RC prepared")
+    wanted |= {f"{name} + {r}" for name in trained for r in rules[:2]}
     wanted |= {"RC β=0 + θ", "RC β=0.2 + θ"}
     wanted |= {f"RC {b} β + {r}" for b in ("best", "all") for r in rules}
     assert set(metrics["rows"]) == wanted
