@@ -142,8 +142,6 @@ def _run(
     more: dict[str, Any] = {}
     if prepared or method == "max_pool":
         more["every_step_epochs"] = epochs // 2
-    if method == "max_pool":
-        more["background"] = n_classes - 1
     return TaskRun(
         task=TASK,
         profile=options.profile,

@@ -175,7 +175,6 @@ _ADDED: Mapping[str, Mapping[str, Any]] = {
         "precision": "float32",
         "max_norm": None,
         "judge": "method",
-        "background": None,
         "every_step_epochs": 0,
     },
 }

@@ -16,7 +16,7 @@ from rc_snn.training import Labelled, TrainConfig, train
 Profile = Literal["quick", "paper"]
 
 
-_ADDED: tuple[tuple[str, Any], ...] = (("background", None), ("every_step_epochs", 0))
+_ADDED = (("every_step_epochs", 0),)
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ class TrainConfig:
     """Passes over the training set."""
     method: Method = "rc"
     """Back-propagate from the first spike (rc) or from the end of the sequence (eos). Peers, which
-    read every step: from the best step (max_pool), or from all (every_step)."""
+    read every step: from each class's best step (max_pool), or from all steps (every_step)."""
     batch_size: int = 128
     """Samples per step of Adam."""
     lr: float = 1e-3
@@ -69,8 +69,6 @@ class TrainConfig:
     judge: Literal["method", "spike"] = "method"
     """Whose validation accuracy that is: of the answers that the method trains (for all but rc,
     those at the end of the sequence), or of first spikes at θ, however the network was trained."""
-    background: int | None = None
-    """Of max_pool: the class that is trained at every step."""
     every_step_epochs: int = 0
     """Of max_pool and rc: epochs at the beginning with the loss at every step."""
 
@@ -81,8 +79,6 @@ class TrainConfig:
             raise ValueError(f'judge must be "method" or "spike", got {self.judge!r}.')
         if self.max_norm is not None and not 0.0 < self.max_norm < math.inf:
             raise ValueError(f"max_norm must be positive and finite, got {self.max_norm}.")
-        if self.background is not None and self.method != "max_pool":
-            raise ValueError(f"background is for method max_pool, got {self.method}.")
         if self.every_step_epochs and self.method not in ("max_pool", "rc"):
             raise ValueError(f"every_step_epochs is for max_pool and rc, got {self.method}.")
         if not 0 <= self.every_step_epochs <= self.epochs:
@@ -278,7 +274,7 @@ class _Training(Loop):
     def _whole_sequence_loss(self, logits: Tensor, labels: Tensor, epoch: int) -> Tensor:
         config = self.config
         if config.method == "max_pool" and epoch >= config.every_step_epochs:
-            return max_pooling_loss(logits, labels, config.background)
+            return max_pooling_loss(logits, labels)
         return every_step_loss(logits, labels)
 
     def validate(self, epoch: int) -> tuple[Row, tuple[float, ...]]:

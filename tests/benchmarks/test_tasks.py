@@ -57,7 +57,7 @@ def test_a_run_is_measured_once_and_then_read(options):
     assert again == first == find([RUN], options)[0]
     assert first.metrics == {"answer": 42}
     assert first.config == RUN.config
-    off = {"background": None, "every_step_epochs": 0}
+    off = {"every_step_epochs": 0}
     assert RUN.config["train"] | off == asdict(RUN.train), "later options are left out while off"
     assert len(first.training["history"]) == 2
     assert (run_folder(RUN, options) / "checkpoint.pt").exists()
