@@ -10,6 +10,7 @@ records in results/nmnist; `--train` makes those first, and resumes where it was
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, pstdev
 from typing import Any
@@ -39,6 +40,14 @@ BUDGETS_MS = (80.0, 100.0, 120.0, 140.0, 160.0, 180.0, 200.0, 240.0, 280.0)
 """Mean decision times at which RC and EOS are compared."""
 COLOURS = {"rc": "#0072b2", "eos": "#d55e00"}
 STYLES = {"rc": "-", "eos": "--"}
+
+
+@dataclass(frozen=True)
+class EventDigits(TaskOptions):
+    """Draw and print from the records of N-MNIST, or make them with --train."""
+
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """One network of each kind for each seed."""
 
 
 def of(records: Sequence[Record], method: str) -> list[Record]:
@@ -329,6 +338,6 @@ def main(options: TaskOptions) -> int:
 
 if __name__ == "__main__":
     try:
-        sys.exit(main(tyro.cli(TaskOptions)))
+        sys.exit(main(tyro.cli(EventDigits)))
     except ValueError as error:
         sys.exit(f"error: {error}")

@@ -124,7 +124,7 @@ def _peers(results: Path) -> list[str]:
 
 
 def _events(results: Path) -> list[str]:
-    options = TaskOptions(results=results, seeds=(0, 1, 2))
+    options = nmnist.EventDigits(results=results)
     records = find(nmnist_runs(options), options)
     lines = [
         f"**N-MNIST** ({_count(records)} test recordings of an event camera, θ = {THETA}, "
