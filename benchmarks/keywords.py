@@ -39,14 +39,12 @@ REPEATED_BETAS = (0.0, 0.1, 0.2)
 """Entropy rewards of rank-coded training, below the critical one: for every seed."""
 BETAS = (*REPEATED_BETAS, 0.3, 0.4)
 """Those of Figure 4, for the first seed."""
-PREPARED_BETA = 0.1
-"""Entropy reward of rank coding that begins with the loss at every step, for every seed."""
 MAX_SHIFT = 10
 """Frames by which a clip is moved at random before each epoch, at most: 100 ms."""
 THETAS = torch.special.expit(torch.linspace(-2.2, 9.2, 115, dtype=torch.float64))
 """Thresholds of a recorded curve: from 0.1, which every output reaches, to 0.9999."""
 SHIPPED, SHIPPED_AS = ("rc", 0.1, 0), "rc-lstm-keywords"
-"""Kind, β and seed of the network that ships, and its name."""
+"""Method, β and seed of the network that ships, and its name."""
 
 
 @dataclass(frozen=True)
@@ -125,30 +123,19 @@ def repeated(options: KeywordOptions, config: dict[str, Any], seed: int) -> list
     """Return the trainings that every seed has."""
     kinds: list[tuple[Method, float]] = [("eos", 0.0), ("max_pool", 0.0), ("every_step", 0.0)]
     kinds += [("rc", beta) for beta in REPEATED_BETAS]
-    found = [_run(options, config, method, beta, seed) for method, beta in kinds]
-    return [*found, _run(options, config, "rc", PREPARED_BETA, seed, prepared=True)]
+    return [_run(options, config, method, beta, seed) for method, beta in kinds]
 
 
 def _run(
-    options: KeywordOptions,
-    config: dict[str, Any],
-    method: Method,
-    beta: float,
-    seed: int,
-    *,
-    prepared: bool = False,
+    options: KeywordOptions, config: dict[str, Any], method: Method, beta: float, seed: int
 ) -> TaskRun:
-    epochs, n_classes = 8 if options.profile == "quick" else 30, len(config["classes"])
-    more: dict[str, Any] = {}
-    if prepared or method == "max_pool":
-        more["every_step_epochs"] = epochs // 2
     return TaskRun(
         task=TASK,
         profile=options.profile,
         data=config,
-        model=TaskModel(420, 128, n_classes, n_dense=32, forget_bias=1.0),
+        model=TaskModel(420, 128, len(config["classes"]), n_dense=32, forget_bias=1.0),
         train=TrainConfig(
-            epochs=epochs,
+            epochs=8 if options.profile == "quick" else 30,
             method=method,
             lr=2e-3,
             theta=THETA,
@@ -157,7 +144,6 @@ def _run(
             precision="bf16",
             judge="spike",
             seed=seed,
-            **more,
         ),
     )
 
@@ -261,7 +247,7 @@ def _write_network(
     )
     keyword_network.write(network, run_folder(run, options))
     t = run.train
-    if options.ship and (kind(t), t.beta, t.seed) == SHIPPED and run.profile == "paper":
+    if options.ship and (t.method, t.beta, t.seed) == SHIPPED and run.profile == "paper":
         keyword_network.write(network, keyword_network.FOLDER)
 
 
@@ -287,23 +273,11 @@ def records(options: TaskOptions) -> list[Record]:
     return found
 
 
-def kind(train: dict[str, Any] | TrainConfig) -> str:
-    """Name a way to train: its method, or "prepared" for rank coding after the loss at every step.
-
-    Example:
-        >>> kind(TrainConfig(method="eos")), kind(TrainConfig(every_step_epochs=3))
-        ('eos', 'prepared')
-    """
-    t = train if isinstance(train, dict) else asdict(train)
-    begun = t["method"] == "rc" and t.get("every_step_epochs", 0) > 0
-    return "prepared" if begun else str(t["method"])
-
-
 def summary(done: Record) -> str:
     """Say in a line what a network does at θ."""
     t, m = done.config["train"], done.metrics
     return (
-        f"{kind(t):<10} β={t['beta']:<4g} seed {t['seed']}: test accuracy at θ={t['theta']:g} "
+        f"{t['method']:<10} β={t['beta']:<4g} seed {t['seed']}: test accuracy at θ={t['theta']:g} "
         f"{100 * m['accuracy']:.2f} %, {m['mean_heard_ms']:.0f} ms heard, step "
         f"{m['time_to_insight']:.1f}, fired {100 * m['fired'] / m['n']:.1f} %; at the end "
         f"{100 * m['test_accuracy_at_end']:.2f} %"

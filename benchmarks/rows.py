@@ -175,7 +175,6 @@ _ADDED: Mapping[str, Mapping[str, Any]] = {
         "precision": "float32",
         "max_norm": None,
         "judge": "method",
-        "every_step_epochs": 0,
     },
 }
 """Options that came after the first records, and their value when off."""

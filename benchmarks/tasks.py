@@ -16,9 +16,6 @@ from rc_snn.training import Labelled, TrainConfig, train
 Profile = Literal["quick", "paper"]
 
 
-_ADDED = (("every_step_epochs", 0),)
-
-
 @dataclass(frozen=True)
 class TaskModel:
     """An RC-LSTM on dense inputs, by its sizes; `rc_snn.models.RCLSTM` says what they mean."""
@@ -51,14 +48,8 @@ class TaskRun:
 
     @property
     def config(self) -> dict[str, Any]:
-        """Return the configuration as it is recorded and hashed.
-
-        Options added after the first records are left out while they are off, so that these keep
-        their names.
-        """
-        whole = asdict(self)
-        whole["train"] = {k: v for k, v in whole["train"].items() if (k, v) not in _ADDED}
-        return whole
+        """Return the configuration as it is recorded and hashed."""
+        return asdict(self)
 
     @property
     def name(self) -> str:

@@ -1,7 +1,7 @@
 """One training loop for rank coding (RC), end of sequence (EOS) and peers; exact resume."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
@@ -22,8 +22,11 @@ from rc_snn.sequences import SpikeSequences
 from rc_snn.spikes import Decision, check_labels, check_theta
 
 Method: TypeAlias = Literal["rc", "eos", "max_pool", "every_step"]
-WHOLE_SEQUENCE = ("max_pool", "every_step")
-"""Methods whose loss reads the logits of all steps."""
+WHOLE_SEQUENCE: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "max_pool": max_pooling_loss,
+    "every_step": every_step_loss,
+}
+"""Losses that read the logits of all steps."""
 
 ANSWER_AT_ONCE = 1e-6
 """A threshold below any largest class probability: every sample fires at step 0."""
@@ -69,8 +72,6 @@ class TrainConfig:
     judge: Literal["method", "spike"] = "method"
     """Whose validation accuracy that is: of the answers that the method trains (for all but rc,
     those at the end of the sequence), or of first spikes at θ, however the network was trained."""
-    every_step_epochs: int = 0
-    """Of max_pool and rc: epochs at the beginning with the loss at every step."""
 
     def __post_init__(self) -> None:
         if self.method not in get_args(Method):
@@ -79,13 +80,6 @@ class TrainConfig:
             raise ValueError(f'judge must be "method" or "spike", got {self.judge!r}.')
         if self.max_norm is not None and not 0.0 < self.max_norm < math.inf:
             raise ValueError(f"max_norm must be positive and finite, got {self.max_norm}.")
-        if self.every_step_epochs and self.method not in ("max_pool", "rc"):
-            raise ValueError(f"every_step_epochs is for max_pool and rc, got {self.method}.")
-        if not 0 <= self.every_step_epochs <= self.epochs:
-            raise ValueError(
-                f"every_step_epochs must be in 0..epochs={self.epochs}, got "
-                f"{self.every_step_epochs}."
-            )
         if self.beta and self.method in WHOLE_SEQUENCE:
             raise ValueError(f"{self.method} has no entropy reward; set beta=0, got {self.beta}.")
         if self.select not in ("fast", "slow", "any"):
@@ -265,17 +259,12 @@ class _Training(Loop):
     def _answer(self, batch: Labelled, epoch: int) -> tuple[Decision, Tensor]:
         """Return the decisions on a batch, and the loss with its graph."""
         labels = batch.labels.to(next(self.model.parameters()).device)
-        if self.config.method in WHOLE_SEQUENCE or epoch < self.config.every_step_epochs:
+        if self.config.method in WHOLE_SEQUENCE:
             logits = trace(self.model, batch.inputs)
-            return _at_the_end(logits.detach()), self._whole_sequence_loss(logits, labels, epoch)
+            loss = WHOLE_SEQUENCE[self.config.method](logits, labels)
+            return _at_the_end(logits.detach()), loss
         decision, at_spike = run(self.model, batch.inputs, self.config.theta_at(epoch))
         return decision, rc_loss(at_spike, labels, self.config.beta_at(epoch))
-
-    def _whole_sequence_loss(self, logits: Tensor, labels: Tensor, epoch: int) -> Tensor:
-        config = self.config
-        if config.method == "max_pool" and epoch >= config.every_step_epochs:
-            return max_pooling_loss(logits, labels)
-        return every_step_loss(logits, labels)
 
     def validate(self, epoch: int) -> tuple[Row, tuple[float, ...]]:
         """Evaluate, and rank the epoch by accuracy within the chosen regime, then by its loss."""

@@ -360,11 +360,6 @@ def test_configurations_that_make_no_sense_are_refused(as_user):
         ({"epochs": 3, "first_step_epochs": 4}, r"in 0\.\.epochs=3, got 4"),
         ({"judge": "loss"}, "judge must be .*got 'loss'"),
         ({"max_norm": 0.0}, "max_norm must be positive and finite, got 0.0"),
-        ({"method": "eos", "every_step_epochs": 1}, "is for max_pool and rc, got eos"),
-        (
-            {"method": "max_pool", "beta": 0.0, "epochs": 2, "every_step_epochs": 3},
-            r"every_step_epochs must be in 0\.\.epochs=2, got 3",
-        ),
         ({"method": "max_pool"}, r"max_pool has no entropy reward; set beta=0, got 0\.1"),
         (
             {"method": "every_step", "beta": 0.0, "first_step_epochs": 1},
@@ -397,21 +392,6 @@ def test_peers_learn_and_are_judged_by_their_first_spikes_where_asked(method, tm
     assert evaluate(net, task(1), None)[1]["accuracy"] == pytest.approx(
         result.history[result.best_epoch]["val_accuracy"]
     )
-
-
-@pytest.mark.parametrize("method", ["max_pool", "rc"])
-def test_training_begins_with_the_loss_at_every_step_where_asked(method, tmp_path):
-    common = {"batch_size": 16, "beta": 0.0}
-    nets = {name: model() for name in ("every", "pool", "both")}
-    every = TrainConfig(epochs=1, method="every_step", **common)
-    pool = TrainConfig(epochs=1, method=method, **common)
-    both = TrainConfig(epochs=1, method=method, every_step_epochs=1, **common)
-    for (name, net), config in zip(nets.items(), (every, pool, both), strict=True):
-        train(net, task(0), task(1), config, tmp_path / name)
-    both_ = list(nets["both"].parameters())
-    for name, equal in (("every", True), ("pool", False)):
-        for ours, theirs in zip(both_, nets[name].parameters(), strict=True):
-            assert torch.equal(ours, theirs) is equal, name
 
 
 @pytest.mark.parametrize("method", ["max_pool", "every_step"])
