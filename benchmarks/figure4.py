@@ -14,7 +14,7 @@ import numpy as np
 import tyro
 
 from benchmarks import plots
-from benchmarks.keywords import THETA, KeywordOptions, kind, records
+from benchmarks.keywords import THETA, KeywordOptions, records
 from benchmarks.record import Record
 from rc_snn.objective import critical_beta
 
@@ -34,7 +34,7 @@ PUBLISHED = (
 def trained_as(done: Sequence[Record], method: str, beta: float) -> list[Record]:
     """Return the records of one training, a seed each."""
     wanted = (method, beta)
-    return [r for r in done if (kind(r.config["train"]), r.config["train"]["beta"]) == wanted]
+    return [r for r in done if (r.config["train"]["method"], r.config["train"]["beta"]) == wanted]
 
 
 def betas_of(done: Sequence[Record], method: str) -> list[float]:

@@ -17,7 +17,7 @@ import tyro
 
 from benchmarks import plots
 from benchmarks.figure4 import DASHES, GREEN, RED, SHADES, betas_of, trained_as
-from benchmarks.keywords import PREPARED_BETA, KeywordOptions, kind, records
+from benchmarks.keywords import KeywordOptions, records
 from benchmarks.peers import AT_MS
 from benchmarks.peers_report import interval
 from benchmarks.record import Record
@@ -27,7 +27,6 @@ ROWS = {
     "EOS β=0": ("eos", "first"),
     "RC best β": ("rc", "best"),
     "RC all β": ("rc", "all"),
-    "RC, prepared": ("prepared", "first"),
     "every-step loss": ("every_step", "first"),
 }
 """Who is compared: one network per seed, or a composite of several."""
@@ -87,7 +86,7 @@ def _betas_of_every_seed(done: Sequence[Record], method: str, seeds: Sequence[in
 
 def _is(done: Record, method: str, seed: int) -> bool:
     t = done.config["train"]
-    return bool(kind(t) == method and t["seed"] == seed)
+    return bool(t["method"] == method and t["seed"] == seed)
 
 
 def report(done: Sequence[Record]) -> str:
@@ -113,9 +112,8 @@ def report(done: Sequence[Record]) -> str:
             if REFERENCE in found and name != REFERENCE
         ),
         "",
-        "* the interval does not hold 0. RC, prepared: half of the epochs with the loss at every "
-        f"step, then RC with β={PREPARED_BETA:g}.",
-        "Published (Figure 5): RC above conventional training at any desired speed.",
+        "* the interval does not hold 0. Published (Figure 5): RC above conventional training at "
+        "any desired speed.",
     ]
     return "\n".join([*lines, *_verdict(found)])
 
@@ -190,7 +188,6 @@ def _comparison(axis: Any, done: Sequence[Record], n_seeds: int) -> None:
         "EOS β=0": (GREEN, "--"),
         "RC best β": ("#3182bd", "-"),
         "RC all β": (RED, "-."),
-        "RC, prepared": ("black", "-"),
         "every-step loss": ("#cc79a7", ":"),
     }
     for name, values in within(done, heard).items():

@@ -70,8 +70,6 @@ class Network(NamedTuple):
 
     method: Method
     beta: float = 0.0
-    prepared: bool = False
-    """Rank coding that began with the loss at every step."""
 
 
 Traces: TypeAlias = Mapping[Network, Tensor]
@@ -192,11 +190,10 @@ def measure(
             )
     clock = heard_ms.double()
     rows: dict[str, Any] = {}
-    kinds = [(method, False, title) for method, title in METHODS.items()]
-    for method, prepared, title in (*kinds, ("rc", True, f"{METHODS['rc']} prepared")):
-        networks = sorted(n for n in validation if (n.method, n.prepared) == (method, prepared))
+    for method, title in METHODS.items():
+        networks = sorted(n for n in validation if n.method == method)
         rules: tuple[Rule, ...] = ("theta", "steps")
-        if method in ("eos", "rc") and not prepared:
+        if method in ("eos", "rc"):
             rules = tuple(RULES)
         for rule in rules:
             found = {
@@ -262,7 +259,7 @@ def of_keywords(seed: int, options: KeywordOptions) -> Splits:
     """
     heard = keywords.spoken(options)
     runs = {
-        Network(run.train.method, run.train.beta, keywords.kind(run.train) == "prepared"): run
+        Network(run.train.method, run.train.beta): run
         for run in keywords.repeated(options, heard.config, seed)
     }
     traces = {network: keywords.traces_of(run, options) for network, run in runs.items()}

@@ -22,7 +22,7 @@ PANELS = {
         "every-step loss + θ",
         "RC best β + θ",
         "RC all β + θ",
-        "RC prepared + θ",
+        "RC all β + per-step θ",
     ),
     "exit rule, on EOS networks": (
         "EOS + θ",

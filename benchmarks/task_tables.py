@@ -34,8 +34,6 @@ PEERS = (
     "RC best β + per-step θ",
     "every-step loss + θ",
     "every-step loss + per-step θ",
-    "RC prepared + θ",
-    "RC prepared + per-step θ",
 )
 """Rows of the comparison with peers that the README shows: one network per seed each."""
 

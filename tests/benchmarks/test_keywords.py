@@ -57,18 +57,10 @@ def options(tmp_path, monkeypatch) -> KeywordOptions:
 
 
 def _short(run):
-    begun = run.train.every_step_epochs > 0
     return replace(
         run,
         model=replace(run.model, n_hidden=8),
-        train=replace(
-            run.train,
-            epochs=2,
-            batch_size=12,
-            lr=0.02,
-            theta=0.3,
-            every_step_epochs=1 if begun else 0,
-        ),
+        train=replace(run.train, epochs=2, batch_size=12, lr=0.02, theta=0.3),
     )
 
 
@@ -78,11 +70,11 @@ def test_records_hold_what_the_networks_answer_and_figures_are_drawn_from_them(
 ):
     monkeypatch.setattr(keywords, "THETA", 0.3)
     assert keywords.main(options) == 0
-    assert len(capsys.readouterr().out.splitlines()) == 9
+    assert len(capsys.readouterr().out.splitlines()) == 7
     found = keywords.records(options)
-    assert [r.metrics["n"] for r in found] == [36] * 9
+    assert [r.metrics["n"] for r in found] == [36] * 7
     heard = keywords.spoken(options)
-    assert len(keywords.runs(options, heard.config)) == 9
+    assert len(keywords.runs(options, heard.config)) == 7
 
     # A curve is what the runner decides, threshold by threshold.
     run = next(r for r in keywords.runs(options, heard.config) if r.train.method == "rc")

@@ -24,7 +24,6 @@ NETWORKS = (
     Network("every_step"),
     Network("rc", 0.0),
     Network("rc", 0.2),
-    Network("rc", 0.1, True),
 )
 
 
@@ -83,7 +82,7 @@ def folder(tmp_path_factory):
 def test_each_training_and_rule_has_its_rows(metrics):
     rules = list(peers.RULES.values())
     wanted = {f"EOS + {r}" for r in rules}
-    trained = ("max-pooling loss", "every-step loss", "RC prepared")
+    trained = ("max-pooling loss", "every-step loss")
     wanted |= {f"{name} + {r}" for name in trained for r in rules[:2]}
     wanted |= {"RC β=0 + θ", "RC β=0.2 + θ"}
     wanted |= {f"RC {b} β + {r}" for b in ("best", "all") for r in rules}

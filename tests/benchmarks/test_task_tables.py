@@ -61,6 +61,6 @@ def test_the_network_that_ships_is_the_one_of_its_record():
     net = load_network(keywords.SHIPPED_AS)
     [found] = [r for r in keywords.records(KeywordOptions()) if r.name == net.record]
     train = found.config["train"]
-    assert (keywords.kind(train), train["beta"], train["seed"]) == keywords.SHIPPED
+    assert (train["method"], train["beta"], train["seed"]) == keywords.SHIPPED
     assert net.measured == {key: found.metrics[key] for key in net.measured}
     assert list(net.classes) == found.config["data"]["classes"]
