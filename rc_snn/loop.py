@@ -111,7 +111,7 @@ class Loop(ABC):
         """Train on one batch; return sums over its samples."""
 
     @abstractmethod
-    def validate(self, epoch: int) -> tuple[Row, tuple[float, ...]]:
+    def validate(self, epoch: int) -> tuple[Row, tuple[float, float]]:
         """Return what the log says of the validation samples, and the rank of this epoch."""
 
     def about(self, epoch: int) -> Row:

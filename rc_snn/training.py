@@ -66,7 +66,7 @@ class TrainConfig:
     """Seed of the batch order (the initial weights come with the model)."""
     select: Select = "any"
     """Keep the epoch with the best validation accuracy among those in this regime (step clock); of
-    equal ones, that with the lowest loss."""
+    equal ones, the first."""
     max_norm: float | None = None
     """Largest L2 norm of the gradient; longer ones are scaled down to it."""
     judge: Literal["method", "spike"] = "method"
@@ -266,8 +266,8 @@ class _Training(Loop):
         decision, at_spike = run(self.model, batch.inputs, self.config.theta_at(epoch))
         return decision, rc_loss(at_spike, labels, self.config.beta_at(epoch))
 
-    def validate(self, epoch: int) -> tuple[Row, tuple[float, ...]]:
-        """Evaluate, and rank the epoch by accuracy within the chosen regime, then by its loss."""
+    def validate(self, epoch: int) -> tuple[Row, tuple[float, float]]:
+        """Evaluate, and rank the epoch by accuracy within the chosen regime."""
         _, row = evaluate(self.model, self.validation, self.theta)
         judged = row
         if self.theta is None:
@@ -276,7 +276,7 @@ class _Training(Loop):
         if self.config.judge == "method":
             judged = row
         share = judged["mean_step"] / self.n_steps
-        return row, (*rank(self.config.select, share, judged["accuracy"]), -judged["loss"])
+        return row, rank(self.config.select, share, judged["accuracy"])
 
     def identity(self) -> dict[str, Any]:
         """Return what a checkpoint must share with the run that goes on from it."""
