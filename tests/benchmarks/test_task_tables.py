@@ -1,6 +1,8 @@
 """What is checked in of the tasks is what their records say."""
 
 import re
+import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +11,7 @@ from benchmarks import (
     figure4,
     figure5,
     keywords,
+    listen,
     nmnist,
     peers,
     peers_report,
@@ -18,8 +21,11 @@ from benchmarks import (
 )
 from benchmarks.event_digits import runs as nmnist_runs
 from benchmarks.keywords import KeywordOptions
+from benchmarks.listen import Listen
 from benchmarks.nmnist import EventDigits
 from benchmarks.tasks import TaskOptions, find
+from encoders.sources import DataError
+from encoders.speech_commands import find_recordings
 
 TEXTS = {
     "figure1": lambda: figure1.text(find(spotting.runs(TaskOptions()), TaskOptions())),
@@ -64,3 +70,21 @@ def test_the_network_that_ships_is_the_one_of_its_record():
     assert (train["method"], train["beta"], train["seed"]) == keywords.SHIPPED
     assert net.measured == {key: found.metrics[key] for key in net.measured}
     assert list(net.classes) == found.config["data"]["classes"]
+
+
+def test_the_readmes_demonstration_prints_what_it_says(tmp_path, monkeypatch, capsys):
+    try:
+        recordings = find_recordings("test", download=False)
+    except DataError:
+        pytest.skip("Speech Commands is not at hand")
+    if recordings.path.name != "test.zip":
+        pytest.skip("the demonstration is a clip of the subset in three zip files")
+    name = "stop/0cb74144_nohash_0.ogg"
+    with zipfile.ZipFile(recordings.path) as packed:
+        (tmp_path / "stop.ogg").write_bytes(packed.read(name))
+    monkeypatch.chdir(tmp_path)
+    assert listen.main(Listen(clips=(Path("stop.ogg"),))) == 0
+    readme = (record.PROJECT / "README.md").read_text()
+    assert name in readme
+    shown = "\n".join(f"    {line}" for line in capsys.readouterr().out.splitlines())
+    assert shown in readme
