@@ -156,7 +156,7 @@ def draw(done: Sequence[Record]) -> Any:
         _curves(axis, mine, method)
         axis.set(title=f"{title}, θ swept, seed {seeds[0]}")
     _comparison(axes[2], done, len(seeds))
-    axes[0].set(ylabel="test accuracy (%)")
+    axes[0].set(ylabel="test accuracy (%)", ylim=(0, 100))
     for axis in axes:
         axis.set(xlabel="mean time heard at the answer (ms)")
         axis.spines[["top", "right"]].set_visible(False)
