@@ -229,14 +229,14 @@ def classes(keywords: Sequence[str] = KEYWORDS) -> tuple[str, ...]:
     return (*keywords, UNKNOWN)
 
 
-def download_archive(url: str = URL) -> Path:
+def download_archive(url: str | None = None) -> Path:
     """Download the full data set into the cache, resume, check, unpack; return the cache folder.
 
     Raises:
         ConnectionError: if it cannot be downloaded; what has arrived stays, and is resumed.
         DataError: if the archive's bytes are not the published ones.
     """
-    cache = cache_folder()
+    url, cache = url or URL, cache_folder()
     target = cache / "speech_commands_v0.02"
     if target.is_dir():
         return cache

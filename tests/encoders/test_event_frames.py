@@ -10,6 +10,7 @@ import torch
 
 from encoders.event_frames import Disturb, EventFrames, event_sequences, share_arrived
 from encoders.functional import EVENT_DTYPE, Events
+from encoders.nmnist import NeuromorphicMNIST
 
 STEP_US = 1_000
 N_STEPS = 6
@@ -27,7 +28,7 @@ def drawn(n: int, seed: int = 0, until: int = STEP_US * N_STEPS) -> Events:
     return events
 
 
-class Recordings:
+class Recordings(NeuromorphicMNIST):
     """Stands in for a data set: what `event_sequences` reads of one."""
 
     def __init__(self, recordings: list[Events]) -> None:

@@ -250,7 +250,7 @@ PART = "speech_commands_v0.02.part.tar.gz"
 def test_the_archive_is_downloaded_checked_and_unpacked_once(
     archive, serve, empty_cache, monkeypatch
 ):
-    monkeypatch.setattr(download_archive, "__defaults__", (serve(archive),))
+    monkeypatch.setattr(speech_commands, "URL", serve(archive))
     for _ in range(2):
         data = SpeechCommands(split="train")
         assert data.recordings.path == empty_cache / "speech_commands_v0.02"
