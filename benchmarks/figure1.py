@@ -7,17 +7,16 @@ possible step, and the exact limit: what an optimal observer decides, and when. 
 records in results/figure1; `--train` makes those first, and resumes where it was stopped.
 """
 
-import os
 import sys
+from functools import partial
 
-import numpy as np
 import torch
 import tyro
 
 from benchmarks import figure1_plot
 from benchmarks.record import Record
 from benchmarks.spotting import METHODS, THETA, least_step, make, of, points, pooled, runs
-from benchmarks.tasks import TaskOptions, find
+from benchmarks.tasks import TaskOptions, find, publish, spread
 from encoders.sequence_spotting import N_STEPS, RUN, posterior, posterior_rule
 
 COUNTS = ("fired", "negative", "fired_of_positives", "negative_of_positives", "silent_negatives")
@@ -28,18 +27,14 @@ LAGS = (
 )
 
 
-def spread(values: list[float], scale: float = 1.0, digits: int = 2) -> str:
-    """Write a mean, and with several seeds the standard deviation."""
-    text = f"{scale * np.mean(values):.{digits}f}"
-    return text if len(values) == 1 else f"{text} ± {scale * np.std(values, ddof=1):.{digits}f}"
-
-
 def targets(records: list[Record]) -> list[str]:
     """Say of each claim of the paper whether our networks meet it, and by how much."""
     rc, eos, lines = of(records, "rc"), of(records, "eos"), []
 
     def line(claim: str, values: list[float], met: bool) -> None:
-        lines.append(f"{'met   ' if met else 'MISSED'}  {claim}: {spread(values, 100)} %")
+        lines.append(
+            f"{'met   ' if met else 'MISSED'}  {claim}: {spread([100 * v for v in values])} %"
+        )
 
     if rc:
         right = [s["first"]["correct"] / s["n"] for s in rc]
@@ -80,7 +75,12 @@ def table(records: list[Record]) -> list[str]:
     for point in points(records):
         least = [least_step(a) for a in point.accuracy]
         rows.append(
-            (point.name, spread(point.accuracy, 100), spread(point.mean_step), spread(least))
+            (
+                point.name,
+                spread([100 * a for a in point.accuracy]),
+                spread(point.mean_step),
+                spread(least),
+            )
         )
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     lines = []
@@ -154,15 +154,7 @@ def main(options: TaskOptions) -> int:
         for run in wanted:
             make(run, options)
     records = find(wanted, options)
-    folder = options.results / "figure1"
-    short = "" if options.profile == "paper" else f".{options.profile}"
-    said = text(records)
-    picture = folder / f"figure1{short}.png"
-    figure1_plot.draw(records, picture)
-    partial = folder / f"figure1{short}.txt.partial"
-    partial.write_text(said + "\n")
-    os.replace(partial, folder / f"figure1{short}.txt")
-    print(said, picture, sep="\n")
+    publish(options, "figure1", text(records), partial(figure1_plot.draw, records))
     return 0
 
 

@@ -7,7 +7,6 @@ published points, and of the limit, the best stopping rule with the exact poster
 from the records in results/figure2; `--train` makes those first, and resumes where it was stopped.
 """
 
-import os
 import sys
 from dataclasses import asdict
 from functools import partial
@@ -20,7 +19,16 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from benchmarks import bayes_stopping, figure2_plot, figure2_table
-from benchmarks.tasks import TaskData, TaskModel, TaskOptions, TaskRun, execute, find, run_folder
+from benchmarks.tasks import (
+    TaskData,
+    TaskModel,
+    TaskOptions,
+    TaskRun,
+    execute,
+    find,
+    publish,
+    run_folder,
+)
 from encoders.two_sequence import PAPER, two_sequence
 from rc_snn import checkpoint
 from rc_snn.regimes import account
@@ -139,15 +147,8 @@ def main(options: TaskOptions) -> int:
             execute(run, data(run), options, partial(measure, last=last))
     found = find(planned, options)
     limit = bayes_stopping.made(options.profile, options.results)
-    folder = options.results / "figure2"
-    short = "" if options.profile == "paper" else f".{options.profile}"
-    said = figure2_table.text(found, limit)
-    partial_file = folder / f"figure2{short}.txt.partial"
-    partial_file.write_text(said)
-    os.replace(partial_file, folder / f"figure2{short}.txt")
-    picture = folder / f"figure2{short}.png"
-    figure2_plot.draw(found, limit, picture)
-    print(said, picture, sep="\n")
+    text = figure2_table.text(found, limit)
+    publish(options, "figure2", text, partial(figure2_plot.draw, found, limit))
     return 0
 
 

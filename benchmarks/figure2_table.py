@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from math import isnan
-from statistics import mean, stdev
 from textwrap import wrap
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 from benchmarks.bayes_stopping import limit_of
 from benchmarks.frontier import Frontier, distance_to_frontier
 from benchmarks.record import Record
+from benchmarks.tasks import spread
 
 WHICH = {"chosen": "epoch kept by validation", "last": "last epoch"}
 CUT = 14
@@ -60,12 +60,6 @@ LABELS = {
     "end": "EOS, last step",
     "cut": f"EOS, cut after {CUT} inputs",
 }
-
-
-def spread(values: list[float], digits: int = 2) -> str:
-    """Return the mean, with the standard deviation of several seeds."""
-    shown = f"{mean(values):.{digits}f}"
-    return shown if len(values) == 1 else f"{shown} ± {stdev(values):.{digits}f}"
 
 
 def text(records: list[Record], limit: Record) -> str:

@@ -13,9 +13,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import tyro
 
-from benchmarks import plots
-from benchmarks.keywords import THETA, KeywordOptions, records
+from benchmarks import keywords, plots
+from benchmarks.keywords import THETA, KeywordOptions
 from benchmarks.record import Record
+from benchmarks.tasks import publish
 from rc_snn.objective import critical_beta
 
 SHADES = {0.0: "#9ecae1", 0.1: "#6baed6", 0.2: "#3182bd", 0.3: "#08519c", 0.4: "#08306b"}
@@ -140,14 +141,16 @@ def _range(values: Any) -> str:
 
 
 def main(options: KeywordOptions) -> int:
-    """Draw the figure and print its numbers; return the exit status."""
-    done = records(options)
-    folder = options.results / "figure4"
-    short = "" if options.profile == "paper" else f".{options.profile}"
-    text = report(done)
-    plots.save(draw(done, done[0].metrics["heard_ms"]), folder / f"figure4{short}.png")
-    plots.write_text(text, folder / f"figure4{short}.txt")
-    print(text, folder / f"figure4{short}.png", sep="\n")
+    """Make the records where asked to, draw the figure, print its numbers; return the status."""
+    if options.train:
+        keywords.make_all(options)
+    done = keywords.records(options)
+    publish(
+        options,
+        "figure4",
+        report(done),
+        lambda path: plots.save(draw(done, done[0].metrics["heard_ms"]), path),
+    )
     return 0
 
 

@@ -15,12 +15,13 @@ import numpy as np
 import torch
 import tyro
 
-from benchmarks import plots
+from benchmarks import keywords, plots
 from benchmarks.figure4 import DASHES, GREEN, RED, SHADES, betas_of, trained_as
-from benchmarks.keywords import KeywordOptions, records
+from benchmarks.keywords import KeywordOptions
 from benchmarks.peers import AT_MS
 from benchmarks.peers_report import interval
 from benchmarks.record import Record
+from benchmarks.tasks import publish
 from rc_snn.thresholds import Curve, accuracy_within, frontier
 
 ROWS = {
@@ -115,10 +116,10 @@ def report(done: Sequence[Record]) -> str:
         "* the interval does not hold 0. Published (Figure 5): RC above conventional training at "
         "any desired speed.",
     ]
-    return "\n".join([*lines, *_verdict(found)])
+    return "\n".join([*lines, *verdict(found)])
 
 
-def _verdict(found: dict[str, Any]) -> list[str]:
+def verdict(found: dict[str, Any]) -> list[str]:
     """Say at which times rank coding, one network against one, is ahead of EOS."""
     if not {"RC best β", REFERENCE} <= set(found):
         return []
@@ -202,14 +203,11 @@ def _comparison(axis: Any, done: Sequence[Record], n_seeds: int) -> None:
 
 
 def main(options: KeywordOptions) -> int:
-    """Draw the figure and print its numbers; return the exit status."""
-    done = records(options)
-    folder = options.results / "figure5"
-    short = "" if options.profile == "paper" else f".{options.profile}"
-    text = report(done)
-    plots.save(draw(done), folder / f"figure5{short}.png")
-    plots.write_text(text, folder / f"figure5{short}.txt")
-    print(text, folder / f"figure5{short}.png", sep="\n")
+    """Make the records where asked to, draw the figure, print its numbers; return the status."""
+    if options.train:
+        keywords.make_all(options)
+    done = keywords.records(options)
+    publish(options, "figure5", report(done), lambda path: plots.save(draw(done), path))
     return 0
 
 

@@ -149,6 +149,13 @@ def _run(
     )
 
 
+def make_all(options: KeywordOptions) -> None:
+    """Make the records that do not exist yet."""
+    heard = spoken(options)
+    for run in runs(options, heard.config):
+        make(run, heard, options)
+
+
 def make(run: TaskRun, spoken: Spoken, options: KeywordOptions) -> Record:
     """Make one record, unless it exists, and keep the network's traces beside its checkpoint."""
 
@@ -288,9 +295,7 @@ def summary(done: Record) -> str:
 def main(options: KeywordOptions) -> int:
     """Make records where asked to, and say what they hold; return the exit status."""
     if options.train:
-        heard = spoken(options)
-        for run in runs(options, heard.config):
-            make(run, heard, options)
+        make_all(options)
     print(*map(summary, records(options)), sep="\n")
     return 0
 

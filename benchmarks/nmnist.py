@@ -7,12 +7,12 @@ so few that every accuracy stands beside its binomial interval. Figure and table
 records in results/nmnist; `--train` makes those first, and resumes where it was stopped.
 """
 
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from statistics import mean, pstdev
+from statistics import mean
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -31,7 +31,7 @@ from benchmarks.event_digits import (
     runs,
 )
 from benchmarks.record import Record
-from benchmarks.tasks import TaskOptions, find
+from benchmarks.tasks import TaskOptions, find, publish, spread
 from encoders.event_frames import EventFrames
 from encoders.nmnist import SUBSET_NAME, NeuromorphicMNIST
 from rc_snn.thresholds import Curve, choose
@@ -117,9 +117,9 @@ def _row(name: str, found: list[dict[str, Any]]) -> str:
     low, high = interval(round(mean(right)), accounts[0]["n"])
     theta = " ".join(sorted({"—" if m["theta"] is None else f"{m['theta']:g}" for m in found}))
     return (
-        f"{name:14}{theta:>12}{_spread([100 * a['accuracy'] for a in accounts], 1):>14}"
+        f"{name:14}{theta:>12}{spread([100 * a['accuracy'] for a in accounts], 1):>14}"
         f"{f'{100 * low:.1f}-{100 * high:.1f}':>16}"
-        f"{_spread([m['mean_ms'] for m in found], 0):>14}"
+        f"{spread([m['mean_ms'] for m in found], 0):>14}"
         f"{mean(m['median_ms'] for m in found):>8.0f}"
         f"{100 * mean(a['input_seen']['mean'] for a in accounts):>12.0f}%"
         f"{accounts[0]['strict_clock']['regime']:>9}"
@@ -127,11 +127,6 @@ def _row(name: str, found: list[dict[str, Any]]) -> str:
         f"{mean(a['macs'] for a in accounts) / 1e6:>7.2f}"
         f"{100 * mean(a['macs'] / a['macs_full'] for a in accounts):>8.0f}%"
     )
-
-
-def _spread(values: list[float], digits: int) -> str:
-    shown = f"{mean(values):.{digits}f}"
-    return shown if len(values) == 1 else f"{shown} ± {pstdev(values):.{digits}f}"
 
 
 def _saccades(found: list[dict[str, Any]]) -> str:
@@ -326,13 +321,7 @@ def main(options: TaskOptions) -> int:
     if options.train:
         make(options, train, test)
     found = find(runs(options), options)
-    folder, short = options.results / "nmnist", "" if options.profile == "paper" else ".quick"
-    draw(found, test, folder / f"nmnist{short}.png")
-    text = table(found)
-    partial_path = folder / f"nmnist{short}.txt.partial"
-    partial_path.write_text(text)
-    os.replace(partial_path, folder / f"nmnist{short}.txt")
-    print(text, folder / f"nmnist{short}.png", sep="\n")
+    publish(options, "nmnist", table(found), partial(draw, found, test))
     return 0
 
 

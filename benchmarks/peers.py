@@ -12,6 +12,7 @@ record per seed holds the accuracy of each on the test set, within each mean tim
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
@@ -23,7 +24,7 @@ from torch import Tensor
 
 from benchmarks import keywords, peers_report, record
 from benchmarks.keywords import KeywordOptions
-from benchmarks.tasks import Profile
+from benchmarks.tasks import Profile, publish
 from rc_snn import exits
 from rc_snn.step_thresholds import choose_block, fit_rules
 from rc_snn.thresholds import (
@@ -330,11 +331,7 @@ def main(options: Peers, splits: Callable[[int, Peers], Splits] = of_keywords) -
             made = make_record(splits(seed, options), seed, options.profile, folder)
             print(made, file=sys.stderr)
     done = find(folder, options.profile, options.seeds)
-    short = "" if options.profile == "paper" else f".{options.profile}"
-    text = peers_report.report(done)
-    peers_report.write(text, folder / f"peers{short}.txt")
-    peers_report.draw(done, folder / f"peers{short}.png")
-    print(text, folder / f"peers{short}.png", sep="\n")
+    publish(options, "peers", peers_report.report(done), partial(peers_report.draw, done))
     return 0
 
 

@@ -1,7 +1,6 @@
 """Table and figure of `benchmarks.peers`, from its records: means and intervals over seeds."""
 
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -120,13 +119,6 @@ def report(done: Sequence[Record]) -> str:
     values = _table("accuracy", done, None)
     differences = _table(f"minus {reference}", done, reference)
     return "\n".join([head, "", *values, "", *differences, "", NOTES])
-
-
-def write(text: str, path: Path) -> None:
-    """Write a text atomically."""
-    partial = path.with_suffix(".txt.partial")
-    partial.write_text(text + "\n")
-    os.replace(partial, path)
 
 
 def draw(done: Sequence[Record], path: Path) -> None:

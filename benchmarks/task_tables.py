@@ -22,7 +22,7 @@ from benchmarks.event_digits import runs as nmnist_runs
 from benchmarks.frontier import distance_to_frontier
 from benchmarks.keywords import KeywordOptions
 from benchmarks.record import Record
-from benchmarks.tasks import TaskOptions, find
+from benchmarks.tasks import TaskOptions, find, spread
 
 PEERS = (
     "EOS + θ",
@@ -79,9 +79,9 @@ def _two_sequence(results: Path) -> list[str]:
             lines.append(
                 _row(
                     f"{figure2_table.LABELS[key]}, {when}",
-                    figure2_table.spread([100 * p.accuracy for p in points]),
-                    figure2_table.spread([p.step for p in points]),
-                    figure2_table.spread([100 * d.accuracy for d in far]),
+                    spread([100 * p.accuracy for p in points]),
+                    spread([p.step for p in points]),
+                    spread([100 * d.accuracy for d in far]),
                     f"{published.accuracy:g} at {published.steps}",
                 )
             )
@@ -99,7 +99,8 @@ def _keywords(results: Path) -> list[str]:
         "",
         *_head("", *(f"{ms:g} ms" for ms in peers.AT_MS)),
     ]
-    return lines + [_row(name, *figure5.cells(values)) for name, values in found.items()]
+    lines += [_row(name, *figure5.cells(values)) for name, values in found.items()]
+    return [*lines, "", *(f"{line}." for line in figure5.verdict(found))]
 
 
 def _peers(results: Path) -> list[str]:
@@ -139,9 +140,9 @@ def _events(results: Path) -> list[str]:
         lines.append(
             _row(
                 method.upper(),
-                figure2_table.spread([100 * a["accuracy"] for a in accounts], 1),
+                spread([100 * a["accuracy"] for a in accounts], 1),
                 f"{100 * low:.1f}-{100 * high:.1f}",
-                figure2_table.spread([m["mean_ms"] for m in found], 0),
+                spread([m["mean_ms"] for m in found], 0),
                 f"{100 * seen:.0f} %",
             )
         )

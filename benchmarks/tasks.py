@@ -4,11 +4,12 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import mean, stdev
 from typing import Any, Literal
 
 import torch
 
-from benchmarks import record
+from benchmarks import plots, record
 from rc_snn.loop import TrainResult
 from rc_snn.models import RCLSTM, ReadOut
 from rc_snn.training import Labelled, TrainConfig, train
@@ -157,6 +158,26 @@ def find(runs: Sequence[TaskRun], options: TaskOptions) -> list[record.Record]:
             f"the seeds {options.seeds}. Add --train to make them."
         )
     return found
+
+
+def publish(options: TaskOptions, task: str, text: str, draw: Callable[[Path], object]) -> None:
+    """Write a task's text and figure beside its records, the quick profile's apart, and print."""
+    short = "" if options.profile == "paper" else f".{options.profile}"
+    picture = options.results / task / f"{task}{short}.png"
+    plots.write_text(text.removesuffix("\n"), picture.with_suffix(".txt"))
+    draw(picture)
+    print(text, picture, sep="\n")
+
+
+def spread(values: Sequence[float], digits: int = 2) -> str:
+    """Write a mean, and with several seeds their standard deviation.
+
+    Example:
+        >>> spread([1.0, 2.0, 3.0], 1), spread([2.0])
+        ('2.0 ± 1.0', '2.00')
+    """
+    shown = f"{mean(values):.{digits}f}"
+    return shown if len(values) == 1 else f"{shown} ± {stdev(values):.{digits}f}"
 
 
 def _read(path: Path) -> record.Record:

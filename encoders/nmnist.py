@@ -15,6 +15,7 @@ from tonic.io import read_mnist_file
 
 from encoders.functional import EVENT_DTYPE, Events
 from encoders.sources import DataError, cache_folder
+from encoders.transforms import transformed
 
 SIDE = 34
 """Pixels of a recording's side."""
@@ -111,15 +112,8 @@ class NeuromorphicMNIST(Dataset):  # type: ignore[misc]
 
     def __getitem__(self, index: int) -> tuple[Any, Any]:
         """Return events and target of one recording, transformed."""
-        events: Any = self.events(index)
-        target: Any = self.targets[index]
-        if self.transform is not None:
-            events = self.transform(events)
-        if self.target_transform is not None:
-            target = self.target_transform(target)
-        if self.transforms is not None:
-            events, target = self.transforms(events, target)
-        return events, target
+        events = self.events(index)
+        return transformed(self, events, self.targets[index])
 
 
 def _find(save_to: str | Path | None, train: bool) -> Path:

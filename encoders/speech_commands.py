@@ -18,6 +18,7 @@ from tonic import Dataset
 
 from encoders.audio import Samples, read_audio
 from encoders.sources import DataError, cache_folder, download_to
+from encoders.transforms import transformed
 
 SplitName: TypeAlias = Literal["train", "validation", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
@@ -331,12 +332,5 @@ class SpeechCommands(Dataset):  # type: ignore[misc]
 
     def __getitem__(self, index: int) -> tuple[Any, Any]:
         """Return samples and target of one recording, transformed."""
-        samples: Any = self.recordings.read(self.recordings.names[index])
-        target: Any = self.targets[index]
-        if self.transform is not None:
-            samples = self.transform(samples)
-        if self.target_transform is not None:
-            target = self.target_transform(target)
-        if self.transforms is not None:
-            samples, target = self.transforms(samples, target)
-        return samples, target
+        samples = self.recordings.read(self.recordings.names[index])
+        return transformed(self, samples, self.targets[index])

@@ -19,6 +19,7 @@ from encoders.functional import (
     spikes_to_events,
 )
 from encoders.sources import Digits, Split, load_mnist
+from encoders.transforms import transformed
 from rc_snn.sequences import SpikeSequences
 from rc_snn.spikes import spike_steps
 from rc_snn.training import Labelled
@@ -86,15 +87,8 @@ class TemporalMNIST(Dataset):  # type: ignore[misc]
         times = encode_latency(
             self.data[index][None], polarity=self.polarity, zero_pixels=self.zero_pixels
         )[0]
-        events: Any = spikes_to_events(times, self.sensor_size[0], self.frame_us)
-        target: Any = self.targets[index]
-        if self.transform is not None:
-            events = self.transform(events)
-        if self.target_transform is not None:
-            target = self.target_transform(target)
-        if self.transforms is not None:
-            events, target = self.transforms(events, target)
-        return events, target
+        events = spikes_to_events(times, self.sensor_size[0], self.frame_us)
+        return transformed(self, events, self.targets[index])
 
 
 def latency_sequences(

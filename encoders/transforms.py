@@ -6,11 +6,13 @@ empty event array, so a sample without any spike leaves it as an empty array of 
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from jaxtyping import Float, Int
+from tonic import Dataset
 from torch import Tensor
 
 from encoders.functional import (
@@ -25,6 +27,17 @@ from encoders.functional import (
     steps_to_times,
 )
 from rc_snn.spikes import spike_frames, spike_steps, steps_from_frames
+
+
+def transformed(data: Dataset, sample: Any, target: Any) -> tuple[Any, Any]:
+    """Apply the transforms of a tonic data set: to the sample, to the target, then to both."""
+    if data.transform is not None:
+        sample = data.transform(sample)
+    if data.target_transform is not None:
+        target = data.target_transform(target)
+    if data.transforms is not None:
+        sample, target = data.transforms(sample, target)
+    return sample, target
 
 
 def _batch_of_one(image: Tensor | npt.NDArray[np.uint8]) -> Tensor:

@@ -99,6 +99,14 @@ def test_records_hold_what_the_networks_answer_and_figures_are_drawn_from_them(
     assert done.metrics["correct"] == int((at_theta.label == heard.data.test.labels).sum())
     assert network.measured["accuracy"] == done.metrics["accuracy"]
 
+    # A figure that is asked to train makes what is missing.
+    gone = options.results / "keywords" / f"{found[0].name}.json"
+    gone.unlink()
+    assert figure4.main(options) == 0
+    made = record.read(gone)
+    assert (made.metrics, made.config) == (found[0].metrics, found[0].config)
+    capsys.readouterr()
+
     # The test set is heard once: made again, nothing is trained and nothing measured.
     monkeypatch.setattr(keywords, "_trace", lambda *_: pytest.fail("the record was not used"))
     assert keywords.main(options) == 0
