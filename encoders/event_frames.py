@@ -99,10 +99,12 @@ class EventFrames:
                 ),
             ]
         )
-        counts = torch.from_numpy(to_frames(events)).flatten(1).float()
-        if self.value == "root":
-            return counts.sqrt()
-        return counts if self.value == "count" else (counts > 0).float()
+        counts = to_frames(events).reshape(self.n_steps, -1).astype(np.float32)
+        if self.value == "root":  # numpy's is rounded exactly; torch's, on some processors, is not
+            counts = np.sqrt(counts)
+        elif self.value == "binary":
+            counts = np.minimum(counts, 1.0)
+        return torch.from_numpy(counts)
 
 
 @dataclass(frozen=True)

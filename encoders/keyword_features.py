@@ -80,7 +80,8 @@ class Normalisation:
         """
         mean = frames.mean(dim=(0, 1), dtype=torch.float64)
         variance = (frames - mean).square().mean(dim=(0, 1))
-        return cls(mean.float(), variance.sqrt().float())
+        # numpy's root is rounded exactly; torch's, on some processors, is not.
+        return cls(mean.float(), torch.from_numpy(np.sqrt(variance.numpy())).float())
 
     def __call__(self, frames: Float32[Tensor, "*batch mel"]) -> Float32[Tensor, "*batch mel"]:
         """Return the frames with mean 0 and deviation 1 in each band, as measured."""
