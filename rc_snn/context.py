@@ -46,6 +46,11 @@ class ContextSequences:
         """Return the number of steps, T."""
         return self.frames.shape[1] - self.context
 
+    @property
+    def n_inputs(self) -> int:
+        """Return the number of values per step."""
+        return (self.context + 1) * self.frames.shape[2]
+
     def __len__(self) -> int:
         """Return the number of sequences."""
         return len(self.frames) if self.index is None else len(self.index)

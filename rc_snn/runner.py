@@ -49,6 +49,11 @@ class DenseSequences:
         """Return the number of steps, T."""
         return self.frames.shape[0]
 
+    @property
+    def n_inputs(self) -> int:
+        """Return the number of values per step."""
+        return math.prod(self.frames.shape[2:])
+
     def __len__(self) -> int:
         """Return the number of sequences."""
         return self.frames.shape[1]
@@ -83,8 +88,33 @@ class _Exit(NamedTuple):
     fired: Tensor
 
 
+def input_size(inputs: Sequences) -> int:
+    """Return how many values a step shows of one sequence.
+
+    Sequences that know their `n_inputs` are asked; of others the first step of one is read.
+    """
+    known = getattr(inputs, "n_inputs", None)
+    if known is not None:
+        return int(known)
+    return math.prod(inputs.rows(torch.zeros(1, dtype=torch.long)).at(0).shape[1:])
+
+
+def check_input_size(n_inputs: int, n_read: int) -> None:
+    """Refuse inputs of another size than the model's: compiled code would read beyond its arrays.
+
+    Raises:
+        ValueError: if the sizes differ.
+    """
+    if n_read != n_inputs:
+        raise ValueError(
+            f"The model reads {n_inputs} inputs per step, got sequences of {n_read}. Check "
+            "the image size, or build the model for these data."
+        )
+
+
 def _stepper(model: StepModel, inputs: Sequences, fused: bool) -> Advance:
     """Return how to advance: the model's fast path, or its step on dense inputs."""
+    check_input_size(model.n_inputs, input_size(inputs))
     fast = model.fused() if fused and isinstance(model, FusedModel) else None
     return fast or (lambda step, inputs, state: model.step(inputs.at(step), state))
 
@@ -112,7 +142,8 @@ def run(model: StepModel, inputs: Sequences, theta: float | None, *, fused: bool
         Decisions and logits, in the order of `inputs`, on the model's device.
 
     Raises:
-        ValueError: if θ is out of range, the batch is empty or a logit is not finite.
+        ValueError: if θ is out of range, the batch is empty, the sequences are of another size than
+            the model's input, or a logit is not finite.
 
     Source: Jeffares et al., ICLR 2022, Algorithm 1. The authors' notebooks compute every step and
     gather afterwards; the decisions and gradients are the same, the work is not.
@@ -166,6 +197,9 @@ def trace(
 
     For what reads more than the first crossing: sweeps of θ and other exits (`rc_snn.exits`), and
     losses that look at all steps (`rc_snn.objective`). Under autograd it carries the whole graph.
+
+    Raises:
+        ValueError: if the batch is empty, or of another size than the model's input.
 
     Example:
         >>> from rc_snn.models import RCLSTM
@@ -234,6 +268,9 @@ def decide(
         batch_size: sequences advanced together, few enough for their state to stay in the cache; it
             changes decisions by rounding at most.
 
+    Raises:
+        ValueError: as `run`.
+
     Example:
         >>> from rc_snn.sequences import SpikeSequences
         >>> from rc_snn.models import RCLSTM
@@ -279,7 +316,9 @@ class StreamingRunner:
 
         Raises:
             RuntimeError: if the sample has been decided already.
+            ValueError: if x has another size than the model's input.
         """
+        check_input_size(self.model.n_inputs, x.numel())
         if self.decision is not None:
             raise RuntimeError(
                 f"This sample was decided at step {self._step - 1}; call reset() for the next."

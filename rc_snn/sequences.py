@@ -181,6 +181,11 @@ class SpikeSequences:
                     f"mean must be finite and of shape {shape}, got {tuple(self.mean.shape)}."
                 )
 
+    @property
+    def n_inputs(self) -> int:
+        """Return the number of inputs."""
+        return self.steps.shape[1]
+
     def __len__(self) -> int:
         """Return the number of sequences."""
         return self.steps.shape[0]

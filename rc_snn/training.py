@@ -17,7 +17,14 @@ from rc_snn.loop import Loop, Row, Select, TrainResult, check_paired, rank
 from rc_snn.models import Dropout, check_precision
 from rc_snn.objective import every_step_loss, max_pooling_loss, rc_loss, warn_if_never_fires
 from rc_snn.optimizer import Adam
-from rc_snn.runner import DenseSequences, decide, run, trace
+from rc_snn.runner import (
+    DenseSequences,
+    check_input_size,
+    decide,
+    input_size,
+    run,
+    trace,
+)
 from rc_snn.sequences import SpikeSequences
 from rc_snn.spikes import Decision, check_labels, check_theta
 
@@ -298,11 +305,5 @@ def _at_the_end(logits: Float[Tensor, "time batch classes"]) -> Decision:
 
 def check_fit(n_inputs: int, n_classes: int, data: Labelled) -> None:
     """Refuse data that do not fit a model of these sizes: input size or class indices."""
-    first = data.rows(torch.zeros(1, dtype=torch.long))
-    read = math.prod(first.inputs.at(0).shape[1:])
-    if read != n_inputs:
-        raise ValueError(
-            f"The model reads {n_inputs} inputs per step, got sequences of {read}. Check "
-            "the image size, or build the model for these data."
-        )
+    check_input_size(n_inputs, input_size(data.inputs))
     check_labels(data.labels, n_classes)

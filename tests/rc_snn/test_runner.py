@@ -9,10 +9,11 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.machine import bytes_for_backward
+from rc_snn.context import ContextSequences
 from rc_snn.models import RCLSTM, RCConvLSTM
 from rc_snn.objective import rc_loss
 from rc_snn.regimes import decision_macs, training_macs
-from rc_snn.runner import DenseSequences, StreamingRunner, decide, run
+from rc_snn.runner import DenseSequences, StreamingRunner, decide, run, trace
 from rc_snn.sequences import SpikeSequences
 from rc_snn.spikes import first_spike, spike_frames
 
@@ -370,3 +371,56 @@ def test_models_that_cannot_be_are_refused(as_user):
         RCLSTM(read_out="sigmoid")
     with pytest.raises(ValueError, match='"softmax" or "sigmoid"'):
         RCLSTM(read_out="hardmax")
+
+
+class Foreign:
+    """Sequences that know nothing but the contract."""
+
+    def __init__(self, frames: Tensor) -> None:
+        self.frames, self.n_steps = frames, len(frames)
+
+    def __len__(self) -> int:
+        return self.frames.shape[1]
+
+    def at(self, step: int) -> Tensor:
+        return self.frames[step]
+
+    def rows(self, index: Tensor) -> "Foreign":
+        return Foreign(self.frames[:, index])
+
+
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("n_read", [1, N - 1, N + 1, 2 * N, 50 * N])
+@pytest.mark.parametrize("make", [lstm, conv])
+def test_sequences_of_another_size_are_refused_before_compiled_code_sees_them(make, n_read, fused):
+    steps, model = spikes(0, inputs=n_read), make(0)
+    frames = spike_frames(steps, T).double()
+    window = ContextSequences(torch.zeros(B, T + 1, n_read, dtype=torch.float64), context=1)
+    for inputs, size in (
+        (SpikeSequences(steps, T, dtype=torch.float64), n_read),
+        (DenseSequences(frames), n_read),
+        (Foreign(frames), n_read),
+        (window, 2 * n_read),
+    ):
+        for call in (
+            lambda x: run(model, x, 0.9, fused=fused),
+            lambda x: trace(model, x, fused=fused),
+            lambda x: decide(model, x, 0.9),
+        ):
+            with pytest.raises(ValueError, match=f"reads {N} inputs per step, got .* of {size}"):
+                call(inputs)
+    with pytest.raises(ValueError, match=f"reads {N} inputs per step, got sequences of {n_read}"):
+        StreamingRunner(model, 0.9, T).step(frames[0, 0])
+
+
+def test_an_image_counts_as_its_pixels():
+    model, frames = conv(0), spike_frames(spikes(0), T).double()
+    image = frames.view(T, B, 1, 4, 3)
+    for inputs in (DenseSequences(image), Foreign(image)):
+        assert torch.equal(decide(model, inputs, 0.9).step, decide_flat(model, frames))
+
+
+def decide_flat(model: RCConvLSTM, frames: Tensor) -> Tensor:
+    step = decide(model, DenseSequences(frames), 0.9).step
+    assert step is not None
+    return step
