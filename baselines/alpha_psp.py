@@ -10,9 +10,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from baselines import kernels
+from baselines.continuous import ContinuousNetwork, Dense, layer_sizes, normal
 from baselines.first_spikes import Crossing, Parts, Run, Sorted
 from baselines.network_file import read_parameters
-from baselines.timing import Dense, TimingNetwork, layer_sizes, normal
 
 DECAY = 0.18176949150701854
 """Decay rate K, per frame, of the published networks and of their training command."""
@@ -180,7 +180,7 @@ def alpha_psp(
     clip: float = CLIP,
     weight_mean: float = -0.2754188425913906,
     pulse_mean: float = 7.8391245503824578,
-) -> TimingNetwork:
+) -> ContinuousNetwork:
     """Make an α-PSP network with the authors' random weights.
 
     Glorot normal, σ² = 2 / (n_out + n_in + n_pulses), with means in units of σ: one for the inputs,
@@ -210,7 +210,7 @@ def alpha_psp(
         parts = [(n_in, weight_mean), (n_pulses, pulse_mean)]
         weight = [normal((n, n_out), mean * std, std, generator) for n, mean in parts]
         layers.append(Dense(neuron, torch.cat(weight), pulses.clone() if n_pulses else None))
-    return TimingNetwork(layers)
+    return ContinuousNetwork(layers)
 
 
 def load_network(
@@ -219,7 +219,7 @@ def load_network(
     decay: float | None = None,
     clip: float = CLIP,
     dtype: torch.dtype = torch.float64,
-) -> TimingNetwork:
+) -> ContinuousNetwork:
     """Load an α-PSP network: the authors' public text files, or npz with the same content.
 
     Args:
@@ -247,4 +247,4 @@ def load_network(
     for weight, pulses in zip(held.weights, held.pulses, strict=False):
         own = pulses.to(dtype).clone() if len(pulses) else None
         layers.append(Dense(neuron, weight.t().contiguous().to(dtype), own))
-    return TimingNetwork(layers)
+    return ContinuousNetwork(layers)

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import torch
 
+from baselines.continuous import ContinuousNetwork, Conv, Dense, layer_sizes, normal
 from baselines.rel_psp import ReLPSP
-from baselines.timing import Conv, Dense, TimingNetwork, layer_sizes, normal
 
 
 def conv_rel_psp(
@@ -20,7 +20,7 @@ def conv_rel_psp(
     theta: float = 1.0,
     min_slope: float = 2.0,
     gain: float = 1.0,
-) -> TimingNetwork:
+) -> ContinuousNetwork:
     """Make a ConvReL-PSP network with random weights; 784-16C5-P2-32C5-P2-800-128-10 by default.
 
     The paper names kernels of side 5 and pooling of side 2. It does not say how borders are
@@ -61,7 +61,7 @@ def conv_rel_psp(
             (n_in, n_out), theta * 3.0 / n_in, theta * gain * _SPREAD / n_in**0.5, generator
         )
         layers.append(Dense(neuron, weight))
-    return TimingNetwork(layers)
+    return ContinuousNetwork(layers)
 
 
 _SPREAD = 0.5

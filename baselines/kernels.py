@@ -1,8 +1,8 @@
 """Compiled event kernels of the spiking baselines: sort, first spikes, gradients, on numpy arrays.
 
 Everything here is numba; what it computes is defined in `baselines.alpha_psp` and
-`baselines.rel_psp`, whose tensor paths the tests hold it to. The tests' shape checks leave this
-file out, because compiled code cannot take them.
+`baselines.rel_psp`, whose tensor paths the tests hold it to. Compiled code cannot take the
+shape checks of the tests: `@no_type_check`.
 
 A row is one neuron population's view of one sample: a dense layer has one row per sample, a
 convolution one per place. All neurons of a row see the same inputs, sorted once; each input costs
@@ -13,18 +13,20 @@ Shapes: B samples, L rows per sample, N inputs of a row, J neurons of a row.
 """
 
 import math
+from typing import no_type_check
 
 import numba
 import numpy as np
 
-from rc_snn.kernels import compiled, exp
+from rc_snn.fast.kernels import compiled, exp
 
 BLOCK = 64
 """Neurons that one task advances together: their state stays in registers and L1 cache."""
 
 
 @numba.njit(inline="always")
-def _gather(source, index, times, order):  # type: ignore[no-untyped-def]
+@no_type_check
+def _gather(source, index, times, order):
     """Collect the inputs of a row that spike; return how many."""
     n = 0
     for i in range(len(index)):
@@ -36,7 +38,8 @@ def _gather(source, index, times, order):  # type: ignore[no-untyped-def]
     return n
 
 
-def _sort(spikes, index, times, order, count):  # type: ignore[no-untyped-def]
+@no_type_check
+def _sort(spikes, index, times, order, count):
     """Sort the inputs of every row: spikes [B, all], index [L, N] -> times, order [B, L, N].
 
     Buckets first, then insertion. Buckets divide t / (1 + t), which spreads a frame and whatever
@@ -72,7 +75,8 @@ sort_rows = compiled(_sort)
 
 
 @numba.njit(inline="always")
-def _add_group(slope, weight, part, order, times, first, n):  # type: ignore[no-untyped-def]
+@no_type_check
+def _add_group(slope, weight, part, order, times, first, n):
     """Add the weights of all inputs that spike at the time of the first; return the next one."""
     end = first
     while end < n and times[end] == times[first]:
@@ -86,7 +90,8 @@ def _add_group(slope, weight, part, order, times, first, n):  # type: ignore[no-
 # -- ReL-PSP: K(s) = s --------------------------------------------------------------------------
 
 
-def _rel_forward(times, order, count, weight, theta, out, causal, slope):  # type: ignore[no-untyped-def]
+@no_type_check
+def _rel_forward(times, order, count, weight, theta, out, causal, slope):
     """First spikes of ramps: potential and slope are advanced from input to input."""
     n_rows, n_out = times.shape[1], weight.shape[1]
     n_blocks = (n_out + BLOCK - 1) // BLOCK
@@ -123,9 +128,8 @@ def _rel_forward(times, order, count, weight, theta, out, causal, slope):  # typ
                 first = end
 
 
-def _rel_backward(  # type: ignore[no-untyped-def]
-    times, order, index, weight, out, causal, factor, since, d_weight, d_times
-):
+@no_type_check
+def _rel_backward(times, order, index, weight, out, causal, factor, since, d_weight, d_times):
     """Gradients; `factor` is the upstream one over the slope.
 
     d_weight [chunks of samples, N, J] and d_times [blocks of neurons, B, inputs from `since` on]
@@ -164,13 +168,15 @@ def _rel_backward(  # type: ignore[no-untyped-def]
 
 
 @numba.njit(inline="always")
-def _excess(p, q, theta, decay):  # type: ignore[no-untyped-def]
+@no_type_check
+def _excess(p, q, theta, decay):
     """Return ln(peak / θ) of exp(-K s) (q + p s), for p > 0."""
     return math.log(p / (decay * theta)) + decay * q / p - 1
 
 
 @numba.njit(inline="always")
-def _solve(z, dtype):  # type: ignore[no-untyped-def]
+@no_type_check
+def _solve(z, dtype):
     """Replace each z >= 0 by the u >= 0 with u + exp(-u) = 1 + z: Newton from a series.
 
     1 - exp(-u) is a series of its own near 0, where the difference would be all rounding.
@@ -189,7 +195,8 @@ def _solve(z, dtype):  # type: ignore[no-untyped-def]
         z[j] = max(u, one - one)
 
 
-def _alpha_forward(times, order, count, weight, theta, decay, out, causal, slope):  # type: ignore[no-untyped-def]
+@no_type_check
+def _alpha_forward(times, order, count, weight, theta, decay, out, causal, slope):
     """First spikes of α-PSPs: from input to input V = q and the sum of the PSPs' slopes, p.
 
     Between inputs V(t + s) = exp(-K s) (q + p s). A crossing is at the end of an interval, or at a
@@ -258,7 +265,8 @@ def _alpha_forward(times, order, count, weight, theta, decay, out, causal, slope
 
 
 @numba.njit(inline="always")
-def _fades(faded, out, t, t0, ends, decay):  # type: ignore[no-untyped-def]
+@no_type_check
+def _fades(faded, out, t, t0, ends, decay):
     """Write exp(-K (t_out - t)) of all neurons: a product, unless its factors would overflow."""
     if ends[0] > 0:
         early = math.exp(decay * (t - t0))
@@ -269,7 +277,8 @@ def _fades(faded, out, t, t0, ends, decay):  # type: ignore[no-untyped-def]
             faded[j] = math.exp(-decay * (out[j] - t))
 
 
-def _alpha_backward(  # type: ignore[no-untyped-def]
+@no_type_check
+def _alpha_backward(
     times, order, index, weight, out, causal, slope, upstream, decay, clip, since, d_weight, d_times
 ):
     """Gradients; both derivatives are clipped before the upstream gradient multiplies them.

@@ -12,13 +12,13 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from rc_snn.cells import Advance, State, StepCost
-from rc_snn.events import event_linear
-from rc_snn.fused import fusable, step_input
+from rc_snn.fast.event_products import event_linear
+from rc_snn.fast.fused import fusable, step_input
 from rc_snn.models import fresh_generator
-from rc_snn.runner import Sequences
-from rc_snn.sequences import StepEvents
+from rc_snn.sequences import Sequences
+from rc_snn.spike_events import StepEvents
 from rc_snn.spikes import Decision
+from rc_snn.step_model import Advance, State, StepCost
 
 with warnings.catch_warnings():
     warnings.filterwarnings("ignore", "`torch.jit.script`")  # which importing norse 1.1 calls

@@ -8,8 +8,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from baselines import kernels
+from baselines.continuous import ContinuousNetwork, Dense, layer_sizes, normal
 from baselines.first_spikes import Crossing, Parts, Run, Sorted
-from baselines.timing import Dense, TimingNetwork, layer_sizes, normal
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def rel_psp(
     theta: float = 1.0,
     min_slope: float = 2.0,
     gain: float = 1.0,
-) -> TimingNetwork:
+) -> ContinuousNetwork:
     """Make a fully connected ReL-PSP network with random weights.
 
     The first layer's weights are centred, for about 100 inputs that spike; all later layers begin
@@ -113,4 +113,4 @@ def rel_psp(
         mean, n = (3.0 / n_in, n_in) if i else (0.0, min(100, n_in))
         weight = normal((n_in, n_out), theta * mean, theta * gain * 0.5 / n**0.5, generator)
         layers.append(Dense(neuron, weight))
-    return TimingNetwork(layers)
+    return ContinuousNetwork(layers)

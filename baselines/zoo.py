@@ -9,10 +9,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from baselines.alpha_psp import alpha_psp
+from baselines.continuous import ContinuousNetwork
 from baselines.conv import conv_rel_psp
 from baselines.lif import RCLIF, TTFSLIF, LIFNetwork, Neurons, NorseLIF, SnnTorchLIF
 from baselines.rel_psp import rel_psp
-from baselines.timing import TimingNetwork
 from rc_snn.runner import decide
 from rc_snn.sequences import SpikeSequences
 from rc_snn.spikes import Decision, spike_steps
@@ -41,7 +41,7 @@ class Architecture:
     theta: float | None = None
     """Threshold θ of rank-coded LIF networks."""
 
-    def build(self) -> TimingNetwork | LIFNetwork:
+    def build(self) -> ContinuousNetwork | LIFNetwork:
         """Make the network, with weights still to be filled in."""
         generator = torch.Generator().manual_seed(0)
         if self.library is not None:
@@ -66,7 +66,7 @@ class Trained:
 
     name: str
     model: Any
-    """A TimingNetwork, an RCLIF or a TTFSLIF."""
+    """A ContinuousNetwork, an RCLIF or a TTFSLIF."""
     architecture: Architecture
     encoder: dict[str, Any]
     """Its name, "latency" or "alpha_psp", and options of `encoders.encode_latency`."""
@@ -77,7 +77,7 @@ class Trained:
 
     def decide(self, times: Float[Tensor, "batch inputs"]) -> Decision:
         """Return the decisions on spike times in frames; LIF networks read them on their grid."""
-        if isinstance(self.model, TimingNetwork):
+        if isinstance(self.model, ContinuousNetwork):
             return self.model.decide(times)
         assert self.architecture.n_steps is not None
         n_steps = self.architecture.n_steps

@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from benchmarks.table1 import Run, Table1, run_name, run_one
-from encoders.sources import Digits, embedded_digits, load_mnist
+from benchmarks.table1.task import Run, Table1, run_name, run_one
+from encoders.mnist import Digits, embedded_digits, load_mnist
 
 MAX_RETRIES = 3
 """How often the worker of one run may die before the run is given up."""

@@ -16,13 +16,15 @@ import torch
 import tyro
 from matplotlib.ticker import MaxNLocator
 
-from benchmarks import plots, record, table1
-from benchmarks.rows import ModelConfig, Profile, RunConfig
-from encoders.functional import Polarity
-from encoders.sources import Digits, load_mnist
-from encoders.temporal_mnist import latency_sequences, take
+from benchmarks import record
+from benchmarks.report import figures
+from benchmarks.table1 import task as table1
+from benchmarks.table1.rows import ModelConfig, Profile, RunConfig
+from encoders.functional import Encoding, Polarity, encode_latency
+from encoders.mnist import Digits, load_mnist
+from encoders.temporal_mnist import take
 from rc_snn.objective import critical_beta
-from rc_snn.spikes import spike_frames
+from rc_snn.spikes import spike_frames, spike_steps
 from rc_snn.training import TrainConfig
 
 BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#666666"
@@ -127,15 +129,14 @@ def draw(done: record.Record, digits: Digits, path: Path) -> None:
         f"{done.training['best_epoch'] + 1})",
         size=10,
     )
-    plots.save(figure, path)
+    figures.save(figure, path)
 
 
 def _draw_digit(figure: Any, c: dict[str, Any], digits: Digits) -> None:
     """Draw one test digit and the pixels that spike at each step."""
     one = take(digits.test, torch.tensor([0]))
-    steps = latency_sequences(
-        one, c["n_steps"], polarity=c["polarity"], zero_pixels=c["zero_pixels"]
-    ).inputs.steps  # type: ignore[union-attr]
+    encoding = Encoding(polarity=c["polarity"], zero_pixels=c["zero_pixels"])
+    steps = spike_steps(encode_latency(one.images, **encoding), c["n_steps"])
     frames = spike_frames(steps, c["n_steps"]).view(-1, 28, 28)
     axes = figure.subplots(1, c["n_steps"] + 1)
     axes[0].imshow(one.images[0].numpy(), cmap="gray")

@@ -13,9 +13,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import tyro
 
-from benchmarks import keywords, plots
-from benchmarks.keywords import THETA, KeywordOptions
+from benchmarks.keywords import task as keywords
+from benchmarks.keywords.task import THETA, KeywordOptions
 from benchmarks.record import Record
+from benchmarks.report import figures
 from benchmarks.tasks import publish
 from rc_snn.objective import critical_beta
 
@@ -149,7 +150,7 @@ def main(options: KeywordOptions) -> int:
         options,
         "figure4",
         report(done),
-        lambda path: plots.save(draw(done, done[0].metrics["heard_ms"]), path),
+        lambda path: figures.save(draw(done, done[0].metrics["heard_ms"]), path),
     )
     return 0
 

@@ -15,14 +15,15 @@ import numpy as np
 import torch
 import tyro
 
-from benchmarks import keywords, plots
 from benchmarks.figure4 import DASHES, GREEN, RED, SHADES, betas_of, trained_as
-from benchmarks.keywords import KeywordOptions
-from benchmarks.peers import AT_MS
-from benchmarks.peers_report import interval
+from benchmarks.keywords import task as keywords
+from benchmarks.keywords.peers import AT_MS
+from benchmarks.keywords.peers_report import interval
+from benchmarks.keywords.task import KeywordOptions
 from benchmarks.record import Record
+from benchmarks.report import figures
 from benchmarks.tasks import publish
-from rc_snn.thresholds import Curve, accuracy_within, frontier
+from rc_snn.exits.curves import Curve, accuracy_within, frontier
 
 ROWS = {
     "EOS β=0": ("eos", "first"),
@@ -207,7 +208,7 @@ def main(options: KeywordOptions) -> int:
     if options.train:
         keywords.make_all(options)
     done = keywords.records(options)
-    publish(options, "figure5", report(done), lambda path: plots.save(draw(done), path))
+    publish(options, "figure5", report(done), lambda path: figures.save(draw(done), path))
     return 0
 
 

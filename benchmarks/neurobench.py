@@ -20,12 +20,12 @@ from torch.utils.data import TensorDataset
 from tqdm import tqdm
 
 from baselines import zoo as baselines_zoo
-from baselines.timing import TimingNetwork
+from baselines.continuous import ContinuousNetwork
 from benchmarks import record
-from bridges.neurobench import RankCoded, SpikeFrames, TimingModel, measure
-from bridges.neurobench_account import REASONS, Operations, books
+from bridges.neurobench.account import REASONS, Operations, books
+from bridges.neurobench.metrics import ContinuousModel, RankCoded, SpikeFrames, measure
 from encoders.functional import encode
-from encoders.sources import Split, load_mnist
+from encoders.mnist import Split, load_mnist
 from encoders.temporal_mnist import take
 from rc_snn import zoo
 from rc_snn.models import RCLSTM, RCConvLSTM
@@ -76,8 +76,8 @@ def rows(name: str, split: Split, batch_size: int) -> Iterator[Row]:
     """
     net: Any = zoo.load(name) if name in zoo.names() else baselines_zoo.load(name)
     times = encode(split.images, **net.encoder)
-    if isinstance(net.model, TimingNetwork):
-        timing, decision = TimingModel(net), net.decide(times)
+    if isinstance(net.model, ContinuousNetwork):
+        timing, decision = ContinuousModel(net), net.decide(times)
         measured = measure(timing, TensorDataset(times, split.labels), batch_size=batch_size)
         right = (decision.label == split.labels) & torch.isfinite(decision.time)
         yield {

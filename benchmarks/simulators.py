@@ -20,10 +20,11 @@ import torch
 import tyro
 
 from baselines import zoo
-from benchmarks import plots, record
-from bridges.timing import agreement
+from benchmarks import record
+from benchmarks.report import figures
+from bridges.networks.continuous import agreement
 from encoders.functional import encode
-from encoders.sources import load_mnist
+from encoders.mnist import load_mnist
 
 SIMULATORS = {"brian2": "Brian2", "nest": "NEST"}
 PACKAGES = ("brian2", "nest-simulator")
@@ -67,7 +68,7 @@ def measure(options: Simulators) -> list[dict[str, Any]]:
         with torch.no_grad():
             exact = model.spike_times(times)
         for simulator in options.simulators:
-            bridge = importlib.import_module(f"bridges.timing_{simulator}")
+            bridge = importlib.import_module(f"bridges.networks.{simulator}")
             for precise in (True, False):
                 for dt in options.steps:
                     begin = time.perf_counter()
@@ -159,7 +160,7 @@ def draw(entries: list[dict[str, Any]], path: Path) -> None:
         axis.spines[["top", "right"]].set_visible(False)
     axes[0][0].set_ylabel("largest difference of a first spike\nfrom the closed form (frames)")
     axes[0][0].legend(frameon=False, fontsize=8)
-    plots.save(figure, path)
+    figures.save(figure, path)
 
 
 def main(options: Simulators) -> int:

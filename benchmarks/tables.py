@@ -15,9 +15,9 @@ import tyro
 
 from benchmarks import record, simulators
 from benchmarks.record import Record
-from benchmarks.rows import PUBLISHED, Published, RecipeName
+from benchmarks.table1.rows import PUBLISHED, Published, RecipeName
 from bridges import support
-from encoders.sources import MNIST_TITLE
+from encoders.mnist import MNIST_TITLE
 
 Style: TypeAlias = Literal["text", "markdown"]
 Line: TypeAlias = list[str]
@@ -208,7 +208,7 @@ def _replace(path: Path, text: str) -> None:
 
 
 def time_to_accuracy(records: Sequence[Record]) -> str:
-    """Lay out the records of `benchmarks.time_to_accuracy`, ours first."""
+    """Lay out the records of `benchmarks.table1.time_to_accuracy`, ours first."""
     lines = []
     for r in sorted(records, key=lambda r: r.config["recipe"], reverse=True):
         c, m, machine = r.config, r.metrics, r.machine

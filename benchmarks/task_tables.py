@@ -5,22 +5,19 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import (
-    figure1,
-    figure2,
-    figure2_table,
-    figure5,
-    keywords,
-    nmnist,
-    peers,
-    peers_report,
-)
-from benchmarks import spotting as figure1_runs
-from benchmarks.bayes_stopping import limit_of, made
-from benchmarks.event_digits import THETA, interval
-from benchmarks.event_digits import runs as nmnist_runs
-from benchmarks.frontier import distance_to_frontier
-from benchmarks.keywords import KeywordOptions
+from benchmarks import figure5
+from benchmarks.figure1 import spotting as figure1_runs
+from benchmarks.figure1 import task as figure1
+from benchmarks.figure2 import table as figure2_table
+from benchmarks.figure2 import task as figure2
+from benchmarks.figure2.bayes_stopping import limit_of, made
+from benchmarks.figure2.frontier import distance_to_frontier
+from benchmarks.keywords import peers, peers_report
+from benchmarks.keywords import task as keywords
+from benchmarks.keywords.task import KeywordOptions
+from benchmarks.nmnist import task as nmnist
+from benchmarks.nmnist.event_digits import THETA, interval
+from benchmarks.nmnist.event_digits import runs as nmnist_runs
 from benchmarks.record import Record
 from benchmarks.tasks import TaskOptions, find, spread
 

@@ -20,14 +20,16 @@ from torch import Tensor
 from tqdm import tqdm
 
 from baselines import zoo as baselines
-from baselines.timing import TimingNetwork
-from bridges import nir_models, stream_file, support
+from baselines.continuous import ContinuousNetwork
+from bridges import support
 from bridges.errors import BridgeError
-from bridges.stream import SpikeStream
-from bridges.stream_file import replacing
+from bridges.networks import nir as nir_models
+from bridges.stream import file as stream_file
+from bridges.stream.file import replacing
+from bridges.stream.stream import SpikeStream
 from bridges.target import load
 from encoders.functional import encode, steps_to_times
-from encoders.sources import Split, load_mnist
+from encoders.mnist import Split, load_mnist
 from rc_snn import zoo
 from rc_snn.spikes import Decision, spike_steps
 
@@ -120,7 +122,7 @@ def _from_network(config: Convert) -> SpikeStream:
     """Return answers or inputs of a network that ships, on test images."""
     net, images = _network(config.input), _images(config)
     label = images.labels.numpy()
-    continuous = isinstance(net.model, TimingNetwork)
+    continuous = isinstance(net.model, ContinuousNetwork)
     n_steps = config.steps if continuous else _n_steps(net)
     dt_s = _DT if config.dt is None else config.dt
     if config.spikes == "inputs":
@@ -159,10 +161,10 @@ def _model(config: Convert) -> str:
     if config.to != "nir":
         raise BridgeError(
             f"A network itself goes to NIR only, not to {config.to}. Brian2 and NEST run it by "
-            "bridges.timing_brian2 and bridges.timing_nest."
+            "bridges.networks.brian2 and bridges.networks.nest."
         )
     net, nir = _network(config.input), load(support.bridge("nir").TARGET)
-    if isinstance(net.model, TimingNetwork):
+    if isinstance(net.model, ContinuousNetwork):
         graph = nir_models.graph(net.model)
         with replacing(config.output) as path:
             nir.write(path, graph)

@@ -8,7 +8,7 @@ import numpy as np
 import tyro
 
 from bridges.errors import BridgeError
-from bridges.stream import SpikeStream
+from bridges.stream.stream import SpikeStream
 from bridges.target import Target
 
 NAMES = (
@@ -46,7 +46,7 @@ def bridge(name: str) -> ModuleType:
     """
     if name not in NAMES:
         raise ValueError(f"There is no bridge {name!r}; there are {', '.join(NAMES)}.")
-    return importlib.import_module(f"bridges.{name}")
+    return importlib.import_module(f"bridges.targets.{name}")
 
 
 def targets() -> list[Target]:

@@ -1,7 +1,7 @@
 """Encoders: images and signals become spikes, as pure functions and as tonic-style transforms."""
 
 from encoders.functional import encode_latency, events_to_spikes, spikes_to_events
-from encoders.sources import embedded_digits, load_mnist
+from encoders.mnist import embedded_digits, load_mnist
 from encoders.temporal_mnist import TemporalMNIST, latency_sequences
 
 __all__ = [

@@ -12,9 +12,8 @@ from torch import Tensor
 
 from encoders.functional import Events
 from encoders.nmnist import SIDE, NeuromorphicMNIST
-from rc_snn.runner import DenseSequences
+from rc_snn.sequences import DenseSequences, Labelled
 from rc_snn.spikes import check_n_steps
-from rc_snn.training import Labelled
 
 Value: TypeAlias = Literal["count", "root", "binary"]
 

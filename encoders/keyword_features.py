@@ -18,10 +18,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from encoders.log_mel import LogMel
-from encoders.sources import DataError, cache_folder
+from encoders.mnist import DataError, cache_folder
 from encoders.speech_commands import KEYWORDS, SpeechCommands, SplitName, classes
-from rc_snn.context import ContextSequences
-from rc_snn.training import Labelled
+from rc_snn.sequences import ContextSequences, Labelled
 
 FORMAT = "rc_snn.keyword_features/1"
 _BATCH = 64

@@ -14,7 +14,7 @@ from tonic import Dataset
 from tonic.io import read_mnist_file
 
 from encoders.functional import EVENT_DTYPE, Events
-from encoders.sources import DataError, cache_folder
+from encoders.mnist import DataError, cache_folder
 from encoders.transforms import transformed
 
 SIDE = 34

@@ -6,8 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from rc_snn.runner import DenseSequences
-from rc_snn.training import Labelled
+from rc_snn.sequences import DenseSequences, Labelled
 
 N_STEPS, RUN = 25, 5
 """Steps of a sequence, and equal values in a row that make it positive (the paper's)."""

@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeAlias
 from tonic import Dataset
 
 from encoders.audio import Samples, read_audio
-from encoders.sources import DataError, cache_folder, download_to
+from encoders.mnist import DataError, cache_folder, download_to
 from encoders.transforms import transformed
 
 SplitName: TypeAlias = Literal["train", "validation", "test"]

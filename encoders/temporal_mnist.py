@@ -18,11 +18,10 @@ from encoders.functional import (
     encode_latency,
     spikes_to_events,
 )
-from encoders.sources import Digits, Split, load_mnist
+from encoders.mnist import Digits, Split, load_mnist
 from encoders.transforms import transformed
-from rc_snn.sequences import SpikeSequences
+from rc_snn.sequences import Labelled, SpikeSequences
 from rc_snn.spikes import spike_steps
-from rc_snn.training import Labelled
 
 
 class TemporalMNIST(Dataset):  # type: ignore[misc]
@@ -30,7 +29,7 @@ class TemporalMNIST(Dataset):  # type: ignore[misc]
 
     A sample is `(events, target)`: a structured array with fields x, y, t (µs), p, sorted by time,
     and the digit. Without a copy of MNIST and without network it holds the embedded digits; see
-    `encoders.sources.load_mnist`, and `digits.title` for what was found.
+    `encoders.mnist.load_mnist`, and `digits.title` for what was found.
 
     Args:
         save_to: folder that holds MNIST; None looks where `load_mnist` looks, downloads included.
@@ -104,7 +103,7 @@ def latency_sequences(
     `mean` is subtracted from the input of each step; `mean_input` makes one.
 
     Example:
-        >>> from encoders.sources import embedded_digits
+        >>> from encoders.mnist import embedded_digits
         >>> data = latency_sequences(embedded_digits().test, n_steps=10, polarity="dark_first")
         >>> data.inputs.steps.shape, data.inputs.steps.dtype
         (torch.Size([1000, 784]), torch.int16)

@@ -12,9 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from rc_snn.runner import DenseSequences
+from rc_snn.sequences import DenseSequences, Labelled
 from rc_snn.spikes import check_n_steps
-from rc_snn.training import Labelled
 
 QUADRATURE = 48
 """Gauss-Legendre nodes over log σ; with 32, log-odds of the paper's sequences differ by 1e-11."""

@@ -3,8 +3,8 @@
 import tempfile
 from pathlib import Path
 
-from bridges import aedat4
-from bridges.stream import SpikeStream
+from bridges.stream.stream import SpikeStream
+from bridges.targets import aedat4
 from encoders import embedded_digits, encode_latency
 from rc_snn import spike_frames, spike_steps, steps_from_frames, zoo
 

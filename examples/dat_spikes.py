@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 from expelliarmus import Wizard
 
-from bridges import dat, tonic
-from bridges.stream import SpikeStream
+from bridges.stream.stream import SpikeStream
+from bridges.targets import dat, tonic
 from encoders import embedded_digits, encode_latency
 from rc_snn import spike_frames, spike_steps, steps_from_frames, zoo
 

@@ -3,8 +3,8 @@
 import tempfile
 from pathlib import Path
 
-from bridges import es
-from bridges.stream import SpikeStream
+from bridges.stream.stream import SpikeStream
+from bridges.targets import es
 from encoders import embedded_digits, encode_latency
 from rc_snn import spike_steps, zoo
 

@@ -2,8 +2,8 @@
 
 import os
 
-from bridges import lava
-from bridges.stream import SpikeStream
+from bridges.stream.stream import SpikeStream
+from bridges.targets import lava
 from encoders import embedded_digits, encode_latency
 from rc_snn import spike_steps, zoo
 

@@ -2,8 +2,8 @@
 
 import warnings
 
-from bridges import nengo as to_nengo
-from bridges.stream import SpikeStream
+from bridges.stream.stream import SpikeStream
+from bridges.targets import nengo as to_nengo
 from encoders import embedded_digits, encode_latency
 from rc_snn import spike_steps, zoo
 

@@ -2,8 +2,8 @@
 
 import nest
 
-from bridges import nest as to_nest
-from bridges.stream import SpikeStream
+from bridges.stream.stream import SpikeStream
+from bridges.targets import nest as to_nest
 from encoders import embedded_digits, encode_latency
 from rc_snn import spike_steps, zoo
 

@@ -1,8 +1,9 @@
 """Trained α-PSP and ReL-PSP networks inside Brian2 and NEST, against their closed form."""
 
 from baselines import zoo
-from bridges import timing_brian2, timing_nest
-from bridges.timing import agreement
+from bridges.networks import brian2 as timing_brian2
+from bridges.networks import nest as timing_nest
+from bridges.networks.continuous import agreement
 from encoders import embedded_digits
 from encoders.functional import encode_alpha_psp, encode_latency
 

@@ -2,8 +2,8 @@
 
 import torch
 
-from bridges.neurobench import RankCoded, latency_frames, measure
-from bridges.neurobench_account import REASONS, Operations, books
+from bridges.neurobench.account import REASONS, Operations, books
+from bridges.neurobench.metrics import RankCoded, latency_frames, measure
 from encoders import embedded_digits
 from encoders.temporal_mnist import take
 from rc_snn import zoo

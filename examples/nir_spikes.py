@@ -6,9 +6,9 @@ from pathlib import Path
 import nir
 import numpy as np
 
-from bridges import nir as nir_bridge
-from bridges import nir_models
-from bridges.stream import SpikeStream
+from bridges.networks import nir as nir_models
+from bridges.stream.stream import SpikeStream
+from bridges.targets import nir as nir_bridge
 from encoders import embedded_digits, encode_latency
 from rc_snn import spike_steps, zoo
 

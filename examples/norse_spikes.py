@@ -2,8 +2,9 @@
 
 import torch
 
-from bridges import norse, target
-from bridges.stream import SpikeStream
+from bridges import target
+from bridges.stream.stream import SpikeStream
+from bridges.targets import norse
 from encoders import embedded_digits, encode_latency
 from rc_snn import spike_steps, zoo
 

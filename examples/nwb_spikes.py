@@ -3,8 +3,9 @@
 import tempfile
 from pathlib import Path
 
-from bridges import nwb, pynapple
-from bridges.stream import SpikeStream
+from bridges.stream import pynapple
+from bridges.stream.stream import SpikeStream
+from bridges.targets import nwb
 from encoders import embedded_digits, encode_latency
 from rc_snn import spike_steps, zoo
 

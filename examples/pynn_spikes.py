@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from bridges import pynn
-from bridges.brian2 import interpreted
-from bridges.stream import SpikeStream
+from bridges.stream.stream import SpikeStream
+from bridges.targets import pynn
+from bridges.targets.brian2 import interpreted
 from encoders import embedded_digits, encode_latency
 from rc_snn import spike_steps, zoo
 

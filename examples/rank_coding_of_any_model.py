@@ -7,11 +7,11 @@ import snntorch as snn
 import torch
 from torch import nn
 
-from bridges.step_models import SNNTorchModel
+from bridges.networks.step_models import SNNTorchModel
 from encoders import embedded_digits, encode_latency
 from rc_snn import spike_steps
-from rc_snn.sequences import SpikeSequences
-from rc_snn.training import Labelled, TrainConfig, evaluate, train
+from rc_snn.sequences import Labelled, SpikeSequences
+from rc_snn.training import TrainConfig, evaluate, train
 
 N_STEPS, THETA = 10, 0.8
 

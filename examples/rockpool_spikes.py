@@ -1,7 +1,8 @@
 """Answers of a trained RC-LSTM drive Rockpool as events in seconds, and come back."""
 
-from bridges import rockpool, target
-from bridges.stream import SpikeStream
+from bridges import target
+from bridges.stream.stream import SpikeStream
+from bridges.targets import rockpool
 from encoders import embedded_digits, encode_latency
 from rc_snn import spike_steps, zoo
 

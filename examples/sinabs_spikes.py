@@ -1,7 +1,7 @@
 """Answers of a trained RC-LSTM drive sinabs, in its own environment, and come back."""
 
-from bridges import sinabs
-from bridges.stream import SpikeStream
+from bridges.stream.stream import SpikeStream
+from bridges.targets import sinabs
 from encoders import embedded_digits, encode_latency
 from rc_snn import spike_steps, zoo
 

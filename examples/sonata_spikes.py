@@ -6,8 +6,8 @@ from pathlib import Path
 
 import libsonata
 
-from bridges import sonata
-from bridges.stream import SpikeStream
+from bridges.stream.stream import SpikeStream
+from bridges.targets import sonata
 from encoders import embedded_digits, encode_latency
 
 digits = embedded_digits().test

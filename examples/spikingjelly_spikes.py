@@ -3,8 +3,8 @@
 import torch
 from spikingjelly.activation_based import functional, layer, neuron
 
-from bridges import spikingjelly
-from bridges.stream import SpikeStream
+from bridges.stream.stream import SpikeStream
+from bridges.targets import spikingjelly
 from encoders import embedded_digits, encode_latency
 
 times = encode_latency(embedded_digits().test.images[:20], zero_pixels="silent")

@@ -3,8 +3,8 @@
 from tonic.collation import PadTensors
 from torch.utils.data import DataLoader
 
-from bridges import tonic
-from bridges.stream import SpikeStream
+from bridges.stream.stream import SpikeStream
+from bridges.targets import tonic
 from encoders import embedded_digits, encode_latency
 from rc_snn import spike_frames, spike_steps, steps_from_frames, zoo
 

@@ -1,40 +1,60 @@
 """Rank coding: recurrent networks that answer at the first threshold crossing."""
 
-from rc_snn.models import RCLSTM, RCConvLSTM
-from rc_snn.objective import critical_beta, rc_loss
-from rc_snn.regimes import account
-from rc_snn.runner import DenseSequences, StreamingRunner, decide, run
-from rc_snn.sequences import SpikeSequences
-from rc_snn.spikes import (
-    Decision,
-    decision_spikes,
-    first_spike,
-    spike_frames,
-    spike_steps,
-    steps_from_frames,
-)
-from rc_snn.training import Labelled, TrainConfig, train
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rc_snn.models import RCLSTM as RCLSTM
+    from rc_snn.models import RCConvLSTM as RCConvLSTM
+    from rc_snn.objective import critical_beta as critical_beta
+    from rc_snn.objective import rc_loss as rc_loss
+    from rc_snn.regimes import account as account
+    from rc_snn.runner import StreamingRunner as StreamingRunner
+    from rc_snn.runner import decide as decide
+    from rc_snn.runner import run as run
+    from rc_snn.sequences import DenseSequences as DenseSequences
+    from rc_snn.sequences import Labelled as Labelled
+    from rc_snn.sequences import SpikeSequences as SpikeSequences
+    from rc_snn.spikes import Decision as Decision
+    from rc_snn.spikes import decision_spikes as decision_spikes
+    from rc_snn.spikes import first_spike as first_spike
+    from rc_snn.spikes import spike_frames as spike_frames
+    from rc_snn.spikes import spike_steps as spike_steps
+    from rc_snn.spikes import steps_from_frames as steps_from_frames
+    from rc_snn.training import TrainConfig as TrainConfig
+    from rc_snn.training import train as train
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "RCLSTM",
-    "Decision",
-    "DenseSequences",
-    "Labelled",
-    "RCConvLSTM",
-    "SpikeSequences",
-    "StreamingRunner",
-    "TrainConfig",
-    "account",
-    "critical_beta",
-    "decide",
-    "decision_spikes",
-    "first_spike",
-    "rc_loss",
-    "run",
-    "spike_frames",
-    "spike_steps",
-    "steps_from_frames",
-    "train",
-]
+_HOMES = {
+    "models": ("RCLSTM", "RCConvLSTM"),
+    "objective": ("critical_beta", "rc_loss"),
+    "regimes": ("account",),
+    "runner": ("StreamingRunner", "decide", "run"),
+    "sequences": ("DenseSequences", "Labelled", "SpikeSequences"),
+    "spikes": (
+        "Decision",
+        "decision_spikes",
+        "first_spike",
+        "spike_frames",
+        "spike_steps",
+        "steps_from_frames",
+    ),
+    "training": ("TrainConfig", "train"),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used: the account of decisions needs no compiler."""
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """Return the public names."""
+    return [*__all__, "__version__"]

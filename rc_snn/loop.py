@@ -259,16 +259,6 @@ class Loop(ABC):
         checkpoint.restore_random_states(state["random"], self.generator)
 
 
-def check_paired(samples: int, labels: int, what: str) -> None:
-    """Refuse a data set that is empty, or without one label for each sample."""
-    if labels == 0:
-        raise ValueError("The data set is empty; training needs at least one sample.")
-    if samples != labels:
-        raise ValueError(
-            f"There must be one label per {what}, got {samples} {what}s and {labels} labels."
-        )
-
-
 def _tensorboard(run_dir: Path, purge: int) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter

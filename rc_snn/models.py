@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from rc_snn.cells import Advance, ConvLSTMCell, LSTMCell, State, StepCost, init_uniform
-from rc_snn.fused import Precision, fusable, step_input
+from rc_snn.cells import ConvLSTMCell, LSTMCell, init_uniform
+from rc_snn.fast.fused import Precision, fusable, step_input
+from rc_snn.step_model import Advance, State, StepCost
 
 ReadOut: TypeAlias = Literal["softmax", "sigmoid"]
 
@@ -102,7 +103,7 @@ class RCLSTM(nn.Module):
         dropout: share of the features zeroed before the read-out, while training.
         n_dense: units of a rectified layer between the LSTM and the output, as the keyword network
             has (128-32-11, section 3.4); None is no such layer.
-        precision: "float32", or "bf16" for the recurrent product (`rc_snn.fused.Precision`).
+        precision: "float32", or "bf16" for the recurrent product (`rc_snn.fast.fused.Precision`).
         dense_input: whether the input is dense, not spikes; `precision` is then that of its
             product, too.
         generator: source of the initial weights; default: a new one with seed 0.

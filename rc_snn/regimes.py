@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from rc_snn.cells import StepCost
 from rc_snn.spikes import Decision, SpikeTimes, check_labels, spike_steps
+from rc_snn.step_model import StepCost
 
 Regime: TypeAlias = Literal["fast", "between", "slow"]
 

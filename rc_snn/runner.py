@@ -1,74 +1,15 @@
 """Advance a batch step by step and really stop: decided samples leave, the rest goes on."""
 
 import math
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
-from rc_snn.cells import Advance, FusedModel, State, StepModel
+from rc_snn.sequences import Sequences, input_size
 from rc_snn.spikes import Decision, check_n_steps, check_theta
-
-
-@runtime_checkable
-class Sequences(Protocol):
-    """A batch of input sequences, read one step at a time, so that unread steps cost nothing."""
-
-    @property
-    def n_steps(self) -> int:
-        """Return the number of steps, T."""
-
-    def __len__(self) -> int:
-        """Return the number of sequences."""
-
-    def at(self, step: int) -> Tensor:
-        """Return the input at one step."""
-
-    def rows(self, index: Tensor) -> "Sequences":
-        """Return the sequences at these positions."""
-
-
-@dataclass(frozen=True)
-class DenseSequences:
-    """Inputs given as one dense tensor, time first.
-
-    Example:
-        >>> DenseSequences(torch.zeros(40, 3, 1)).at(0).shape
-        torch.Size([3, 1])
-    """
-
-    frames: Float[Tensor, "time batch *inputs"]
-
-    def __post_init__(self) -> None:
-        check_n_steps(self.n_steps)
-
-    @property
-    def n_steps(self) -> int:
-        """Return the number of steps, T."""
-        return self.frames.shape[0]
-
-    @property
-    def n_inputs(self) -> int:
-        """Return the number of values per step."""
-        return math.prod(self.frames.shape[2:])
-
-    def __len__(self) -> int:
-        """Return the number of sequences."""
-        return self.frames.shape[1]
-
-    def at(self, step: int) -> Float[Tensor, "batch *inputs"]:
-        """Return the input at one step."""
-        return self.frames[step]
-
-    def rows(self, index: Int[Tensor, " rows"]) -> "DenseSequences":
-        """Return the sequences at these positions."""
-        return DenseSequences(self.frames[:, index])
-
-    def to(self, device: torch.device | str) -> "DenseSequences":
-        """Return the sequences on another device."""
-        return DenseSequences(self.frames.to(device))
+from rc_snn.step_model import Advance, FusedModel, State, StepModel
 
 
 class Answer(NamedTuple):
@@ -86,17 +27,6 @@ class _Exit(NamedTuple):
     features: Tensor
     logits: Tensor
     fired: Tensor
-
-
-def input_size(inputs: Sequences) -> int:
-    """Return how many values a step shows of one sequence.
-
-    Sequences that know their `n_inputs` are asked; of others the first step of one is read.
-    """
-    known = getattr(inputs, "n_inputs", None)
-    if known is not None:
-        return int(known)
-    return math.prod(inputs.rows(torch.zeros(1, dtype=torch.long)).at(0).shape[1:])
 
 
 def check_input_size(n_inputs: int, n_read: int) -> None:
@@ -195,8 +125,9 @@ def trace(
 ) -> Float[Tensor, "time batch classes"]:
     """Return the logits at every step of every sequence: what a run sees if nothing stops it.
 
-    For what reads more than the first crossing: sweeps of θ and other exits (`rc_snn.exits`), and
-    losses that look at all steps (`rc_snn.objective`). Under autograd it carries the whole graph.
+    For what reads more than the first crossing: sweeps of θ and other exits
+    (`rc_snn.exits.scores`), and losses that look at all steps (`rc_snn.objective`). Under autograd
+    it carries the whole graph.
 
     Raises:
         ValueError: if the batch is empty, or of another size than the model's input.

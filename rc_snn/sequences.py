@@ -1,149 +1,45 @@
-"""Inputs that spike at most once: as spike steps, and as events sorted by step."""
+"""What a model reads, one step at a time: spikes, dense inputs, windows; and with labels."""
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any, Protocol, runtime_checkable
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from rc_snn.spike_events import Events
 from rc_snn.spikes import check_n_steps
 
-Array: TypeAlias = npt.NDArray[Any]
 
-
-@dataclass(frozen=True)
-class Events:
-    """Spike steps of a data set, sorted once: which inputs spike at each step of each sample.
-
-    Args:
-        order: inputs of each stored sample, earliest spike first, silent ones last.
-        starts: `starts[i, t]` inputs of sample i spike before step t; `starts[i, T]` spike at all.
-        index: the stored samples that this batch holds, in its order.
-        mean: subtracted from the input of each step, `[T, inputs]`; None is zero.
-
-    Example:
-        >>> events = Events.encode(torch.tensor([[1, 0, 1, 2]]), n_steps=2)  # input 3 is silent
-        >>> events.order.tolist(), events.starts.tolist()
-        ([[1, 0, 2, 3]], [[0, 1, 3]])
-    """
-
-    order: Int[Tensor, "stored inputs"]
-    starts: Int[Tensor, "stored times"]
-    index: Int[Tensor, " batch"]
-    mean: Float[Tensor, "steps inputs"] | None = None
-
-    @staticmethod
-    def encode(
-        steps: Int[Tensor, "batch inputs"],
-        n_steps: int,
-        mean: Float[Tensor, "steps inputs"] | None = None,
-    ) -> "Events":
-        """Sort spike steps in 0..n_steps (`n_steps` is silence) into events.
-
-        Raises:
-            ValueError: if a step is negative or beyond `n_steps`.
-        """
-        check_n_steps(n_steps)
-        n, n_inputs = steps.shape
-        if steps.numel() and not 0 <= int(steps.min()) <= int(steps.max()) <= n_steps:
-            raise ValueError(
-                f"Spike steps must be in 0..{n_steps} ({n_steps} is silence), got "
-                f"{int(steps.min())}..{int(steps.max())}. Encode with the same n_steps."
-            )
-        dtype = torch.int16 if max(n_inputs, n_steps) < 2**15 else torch.int32
-        order = torch.empty(n, n_inputs, dtype=dtype, device=steps.device)
-        starts = torch.empty(n, n_steps + 1, dtype=dtype, device=steps.device)
-        bounds = torch.arange(n_steps + 1, dtype=steps.dtype, device=steps.device)
-        for begin in range(0, n, 10_000):  # sorting indices are int64: keep them few
-            rows = slice(begin, begin + 10_000)
-            ordered, inputs = steps[rows].sort(dim=1, stable=True)
-            order[rows] = inputs.to(dtype)
-            starts[rows] = torch.searchsorted(
-                ordered, bounds.expand(len(ordered), -1).contiguous()
-            ).to(dtype)
-        return Events(order, starts, torch.arange(n, device=steps.device), mean)
-
-    @property
-    def n_inputs(self) -> int:
-        """Return the number of inputs."""
-        return self.order.shape[1]
+@runtime_checkable
+class Sequences(Protocol):
+    """A batch of input sequences, read one step at a time, so that unread steps cost nothing."""
 
     @property
     def n_steps(self) -> int:
         """Return the number of steps, T."""
-        return self.starts.shape[1] - 1
 
     def __len__(self) -> int:
-        """Return the number of samples in the batch."""
-        return len(self.index)
+        """Return the number of sequences."""
 
-    def rows(self, index: Int[Tensor, " rows"]) -> "Events":
-        """Return the samples at these positions; the stored events are shared, not copied."""
-        return Events(self.order, self.starts, self.index[index], self.mean)
+    def at(self, step: int) -> Tensor:
+        """Return the input at one step."""
 
-    def at(self, step: int) -> "StepEvents":
-        """Return the events of one step."""
-        return StepEvents(self, step)
-
-    @cached_property
-    def arrays(self) -> tuple[Array, Array, Array]:
-        """Return order, starts and index as numpy arrays that share their memory."""
-        return self.order.numpy(), self.starts.numpy(), self.index.numpy()
+    def rows(self, index: Tensor) -> "Sequences":
+        """Return the sequences at these positions."""
 
 
-@dataclass(frozen=True)
-class StepEvents:
-    """The inputs that spike at one step: `x_t` without its zeros, and the mean it is centred by."""
+def input_size(inputs: Sequences) -> int:
+    """Return how many values a step shows of one sequence.
 
-    events: Events
-    step: int
-
-    def __len__(self) -> int:
-        """Return the number of samples."""
-        return len(self.events)
-
-    @property
-    def mean(self) -> Tensor | None:
-        """Return what is subtracted from this step's input."""
-        return None if self.events.mean is None else self.events.mean[self.step]
-
-    @cached_property
-    def complement(self) -> Array:
-        """Return in which samples more than half of the inputs spike: those sum the others."""
-        _, starts, index = self.events.arrays
-        counts = starts[index, self.step + 1] - starts[index, self.step]
-        return np.asarray(counts > self.events.n_inputs // 2)
-
-    def dense(self, dtype: torch.dtype = torch.float32) -> Float[Tensor, "batch inputs"]:
-        """Return x_t with its zeros, centred."""
-        order, inside = self._inside()
-        x = torch.zeros(inside.shape, dtype=dtype, device=order.device)
-        x.scatter_(1, order.long(), inside.to(dtype))
-        return x if self.mean is None else x - self.mean.to(dtype)
-
-    def _inside(self) -> tuple[Tensor, Tensor]:
-        """Return each sample's order, and which places of it spike at this step."""
-        events = self.events
-        starts = events.starts[events.index]
-        place = torch.arange(events.n_inputs, device=starts.device)
-        inside = (place >= starts[:, self.step, None]) & (place < starts[:, self.step + 1, None])
-        return events.order[events.index], inside
-
-    def ragged(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the inputs to sum, where each sample's begin, and whether they are the complement.
-
-        Shapes `[chosen]`, `[batch]`, `[batch]`.
-        """
-        order, inside = self._inside()
-        counts = inside.sum(dim=1)
-        complement = 2 * counts > self.events.n_inputs
-        chosen = inside ^ complement.unsqueeze(1)
-        counts = chosen.sum(dim=1)
-        return order[chosen].long(), counts.cumsum(0) - counts, complement
+    Sequences that know their `n_inputs` are asked; of others the first step of one is read.
+    """
+    known = getattr(inputs, "n_inputs", None)
+    if known is not None:
+        return int(known)
+    return math.prod(inputs.rows(torch.zeros(1, dtype=torch.long)).at(0).shape[1:])
 
 
 @dataclass(frozen=True)
@@ -220,3 +116,148 @@ class SpikeSequences:
         """Return the sequences on another device."""
         mean = None if self.mean is None else self.mean.to(device)
         return SpikeSequences(self.steps.to(device), self.n_steps, self.dtype, mean)
+
+
+@dataclass(frozen=True)
+class DenseSequences:
+    """Inputs given as one dense tensor, time first.
+
+    Example:
+        >>> DenseSequences(torch.zeros(40, 3, 1)).at(0).shape
+        torch.Size([3, 1])
+    """
+
+    frames: Float[Tensor, "time batch *inputs"]
+
+    def __post_init__(self) -> None:
+        check_n_steps(self.n_steps)
+
+    @property
+    def n_steps(self) -> int:
+        """Return the number of steps, T."""
+        return self.frames.shape[0]
+
+    @property
+    def n_inputs(self) -> int:
+        """Return the number of values per step."""
+        return math.prod(self.frames.shape[2:])
+
+    def __len__(self) -> int:
+        """Return the number of sequences."""
+        return self.frames.shape[1]
+
+    def at(self, step: int) -> Float[Tensor, "batch *inputs"]:
+        """Return the input at one step."""
+        return self.frames[step]
+
+    def rows(self, index: Int[Tensor, " rows"]) -> "DenseSequences":
+        """Return the sequences at these positions."""
+        return DenseSequences(self.frames[:, index])
+
+    def to(self, device: torch.device | str) -> "DenseSequences":
+        """Return the sequences on another device."""
+        return DenseSequences(self.frames.to(device))
+
+
+@dataclass(frozen=True)
+class ContextSequences:
+    """Dense frames, of which each step shows `context + 1` in a row, flattened.
+
+    Step t reads the frames t..t+context, so that of F frames there are F - context steps. With ±10
+    frames around its centre (section 3.4) a step has `context=20`. Frames that overlap are stored
+    once: of 81 steps with 21 frames each, a twentieth of the memory.
+
+    Args:
+        frames: all frames, in memory order such that the frames of a sample lie together.
+        context: further frames in a window.
+        index: which samples, and in which order; None is all of them. Rows are looked up only when
+            a step is read, so that samples that leave a run cost no copy of those that stay.
+
+    Raises:
+        ValueError: if there are fewer frames than one window has.
+
+    Example:
+        >>> x = ContextSequences(torch.arange(8.0).view(1, 4, 2), context=1)
+        >>> x.n_steps, x.at(2).tolist()  # the frames 2 and 3
+        (3, [[4.0, 5.0, 6.0, 7.0]])
+    """
+
+    frames: Float[Tensor, "samples frame channel"]
+    context: int = 20
+    index: Int[Tensor, " batch"] | None = None
+
+    def __post_init__(self) -> None:
+        if self.context < 0 or self.n_steps < 1:
+            raise ValueError(
+                f"A window of context + 1 = {self.context + 1} frames needs at least as many, got "
+                f"{self.frames.shape[1]}. Pad the sequences, or take a smaller context (>= 0)."
+            )
+
+    @property
+    def n_steps(self) -> int:
+        """Return the number of steps, T."""
+        return self.frames.shape[1] - self.context
+
+    @property
+    def n_inputs(self) -> int:
+        """Return the number of values per step."""
+        return (self.context + 1) * self.frames.shape[2]
+
+    def __len__(self) -> int:
+        """Return the number of sequences."""
+        return len(self.frames) if self.index is None else len(self.index)
+
+    def at(self, step: int) -> Float[Tensor, "batch inputs"]:
+        """Return the window of one step."""
+        n_channels = self.frames.shape[2]
+        begin, width = step * n_channels, (self.context + 1) * n_channels
+        window = self.frames.flatten(1)[:, begin : begin + width]
+        return window if self.index is None else window.index_select(0, self.index)
+
+    def rows(self, index: Int[Tensor, " rows"]) -> "ContextSequences":
+        """Return the sequences at these positions."""
+        chosen = index if self.index is None else self.index[index]
+        return ContextSequences(self.frames, self.context, chosen)
+
+    def to(self, device: torch.device | str) -> "ContextSequences":
+        """Return the sequences on another device."""
+        index = None if self.index is None else self.index.to(device)
+        return ContextSequences(self.frames.to(device), self.context, index)
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Sequences with their classes.
+
+    Raises:
+        ValueError: if there are none, or not one label for each sequence.
+    """
+
+    inputs: Sequences
+    labels: Int[Tensor, " batch"]
+
+    def __post_init__(self) -> None:
+        check_paired(len(self.inputs), len(self.labels), "sequence")
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        return len(self.labels)
+
+    def rows(self, index: Int[Tensor, " rows"]) -> "Labelled":
+        """Return the samples at these positions."""
+        return Labelled(self.inputs.rows(index), self.labels[index])
+
+    def to(self, device: torch.device | str) -> "Labelled":
+        """Return the samples on another device."""
+        there: Any = self.inputs
+        return Labelled(there.to(device), self.labels.to(device))
+
+
+def check_paired(samples: int, labels: int, what: str) -> None:
+    """Refuse a data set that is empty, or without one label for each sample."""
+    if labels == 0:
+        raise ValueError("The data set is empty; training needs at least one sample.")
+    if samples != labels:
+        raise ValueError(
+            f"There must be one label per {what}, got {samples} {what}s and {labels} labels."
+        )

@@ -7,26 +7,18 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from rc_snn.cells import StepModel
-from rc_snn.context import ContextSequences
-from rc_snn.fused import Precision
-from rc_snn.loop import Loop, Row, Select, TrainResult, check_paired, rank
+from rc_snn.fast.fused import Precision
+from rc_snn.loop import Loop, Row, Select, TrainResult, rank
 from rc_snn.models import Dropout, check_precision
 from rc_snn.objective import every_step_loss, max_pooling_loss, rc_loss, warn_if_never_fires
 from rc_snn.optimizer import Adam
-from rc_snn.runner import (
-    DenseSequences,
-    check_input_size,
-    decide,
-    input_size,
-    run,
-    trace,
-)
-from rc_snn.sequences import SpikeSequences
+from rc_snn.runner import check_input_size, decide, run, trace
+from rc_snn.sequences import Labelled, input_size
 from rc_snn.spikes import Decision, check_labels, check_theta
+from rc_snn.step_model import StepModel
 
 Method: TypeAlias = Literal["rc", "eos", "max_pool", "every_step"]
 WHOLE_SEQUENCE: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
@@ -68,7 +60,7 @@ class TrainConfig:
     """Epochs at the beginning in which every sample answers at step 0, whatever θ: the network
     learns to answer at once, and only then when to wait."""
     precision: Precision = "float32"
-    """Precision of the products in training; `rc_snn.fused.Precision`."""
+    """Precision of the products in training; `rc_snn.fast.fused.Precision`."""
     seed: int = 0
     """Seed of the batch order (the initial weights come with the model)."""
     select: Select = "any"
@@ -128,33 +120,6 @@ class TrainConfig:
         if self.method != "rc":
             return None
         return ANSWER_AT_ONCE if epoch < self.first_step_epochs else self.theta
-
-
-@dataclass(frozen=True)
-class Labelled:
-    """Sequences with their classes.
-
-    Raises:
-        ValueError: if there are none, or not one label for each sequence.
-    """
-
-    inputs: SpikeSequences | DenseSequences | ContextSequences
-    labels: Int[Tensor, " batch"]
-
-    def __post_init__(self) -> None:
-        check_paired(len(self.inputs), len(self.labels), "sequence")
-
-    def __len__(self) -> int:
-        """Return the number of samples."""
-        return len(self.labels)
-
-    def rows(self, index: Int[Tensor, " rows"]) -> "Labelled":
-        """Return the samples at these positions."""
-        return Labelled(self.inputs.rows(index), self.labels[index])
-
-    def to(self, device: torch.device | str) -> "Labelled":
-        """Return the samples on another device."""
-        return Labelled(self.inputs.to(device), self.labels.to(device))
 
 
 def train(

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from scipy.special import lambertw
 
 from baselines.alpha_psp import CLIP, AlphaPSP, alpha_psp, crossing, load_network
+from baselines.continuous import ContinuousNetwork, Dense
+from baselines.continuous_training import AuthorsAdam
 from baselines.first_spikes import first_spike_loss, first_spikes, silence_penalty
-from baselines.timing import Dense, TimingNetwork
-from baselines.training import AuthorsAdam
 from encoders.functional import encode_alpha_psp
-from encoders.sources import MNIST_TITLE, load_mnist
+from encoders.mnist import MNIST_TITLE, load_mnist
 
 F64 = torch.float64
 THETA, DECAY = 0.35, 1.3
@@ -271,7 +271,7 @@ def test_gradients_and_adam_steps_are_the_authors(which, fast, published, arrays
     else:
         neuron = AlphaPSP(hp["theta"], hp["decay"], hp["clip_derivative"])
         held = [(known[f"init24_w{i}"], known["init24_pulses"][i]) for i in range(2)]
-        net = TimingNetwork(
+        net = ContinuousNetwork(
             [Dense(neuron, torch.from_numpy(w.T.astype(float)), torch.tensor(p)) for w, p in held]
         )
     for layer in net.layers:
@@ -304,7 +304,7 @@ def test_gradients_and_adam_steps_are_the_authors(which, fast, published, arrays
 
 def tiny(known, clip):
     neuron = AlphaPSP(float(known["theta"]), float(known["decay"]), clip)
-    return TimingNetwork(
+    return ContinuousNetwork(
         [
             Dense(
                 neuron, torch.from_numpy(known[f"w{i}"].T.copy()), torch.tensor(known["pulses"][i])

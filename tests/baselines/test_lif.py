@@ -20,13 +20,13 @@ from baselines.lif import (
     first_spike_time,
 )
 from baselines.lif_training import TTFSConfig, train_ttfs
-from rc_snn.cells import FusedModel, StepModel
 from rc_snn.objective import rc_loss
 from rc_snn.regimes import decision_macs, training_macs
-from rc_snn.runner import DenseSequences, decide, run
-from rc_snn.sequences import SpikeSequences
+from rc_snn.runner import decide, run
+from rc_snn.sequences import DenseSequences, Labelled, SpikeSequences
 from rc_snn.spikes import first_spike, spike_frames
-from rc_snn.training import Labelled, TrainConfig, train
+from rc_snn.step_model import FusedModel, StepModel
+from rc_snn.training import TrainConfig, train
 
 T, B, N, H, C = 7, 60, 20, 30, 4
 NEURONS = [SnnTorchLIF(weight_scale=5.0), NorseLIF(weight_scale=30.0)]

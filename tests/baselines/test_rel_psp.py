@@ -6,10 +6,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from baselines.continuous import Conv
 from baselines.conv import conv_rel_psp
 from baselines.first_spikes import first_spikes
 from baselines.rel_psp import ReLPSP, rel_psp
-from baselines.timing import Conv
 
 F64 = torch.float64
 

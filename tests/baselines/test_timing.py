@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from baselines.alpha_psp import AlphaPSP, alpha_psp
+from baselines.continuous import ContinuousNetwork, Dense
 from baselines.conv import conv_rel_psp
 from baselines.first_spikes import (
     first_spike_loss,
@@ -14,7 +15,6 @@ from baselines.first_spikes import (
     sort_spikes,
 )
 from baselines.rel_psp import ReLPSP, rel_psp
-from baselines.timing import Dense, TimingNetwork
 from rc_snn.regimes import account
 
 F64 = torch.float64
@@ -22,7 +22,7 @@ INF = torch.inf
 
 
 def one_layer(weight, neuron=None):
-    return TimingNetwork([Dense(neuron or ReLPSP(1.0), torch.tensor(weight, dtype=F64))])
+    return ContinuousNetwork([Dense(neuron or ReLPSP(1.0), torch.tensor(weight, dtype=F64))])
 
 
 def times(*rows):

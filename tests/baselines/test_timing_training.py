@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from baselines.alpha_psp import alpha_psp
-from baselines.rel_psp import rel_psp
-from baselines.timing import TimingNetwork
-from baselines.training import (
+from baselines.continuous import ContinuousNetwork
+from baselines.continuous_training import (
+    ContinuousConfig,
     Timed,
-    TimingConfig,
     first_spike_objective,
-    train_timing,
+    train_continuous,
 )
+from baselines.rel_psp import rel_psp
 from encoders import embedded_digits, encode_latency
 from encoders.temporal_mnist import take
 
@@ -41,7 +41,7 @@ def digits() -> tuple[Timed, Timed]:
     )  # type: ignore[return-value]
 
 
-def fresh_model(kind: str) -> TimingNetwork:
+def fresh_model(kind: str) -> ContinuousNetwork:
     generator = torch.Generator().manual_seed(0)
     if kind == "alpha":
         # The authors' means let outputs fire on pulses alone at first: a plateau of many epochs.
@@ -50,20 +50,20 @@ def fresh_model(kind: str) -> TimingNetwork:
     return rel_psp((784, 40, 10), generator=generator)
 
 
-def config(kind: str, **changes) -> TimingConfig:
+def config(kind: str, **changes) -> ContinuousConfig:
     if kind == "alpha":
-        return TimingConfig(
+        return ContinuousConfig(
             **{"lr": 3e-3, "lr_pulses": 0.01, "batch_size": 5, "temperature": 0.2, "silence": 48.37}
             | {"epochs": 4}
             | changes
         )
-    return TimingConfig(**{"epochs": 4} | REL | changes)
+    return ContinuousConfig(**{"epochs": 4} | REL | changes)
 
 
 @pytest.mark.parametrize("kind", ["alpha", "rel"])
 def test_a_network_learns_and_a_stopped_run_ends_in_the_same_bits(kind, digits, tmp_path):
     whole = fresh_model(kind)
-    result = train_timing(whole, *digits, config(kind), tmp_path / "whole")
+    result = train_continuous(whole, *digits, config(kind), tmp_path / "whole")
     accuracy = [row["val_accuracy"] for row in result.history]
     assert max(accuracy) > (0.5 if kind == "alpha" else 0.6), accuracy
     assert accuracy[result.best_epoch] == max(accuracy)
@@ -78,7 +78,7 @@ def test_a_network_learns_and_a_stopped_run_ends_in_the_same_bits(kind, digits, 
         return digits[0]
 
     with pytest.raises(Stop):
-        train_timing(
+        train_continuous(
             fresh_model(kind),
             *digits,
             config(kind),
@@ -86,7 +86,7 @@ def test_a_network_learns_and_a_stopped_run_ends_in_the_same_bits(kind, digits, 
             fresh=stop_in_the_third_epoch,
         )
     resumed = fresh_model(kind)
-    again = train_timing(resumed, *digits, config(kind), tmp_path / "parts")
+    again = train_continuous(resumed, *digits, config(kind), tmp_path / "parts")
     for a, b in zip(whole.parameters(), resumed.parameters(), strict=True):
         assert torch.equal(a, b)
     timeless = [{k: v for k, v in r.items() if "seconds" not in k} for r in again.history]
@@ -102,7 +102,7 @@ def test_a_network_that_is_born_silent_recovers(digits, tmp_path):
                 layer.weight.abs_().mul_(-1e-3)
         assert model.spike_times(digits[0].times[:50])[-1].isinf().all()
         options = {"silence": 1.0} if kind == "alpha" else {"silence": 1.0, "max_norm": None}
-        train_timing(model, *digits, config(kind, epochs=2, **options), tmp_path / kind)
+        train_continuous(model, *digits, config(kind, epochs=2, **options), tmp_path / kind)
         assert model.decide(digits[1].times).fired.double().mean() > 0.9
 
 
@@ -112,7 +112,7 @@ def test_training_that_stays_silent_stops_with_the_reason(digits, tmp_path):
         for layer in model.layers:
             layer.weight.abs_().mul_(-1.0)
     with pytest.raises(ValueError, match=r"no output neuron fires .* raise silence or drift"):
-        train_timing(model, *digits, config("rel", drift=0.0), tmp_path)
+        train_continuous(model, *digits, config("rel", drift=0.0), tmp_path)
 
 
 def test_the_drift_pushes_silent_label_neurons_and_dead_hidden_ones(digits, tmp_path):
@@ -120,7 +120,7 @@ def test_the_drift_pushes_silent_label_neurons_and_dead_hidden_ones(digits, tmp_
     with torch.no_grad():
         model.layers[1].weight[:, 3] = -1.0
     before = model.layers[1].weight[:, 3].sum().item()
-    train_timing(model, *digits, config("rel", epochs=1, drift=1.0, max_norm=None), tmp_path)
+    train_continuous(model, *digits, config("rel", epochs=1, drift=1.0, max_norm=None), tmp_path)
     assert model.layers[1].weight[:, 3].sum().item() > before + 0.5
 
 
@@ -131,7 +131,7 @@ def test_the_drift_brings_dead_hidden_neurons_back(digits, tmp_path):
         with torch.no_grad():
             model.layers[0].weight[:, :20] = -0.01
         options = {"epochs": 1, "drift": drift, "max_norm": None}
-        train_timing(model, *digits, config("rel", **options), tmp_path / str(drift))
+        train_continuous(model, *digits, config("rel", **options), tmp_path / str(drift))
         hidden = model.spike_times(digits[1].times)[0][:, :20]
         shares.append(hidden.isfinite().double().mean().item())
     assert shares[0] == 0.0
@@ -153,7 +153,7 @@ def test_times_beyond_the_horizon_still_have_a_gradient_a_tenth_as_steep():
 
 def test_pulse_times_never_become_negative(digits, tmp_path):
     model = fresh_model("alpha")
-    train_timing(model, *digits, config("alpha", epochs=1, lr_pulses=50.0), tmp_path)
+    train_continuous(model, *digits, config("alpha", epochs=1, lr_pulses=50.0), tmp_path)
     assert all((layer.pulses >= 0).all() for layer in model.layers)
 
 
@@ -170,7 +170,7 @@ def test_pulse_times_never_become_negative(digits, tmp_path):
 )
 def test_a_config_that_cannot_train_is_refused(changes, message):
     with pytest.raises(ValueError, match=message):
-        TimingConfig(**changes)
+        ContinuousConfig(**changes)
 
 
 @pytest.mark.usefixtures("as_user")
@@ -181,7 +181,7 @@ def test_data_that_do_not_fit_are_refused(digits, tmp_path):
     with pytest.raises(ValueError, match="one label per sample"):
         Timed(torch.zeros(2, 4), torch.zeros(1))
     with pytest.raises(ValueError, match=r"tensor \[batch, 784\], got \[600, 700\]"):
-        train_timing(
+        train_continuous(
             fresh_model("rel"),
             Timed(data.times[:, :700], data.labels),
             validation,
@@ -189,7 +189,7 @@ def test_data_that_do_not_fit_are_refused(digits, tmp_path):
             tmp_path,
         )
     with pytest.raises(ValueError, match=r"0\.\.9, got 10"):
-        train_timing(
+        train_continuous(
             fresh_model("rel"),
             Timed(data.times, data.labels + 10),
             validation,
@@ -206,7 +206,7 @@ def test_noise_ends_with_its_epochs(digits, tmp_path):
         ("first", {"jitter": 0.5, "jitter_epochs": 1}),
     ):
         model = fresh_model("rel")
-        train_timing(model, *digits, config("rel", epochs=2, **noise), tmp_path / name)
+        train_continuous(model, *digits, config("rel", epochs=2, **noise), tmp_path / name)
         weights.append(model.layers[0].weight.detach())
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])

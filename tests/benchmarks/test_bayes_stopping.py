@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import bayes_stopping, record
-from benchmarks.backward_induction import Grid, error, stopping_thresholds
-from benchmarks.bayes_stopping import (
+from benchmarks import record
+from benchmarks.figure2 import bayes_stopping
+from benchmarks.figure2.backward_induction import Grid, error, stopping_thresholds
+from benchmarks.figure2.bayes_stopping import (
     BayesStopping,
     achieved,
     compute,
@@ -23,7 +24,7 @@ from benchmarks.bayes_stopping import (
     posterior_thresholds,
     stop_steps,
 )
-from benchmarks.frontier import Frontier, distance_to_frontier, frontier
+from benchmarks.figure2.frontier import Frontier, distance_to_frontier, frontier
 from encoders.two_sequence import (
     PAPER,
     TwoSequence,
@@ -329,7 +330,9 @@ def test_the_checked_in_limit_is_reproduced_on_a_part_of_its_sequences():
     name = f"limit_paper_{record.config_key(config)}"
     path = record.RESULTS / "figure2" / f"{name}.json"
     if not path.exists():
-        pytest.skip("the limit has not been computed yet: python -m benchmarks.bayes_stopping")
+        pytest.skip(
+            "the limit has not been computed yet: python -m benchmarks.figure2.bayes_stopping"
+        )
     done = record.read(path)
     assert isinstance(done, record.Record)
     rules = [posterior_thresholds(config["thetas"]), deadline_thresholds()]

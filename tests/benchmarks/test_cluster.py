@@ -14,9 +14,9 @@ import pytest
 import torch
 
 from benchmarks import cluster, record
-from benchmarks.rows import ModelConfig, RunConfig
-from benchmarks.table1 import Table1, run_name, run_one
-from encoders.sources import embedded_digits
+from benchmarks.table1.rows import ModelConfig, RunConfig
+from benchmarks.table1.task import Table1, run_name, run_one
+from encoders.mnist import embedded_digits
 from rc_snn.training import TrainConfig
 
 CONFIG = RunConfig(

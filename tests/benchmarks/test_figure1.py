@@ -8,9 +8,21 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmarks import figure1, figure1_plot, record, spotting
+from benchmarks import record
+from benchmarks.figure1 import plot as figure1_plot
+from benchmarks.figure1 import spotting
+from benchmarks.figure1 import task as figure1
+from benchmarks.figure1.spotting import (
+    THETA,
+    data,
+    examples,
+    frontier,
+    least_step,
+    measure,
+    points,
+    runs,
+)
 from benchmarks.record import Record
-from benchmarks.spotting import THETA, data, examples, frontier, least_step, measure, points, runs
 from benchmarks.tasks import TaskModel, TaskOptions, TaskRun
 from encoders.sequence_spotting import draw, posterior, posterior_of, posterior_rule
 from rc_snn.runner import trace

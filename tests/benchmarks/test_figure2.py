@@ -7,12 +7,16 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks import bayes_stopping, figure2, figure2_plot, figure2_table, record
-from benchmarks.backward_induction import Grid
-from benchmarks.bayes_stopping import limit_of
-from benchmarks.figure2 import THETAS, data, measure, runs, swept
-from benchmarks.figure2_table import PUBLISHED, TIMES, accuracy_at, readings, text
-from benchmarks.frontier import distance_to_frontier
+from benchmarks import record
+from benchmarks.figure2 import bayes_stopping
+from benchmarks.figure2 import plot as figure2_plot
+from benchmarks.figure2 import table as figure2_table
+from benchmarks.figure2 import task as figure2
+from benchmarks.figure2.backward_induction import Grid
+from benchmarks.figure2.bayes_stopping import limit_of
+from benchmarks.figure2.frontier import distance_to_frontier
+from benchmarks.figure2.table import PUBLISHED, TIMES, accuracy_at, readings, text
+from benchmarks.figure2.task import THETAS, data, measure, runs, swept
 from benchmarks.tasks import TaskModel, TaskOptions, run_folder
 from encoders.two_sequence import PAPER, two_sequence
 from rc_snn import checkpoint

@@ -5,11 +5,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from benchmarks import figure3, record, table1, time_to_accuracy
+from benchmarks import figure3, record
 from benchmarks.figure3 import Figure3
-from benchmarks.rows import RECIPES, ModelConfig, Recipe
-from benchmarks.time_to_accuracy import TimeToAccuracy
-from encoders.sources import Digits, embedded_digits
+from benchmarks.table1 import task as table1
+from benchmarks.table1 import time_to_accuracy
+from benchmarks.table1.rows import RECIPES, ModelConfig, Recipe
+from benchmarks.table1.time_to_accuracy import TimeToAccuracy
+from encoders.mnist import Digits, embedded_digits
 from encoders.temporal_mnist import take
 from rc_snn.training import TrainConfig
 

@@ -6,14 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import figure4, figure5, keywords, long_sequences, record
-from benchmarks.keywords import KeywordOptions
+from benchmarks import figure4, figure5, record
+from benchmarks.keywords import task as keywords
+from benchmarks.keywords.task import KeywordOptions
+from benchmarks.speed import long_sequences
 from encoders import keyword_network
 from encoders.keyword_features import Features, KeywordData, Normalisation
 from encoders.log_mel import LogMel
 from encoders.speech_commands import classes
+from rc_snn.exits.curves import accuracy_within
 from rc_snn.runner import decide
-from rc_snn.thresholds import accuracy_within
 
 
 def clips(seed: int, n: int = 36) -> Features:

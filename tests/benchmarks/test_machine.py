@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from benchmarks.machine import Machine, peak_bytes, profile, roofline
-from benchmarks.programs import training_step
-from benchmarks.speed import NEVER, fit
+from benchmarks.speed.machine import Machine, peak_bytes, profile, roofline
+from benchmarks.speed.programs import training_step
+from benchmarks.speed.task import NEVER, fit
 from rc_snn.models import RCLSTM
-from rc_snn.sequences import SpikeSequences
-from rc_snn.training import ANSWER_AT_ONCE, Labelled
+from rc_snn.sequences import Labelled, SpikeSequences
+from rc_snn.training import ANSWER_AT_ONCE
 
 MB = 2**20
 

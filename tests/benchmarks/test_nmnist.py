@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import event_digits, nmnist, record
-from benchmarks.event_digits import (
+from benchmarks import record
+from benchmarks.nmnist import event_digits
+from benchmarks.nmnist import task as nmnist
+from benchmarks.nmnist.event_digits import (
     THETA,
     THETAS,
     data,
@@ -22,8 +24,8 @@ from benchmarks.tasks import TaskModel, TaskOptions
 from encoders.event_frames import EventFrames, share_arrived
 from encoders.functional import EVENT_DTYPE
 from rc_snn.models import RCLSTM
-from rc_snn.runner import DenseSequences, decide
-from rc_snn.training import Labelled
+from rc_snn.runner import decide
+from rc_snn.sequences import DenseSequences, Labelled
 
 FRAMES = EventFrames(step_us=20_000, n_steps=16)
 pytestmark = pytest.mark.usefixtures("as_user")

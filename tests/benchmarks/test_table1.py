@@ -10,12 +10,12 @@ import torch
 
 from baselines import zoo as baselines_zoo
 from benchmarks import record, tables
-from benchmarks import table1 as job
-from benchmarks.rows import PUBLISHED, RECIPES, ModelConfig, Recipe, as_config
-from benchmarks.table1 import Table1
-from benchmarks.timing_rows import TIMING_RECIPES
+from benchmarks.table1 import task as job
+from benchmarks.table1.continuous_rows import TIMING_RECIPES
+from benchmarks.table1.rows import PUBLISHED, RECIPES, ModelConfig, Recipe, as_config
+from benchmarks.table1.task import Table1
 from encoders.functional import encode_latency
-from encoders.sources import DataError, embedded_digits
+from encoders.mnist import DataError, embedded_digits
 from encoders.temporal_mnist import latency_sequences
 from rc_snn import zoo
 from rc_snn.regimes import account
@@ -238,7 +238,7 @@ def test_checked_in_records_are_sound_and_the_readme_shows_their_table():
 
 
 def test_speed_writes_its_ratios_as_a_list(tmp_path, monkeypatch):
-    from benchmarks import speed
+    from benchmarks.speed import task as speed
 
     monkeypatch.setattr(speed, "load_mnist", lambda data: embedded_digits())
     path = tmp_path / "speed.json"

@@ -6,25 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import (
-    figure1,
-    figure4,
-    figure5,
-    keywords,
-    listen,
-    nmnist,
-    peers,
-    peers_report,
-    record,
-    spotting,
-    task_tables,
-)
-from benchmarks.event_digits import runs as nmnist_runs
-from benchmarks.keywords import KeywordOptions
+from benchmarks import figure4, figure5, listen, record, task_tables
+from benchmarks.figure1 import spotting
+from benchmarks.figure1 import task as figure1
+from benchmarks.keywords import peers, peers_report
+from benchmarks.keywords import task as keywords
+from benchmarks.keywords.task import KeywordOptions
 from benchmarks.listen import Listen
-from benchmarks.nmnist import EventDigits
+from benchmarks.nmnist import task as nmnist
+from benchmarks.nmnist.event_digits import runs as nmnist_runs
+from benchmarks.nmnist.task import EventDigits
 from benchmarks.tasks import TaskOptions, find
-from encoders.sources import DataError
+from encoders.mnist import DataError
 from encoders.speech_commands import find_recordings
 
 TEXTS = {

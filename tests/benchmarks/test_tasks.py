@@ -16,8 +16,8 @@ from benchmarks.tasks import (
     run_folder,
     trained,
 )
-from rc_snn.runner import DenseSequences
-from rc_snn.training import Labelled, TrainConfig
+from rc_snn.sequences import DenseSequences, Labelled
+from rc_snn.training import TrainConfig
 
 RUN = TaskRun(
     task="toy",

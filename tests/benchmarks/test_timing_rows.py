@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from baselines import zoo
-from baselines.training import TimingConfig
+from baselines.continuous_training import ContinuousConfig
 from benchmarks import record, tables
-from benchmarks.rows import PUBLISHED
-from benchmarks.table1 import Table1, configs, run_name, run_one, splits
-from benchmarks.timing_rows import TIMING_RECIPES, TimingModel, TimingRun
-from benchmarks.timing_run import without_infinity
-from encoders.sources import Digits, Split, embedded_digits
+from benchmarks.table1.continuous_rows import TIMING_RECIPES, TimingModel, TimingRun
+from benchmarks.table1.continuous_run import without_infinity
+from benchmarks.table1.rows import PUBLISHED
+from benchmarks.table1.task import Table1, configs, run_name, run_one, splits
+from encoders.mnist import Digits, Split, embedded_digits
 
 CONFIG = TimingRun(
     row="rel-psp-340-slow",
@@ -28,7 +28,7 @@ CONFIG = TimingRun(
     n_validation=100,
     n_test=200,
     model=TimingModel("rel_psp", (784, 20, 10)),
-    train=TimingConfig(epochs=2, optimizer="adamw", lr=3e-3, temperature=0.1, drift=0.1),
+    train=ContinuousConfig(epochs=2, optimizer="adamw", lr=3e-3, temperature=0.1, drift=0.1),
 )
 
 

@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from benchmarks import accuracy_time, record, tradeoff
+from benchmarks import record
+from benchmarks.table1 import accuracy_time, tradeoff
+from benchmarks.table1.tradeoff import TEMPERATURES, Curve, Tradeoff
 from benchmarks.tables import groups, paper_records
-from benchmarks.tradeoff import TEMPERATURES, Curve, Tradeoff
-from encoders.sources import embedded_digits
+from encoders.mnist import embedded_digits
 
 
 def rank_coded(*points: tuple[float, float]) -> Curve:

@@ -7,9 +7,9 @@ import torch
 
 from baselines import zoo as baselines_zoo
 from benchmarks import record
-from benchmarks.rows import RowName
+from benchmarks.table1.rows import RowName
 from encoders.functional import encode
-from encoders.sources import MNIST_TITLE, Digits, load_mnist
+from encoders.mnist import MNIST_TITLE, Digits, load_mnist
 from encoders.temporal_mnist import latency_sequences
 from rc_snn import zoo
 

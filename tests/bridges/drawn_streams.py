@@ -3,7 +3,7 @@
 import numpy as np
 from hypothesis import strategies as st
 
-from bridges.stream import SpikeStream
+from bridges.stream.stream import SpikeStream
 
 DTS = st.sampled_from([1e-4, 1e-3, 5e-3, 0.1])
 STEPS = st.sampled_from([1, 2, 10, 1000])

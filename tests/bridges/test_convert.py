@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from bridges import convert, stream_file, support
+from bridges import convert, support
 from bridges.convert import Convert, main
 from bridges.errors import BridgeError
+from bridges.stream import file as stream_file
 from encoders import embedded_digits, encode_latency
 from rc_snn import zoo
 from rc_snn.spikes import spike_frames, spike_steps

@@ -10,12 +10,13 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from bridges import aedat4, dat, es, event_files
-from bridges import tonic as tonic_bridge
-from bridges.clock import tick_us
 from bridges.errors import BridgeError
-from bridges.event_files import sensor_size, to_recordings
-from bridges.stream import EVENT_DTYPE, SpikeStream
+from bridges.stream import event_files
+from bridges.stream.clock import tick_us
+from bridges.stream.event_files import sensor_size, to_recordings
+from bridges.stream.stream import EVENT_DTYPE, SpikeStream
+from bridges.targets import aedat4, dat, es
+from bridges.targets import tonic as tonic_bridge
 
 needs_tonic = pytest.mark.skipif(
     tonic_bridge.TARGET.missing() is not None, reason=str(tonic_bridge.TARGET.missing())
@@ -215,7 +216,7 @@ def test_frames_that_hold_no_counts_are_refused():
 
 @needs_tonic
 def test_a_script_lays_an_image_of_more_units_than_a_row_in_rows(tmp_path):
-    from bridges import script
+    from bridges.stream import script
 
     sent = random_events((1, 220, 200), n_steps=3, dt_s=1e-3, n=50).shifted(2)
     assert sent.n_units > 2**15

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from bridges import neo, nwb, pynapple, sonata, timeline
 from bridges.errors import BridgeError
-from bridges.stream import SpikeStream
+from bridges.stream import pynapple, timeline
+from bridges.stream.stream import SpikeStream
+from bridges.targets import neo, nwb, sonata
 from rc_snn.spikes import Decision
 
 if any(bridge.TARGET.missing() for bridge in (neo, nwb, sonata)):

@@ -13,11 +13,11 @@ import torch
 from snntorch.functional import ce_temporal_loss, mse_temporal_loss
 from snntorch.functional.acc import accuracy_temporal
 
-from bridges import norse as norse_bridge
-from bridges import rockpool, sinabs, spikingjelly
-from bridges import snntorch as snntorch_bridge
 from bridges.errors import BridgeError
-from bridges.stream import SpikeStream
+from bridges.stream.stream import SpikeStream
+from bridges.targets import norse as norse_bridge
+from bridges.targets import rockpool, sinabs, spikingjelly
+from bridges.targets import snntorch as snntorch_bridge
 from encoders import embedded_digits, encode_latency
 from rc_snn import spike_steps, zoo
 from rc_snn.spikes import Decision

@@ -17,18 +17,18 @@ from baselines.rel_psp import rel_psp
 from benchmarks import neurobench as benchmark
 from benchmarks import record
 from bridges.errors import BridgeError
-from bridges.neurobench import (
+from bridges.neurobench.account import Operations, books
+from bridges.neurobench.metrics import (
     TARGET,
+    ContinuousModel,
     RankCoded,
     SpikeFrames,
-    TimingModel,
     latency_frames,
     measure,
     neurobench_model,
 )
-from bridges.neurobench_account import Operations, books
 from encoders.functional import encode_latency
-from encoders.sources import Digits, embedded_digits
+from encoders.mnist import Digits, embedded_digits
 from encoders.temporal_mnist import take
 from rc_snn import RCLSTM, RCConvLSTM, SpikeSequences, decide, spike_frames, zoo
 from rc_snn.models import ReadOut
@@ -463,7 +463,7 @@ def test_of_a_network_in_continuous_time_neurobench_sees_weights_and_answers_onl
     model = rel_psp((16, 8, 3), generator=generator())
     with torch.no_grad():
         model.layers[0].weight.view(-1)[:4] = 0.0
-    network, times = TimingModel(model), timing()
+    network, times = ContinuousModel(model), timing()
     want = model.decide(times)
     right = (want.label == labels()) & want.fired
     measured = measure(network, TensorDataset(times, labels()))
@@ -480,7 +480,7 @@ def test_of_a_network_in_continuous_time_neurobench_sees_weights_and_answers_onl
 
 
 def test_no_output_spike_is_no_answer_and_right_for_no_label():
-    network = TimingModel(rel_psp((16, 8, 3), generator=generator()))
+    network = ContinuousModel(rel_psp((16, 8, 3), generator=generator()))
     assert network(torch.full((2, 16), torch.inf)).tolist() == [-1, -1]
 
 
@@ -489,10 +489,10 @@ def test_no_output_spike_is_no_answer_and_right_for_no_label():
 
 @pytest.mark.usefixtures("as_user")
 def test_what_cannot_be_stepped_is_refused():
-    with pytest.raises(BridgeError, match="TimingModel"):
+    with pytest.raises(BridgeError, match="ContinuousModel"):
         RankCoded(rel_psp((16, 8, 3), generator=generator()), THETA, T)
     with pytest.raises(BridgeError, match="RankCoded"):
-        TimingModel(RCLSTM(6, 5, 3))
+        ContinuousModel(RCLSTM(6, 5, 3))
     with pytest.raises(BridgeError, match=r'precision = "float32"'):
         RankCoded(RCLSTM(6, 5, 3, precision="bf16"), THETA, T)
     with pytest.raises(BridgeError, match="Leave it out"):
@@ -527,7 +527,7 @@ def test_missing_and_wrong_values_are_refused():
 
 
 def test_neurobench_is_imported_only_when_used():
-    program = "import bridges.neurobench, sys; sys.exit('neurobench' in sys.modules)"
+    program = "import bridges.neurobench.metrics, sys; sys.exit('neurobench' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 

@@ -9,15 +9,16 @@ import torch
 from baselines.alpha_psp import alpha_psp
 from baselines.conv import conv_rel_psp
 from baselines.rel_psp import rel_psp
-from bridges import nir as nir_bridge
-from bridges import nir_models
 from bridges.errors import BridgeError
-from bridges.stream import SpikeStream
+from bridges.networks import nir as nir_models
+from bridges.stream.stream import SpikeStream
 from bridges.support import sample_stream
+from bridges.targets import nir as nir_bridge
 from encoders import embedded_digits, encode_latency
 from rc_snn import zoo
 from rc_snn.models import RCLSTM
-from rc_snn.runner import DenseSequences, decide
+from rc_snn.runner import decide
+from rc_snn.sequences import DenseSequences
 from rc_snn.spikes import first_spike, spike_steps
 
 nir = pytest.importorskip("nir", reason="NIR is not installed")
@@ -303,7 +304,7 @@ def test_snntorch_runs_the_reference_on_our_stream(reference_input):
 
 def test_brian2_runs_the_reference_on_our_stream(reference_input):
     b2 = pytest.importorskip("brian2", reason="Brian2 is not installed", exc_type=ImportError)
-    from bridges import brian2
+    from bridges.targets import brian2
 
     source = brian2.spike_generator(reference_input)
     neuron = b2.NeuronGroup(

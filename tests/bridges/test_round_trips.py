@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from bridges import stream_file, support
+from bridges import support
 from bridges.errors import BridgeError
-from bridges.stream import SpikeStream
+from bridges.stream import file as stream_file
+from bridges.stream.stream import SpikeStream
 
 INSTALLED = []
 for _name in support.NAMES:
@@ -77,7 +78,7 @@ def test_what_is_exported_exists_and_says_so(name, tmp_path):
     path = bridge.export(sent, tmp_path / f"out{bridge.TARGET.suffix}")
     assert path.exists()
     if bridge.TARGET.suffix == ".py" and not bridge.TARGET.own_environment:
-        from bridges import script
+        from bridges.stream import script
 
         assert stream_file.load(path.with_suffix(".npz")).same_spikes(sent)
         assert sent.same_spikes(script.run(name, sent))

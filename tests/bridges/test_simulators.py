@@ -5,10 +5,10 @@ import subprocess
 import numpy as np
 import pytest
 
-from bridges import brian2, lava, nengo, nest, pynn
 from bridges.errors import BridgeError
-from bridges.stream import SpikeStream
+from bridges.stream.stream import SpikeStream
 from bridges.target import interpreter, load
+from bridges.targets import brian2, lava, nengo, nest, pynn
 
 
 def needs(bridge, *modules):

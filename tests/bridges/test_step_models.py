@@ -12,14 +12,14 @@ from snntorch import utils
 from torch import Tensor, nn
 
 from bridges.errors import BridgeError
-from bridges.step_models import NorseModel, SNNTorchModel, StepModule
+from bridges.networks.step_models import NorseModel, SNNTorchModel, StepModule
 from encoders import embedded_digits, encode_latency
 from rc_snn import spike_steps
-from rc_snn.cells import StepModel
 from rc_snn.objective import rc_loss
-from rc_snn.runner import DenseSequences, StreamingRunner, run
-from rc_snn.sequences import SpikeSequences
-from rc_snn.training import Labelled, TrainConfig, train
+from rc_snn.runner import StreamingRunner, run
+from rc_snn.sequences import DenseSequences, Labelled, SpikeSequences
+from rc_snn.step_model import StepModel
+from rc_snn.training import TrainConfig, train
 
 T, B, INPUTS, HIDDEN, CLASSES, GAIN = 12, 24, 6, 5, 3, 2.0
 

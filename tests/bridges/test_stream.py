@@ -11,9 +11,9 @@ from drawn_streams import drawn_spikes, stream_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridges.clock import seconds, to_ticks
 from bridges.errors import BridgeError
-from bridges.stream import EVENT_DTYPE, SpikeStream
+from bridges.stream.clock import seconds, to_ticks
+from bridges.stream.stream import EVENT_DTYPE, SpikeStream
 from rc_snn.spikes import Decision, decision_spikes, spike_frames, spike_steps
 
 
@@ -188,7 +188,7 @@ def test_axes_of_units_are_kept():
 def test_a_large_tensor_is_read_in_parts(monkeypatch):
     z = (torch.rand(7, 9, 5, generator=torch.Generator().manual_seed(0)) < 0.3).float()
     whole = SpikeStream.from_tensor(z, 1e-3)
-    monkeypatch.setattr("bridges.stream._CELLS", 80)  # two samples at once
+    monkeypatch.setattr("bridges.stream.stream._CELLS", 80)  # two samples at once
     assert whole.same_spikes(SpikeStream.from_tensor(z, 1e-3))
 
 

@@ -8,8 +8,8 @@ import pytest
 from drawn_streams import drawn_spikes, stream_of
 from hypothesis import HealthCheck, given, settings
 
-from bridges import stream_file
-from bridges.stream import SpikeStream
+from bridges.stream import file as stream_file
+from bridges.stream.stream import SpikeStream
 
 SUFFIXES = [".h5", ".hdf5", ".npz"]
 each_format = pytest.mark.parametrize("suffix", SUFFIXES)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from bridges import support, target
-from bridges.stream import SpikeStream
+from bridges.stream.stream import SpikeStream
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -40,7 +40,7 @@ def test_a_bridge_keeps_the_contract(name):
     assert callable(bridge.export)
     assert (PROJECT / "examples" / f"{name}_spikes.py").exists()
     assert (bridge.TARGET.suffix == ".py") == (
-        (PROJECT / "bridges" / "scripts" / f"run_{name}.py").exists()
+        (PROJECT / "bridges" / "targets" / "scripts" / f"run_{name}.py").exists()
     )
 
 

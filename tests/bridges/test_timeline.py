@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from bridges import support, timeline
+from bridges import support
 from bridges.errors import BridgeError
-from bridges.stream import SpikeStream
+from bridges.stream import timeline
+from bridges.stream.stream import SpikeStream
 
 
 @pytest.mark.parametrize("dt_s", [1e-6, 1e-4, 5e-3, 0.1, 1 / 3, 1 / 30000, 0.7e-3])

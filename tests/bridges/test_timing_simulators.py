@@ -10,8 +10,8 @@ from baselines.alpha_psp import alpha_psp
 from baselines.conv import conv_rel_psp
 from baselines.rel_psp import rel_psp
 from bridges.errors import BridgeError
+from bridges.networks.continuous import Agreement, agreement, layers
 from bridges.support import bridge
-from bridges.timing import Agreement, agreement, layers
 from encoders import embedded_digits, encode_latency
 from encoders.functional import encode_alpha_psp
 
@@ -20,7 +20,7 @@ from encoders.functional import encode_alpha_psp
 def simulator(request):
     if reason := bridge(request.param).TARGET.missing():
         pytest.skip(reason)
-    return importlib.import_module(f"bridges.timing_{request.param}")
+    return importlib.import_module(f"bridges.networks.{request.param}")
 
 
 @pytest.fixture(params=["alpha", "rel"])
@@ -56,7 +56,7 @@ def test_nest_finds_the_crossing_itself(network, generator):
     """`iaf_psc_exp_ps` solves for it, so the step does not matter: an outside proof of ours."""
     if reason := bridge("nest").TARGET.missing():
         pytest.skip(reason)
-    timing_nest = importlib.import_module("bridges.timing_nest")
+    timing_nest = importlib.import_module("bridges.networks.nest")
     times = inputs(generator)
     with torch.no_grad():
         exact = network.spike_times(times)

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from encoders import sources
-from encoders.sources import MnistFile
+from encoders import mnist
+from encoders.mnist import MnistFile
 
 Write = Callable[..., Path]
 
@@ -22,7 +22,7 @@ def idx_bytes(magic: int, sizes: tuple[int, ...], payload: np.ndarray) -> bytes:
 
 @pytest.fixture
 def small_mnist(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
-    """Make `encoders.sources` expect 30 train and 20 test digits; return the four raw files."""
+    """Make `encoders.mnist` expect 30 train and 20 test digits; return the four raw files."""
     random = np.random.default_rng(0)
     raw = {}
     for part, n in (("train", 30), ("t10k", 20)):
@@ -33,7 +33,7 @@ def small_mnist(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
         MnistFile(name, hashlib.md5(content).hexdigest(), len(content))
         for name, content in raw.items()
     )
-    assert [f.name for f in files] == [f.name for f in sources.MNIST_FILES]
+    assert [f.name for f in files] == [f.name for f in mnist.MNIST_FILES]
     monkeypatch.setattr(sources, "MNIST_FILES", files)
     monkeypatch.delenv("RC_SNN_DATA", raising=False)
     return raw

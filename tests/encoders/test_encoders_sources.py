@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from encoders import sources
-from encoders.sources import (
+from encoders.mnist import (
     MNIST_FILES,
     DataError,
     Digits,
@@ -43,7 +42,7 @@ def put_project_into(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     The user's cache becomes `folder/cache`.
     """
-    monkeypatch.setattr(sources, "__file__", str(folder / "project" / "encoders" / "sources.py"))
+    monkeypatch.setattr(sources, "__file__", str(folder / "project" / "encoders" / "mnist.py"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
 
 

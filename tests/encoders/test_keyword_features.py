@@ -31,7 +31,7 @@ from encoders.keyword_features import (
     shift_frames,
 )
 from encoders.log_mel import LogMel
-from encoders.sources import DataError
+from encoders.mnist import DataError
 from encoders.speech_commands import (
     KEYWORDS,
     SpeechCommands,

@@ -14,9 +14,9 @@ from encoders import keyword_network
 from encoders.keyword_features import Normalisation
 from encoders.keyword_network import KeywordNetwork, KeywordStream, load_network, names, read, write
 from encoders.log_mel import LogMel
-from rc_snn.context import ContextSequences
 from rc_snn.models import RCLSTM
 from rc_snn.runner import decide
+from rc_snn.sequences import ContextSequences
 from rc_snn.zoo import round_to_half
 
 CLASSES = ("yes", "no", "up", "unknown")

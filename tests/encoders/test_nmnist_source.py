@@ -11,8 +11,8 @@ import tonic
 
 from encoders import nmnist
 from encoders.functional import EVENT_DTYPE
+from encoders.mnist import DataError
 from encoders.nmnist import FULL, SUBSET, NeuromorphicMNIST, Subset
-from encoders.sources import DataError
 
 
 def drawn(n: int, seed: int) -> np.ndarray:

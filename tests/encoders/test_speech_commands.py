@@ -30,7 +30,7 @@ from tonic import DiskCachedDataset
 from encoders import speech_commands
 from encoders.audio import AudioError
 from encoders.log_mel import LogMel
-from encoders.sources import DataError
+from encoders.mnist import DataError
 from encoders.speech_commands import (
     KEYWORDS,
     PAPER_KEYWORDS,

@@ -16,7 +16,7 @@ from encoders.functional import (
     encode_latency,
     events_to_spikes,
 )
-from encoders.sources import DataError, Split, load_mnist
+from encoders.mnist import DataError, Split, load_mnist
 from encoders.temporal_mnist import TemporalMNIST, hold_out, latency_sequences, take
 from encoders.transforms import FromEvents, ToFrames, ToSteps
 from rc_snn.spikes import spike_frames, spike_steps

@@ -21,26 +21,29 @@ import torch
 
 from baselines import zoo as baselines_zoo
 from baselines.alpha_psp import alpha_psp
+from baselines.continuous_training import ContinuousConfig, Timed, train_continuous
 from baselines.lif import TTFSLIF, SnnTorchLIF
 from baselines.lif_training import TTFSConfig, train_ttfs
-from baselines.training import Timed, TimingConfig, train_timing
-from benchmarks import figure1, figure2, figure3, keywords, record, tables, tradeoff
-from benchmarks.event_digits import runs as nmnist_runs
-from benchmarks.keywords import KeywordOptions
-from benchmarks.nmnist import EventDigits
-from benchmarks.table1 import Table1, configs, run_name
+from benchmarks import figure3, record, tables
+from benchmarks.figure1 import task as figure1
+from benchmarks.figure2 import task as figure2
+from benchmarks.keywords import task as keywords
+from benchmarks.keywords.task import KeywordOptions
+from benchmarks.nmnist.event_digits import runs as nmnist_runs
+from benchmarks.nmnist.task import EventDigits
+from benchmarks.table1 import tradeoff
+from benchmarks.table1.task import Table1, configs, run_name
 from benchmarks.tasks import TaskOptions
 from encoders.functional import encode
 from encoders.keyword_network import load_network
-from encoders.sources import Digits, Split, embedded_digits
+from encoders.mnist import Digits, Split, embedded_digits
 from encoders.temporal_mnist import latency_sequences
 from rc_snn import checkpoint, zoo
-from rc_snn.context import ContextSequences
 from rc_snn.models import RCLSTM
 from rc_snn.runner import decide
-from rc_snn.sequences import SpikeSequences
+from rc_snn.sequences import ContextSequences, Labelled, SpikeSequences
 from rc_snn.spikes import Decision
-from rc_snn.training import Labelled, TrainConfig, train
+from rc_snn.training import TrainConfig, train
 
 HERE = Path(__file__).parent
 PROFILES = ("quick", "paper")
@@ -152,7 +155,9 @@ def fields() -> dict[str, dict[str, list[str]]]:
             TTFSLIF(SnnTorchLIF(), 6, 3, 2), data, data, TTFSConfig(**once), Path(folder, "ttfs")
         )
         network = alpha_psp((6, 3, 2), generator=g).double()
-        train_timing(network, times, times, TimingConfig(**once), Path(folder, "continuous"))
+        train_continuous(
+            network, times, times, ContinuousConfig(**once), Path(folder, "continuous")
+        )
         for path in sorted(Path(folder).iterdir()):
             state = checkpoint.read(path / "checkpoint.pt")
             found[path.name] = {

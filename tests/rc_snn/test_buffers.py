@@ -8,7 +8,7 @@ import pytest
 import torch
 from test_fused import CASES, case, loss, trace
 
-from rc_snn.buffers import Buffers, Loan
+from rc_snn.fast.buffers import Buffers, Loan
 from rc_snn.models import RCLSTM
 from rc_snn.runner import run
 

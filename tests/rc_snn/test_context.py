@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from rc_snn.context import ContextSequences
 from rc_snn.models import RCLSTM
 from rc_snn.regimes import training_macs
-from rc_snn.runner import DenseSequences, StreamingRunner, decide, run, trace
+from rc_snn.runner import StreamingRunner, decide, run, trace
+from rc_snn.sequences import ContextSequences, DenseSequences
 from rc_snn.spikes import first_spike
 
 N, FRAMES, CHANNELS, CONTEXT = 30, 11, 3, 4

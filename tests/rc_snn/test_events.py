@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from rc_snn.events import event_conv2d, event_linear
-from rc_snn.sequences import Events, SpikeSequences
+from rc_snn.fast.event_products import event_conv2d, event_linear
+from rc_snn.sequences import SpikeSequences
+from rc_snn.spike_events import Events
 from rc_snn.spikes import spike_frames
 
 F64 = torch.float64

@@ -8,10 +8,11 @@ import torch
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
-from rc_snn import exits
-from rc_snn.exits import exit_at
+from rc_snn.exits import scores as exits
+from rc_snn.exits.scores import exit_at
 from rc_snn.models import RCLSTM
-from rc_snn.runner import DenseSequences, decide, trace
+from rc_snn.runner import decide, trace
+from rc_snn.sequences import DenseSequences
 
 T, B, K = 9, 60, 5
 

@@ -10,16 +10,15 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from encoders.sources import Split, embedded_digits
+from encoders.mnist import Split, embedded_digits
 from encoders.temporal_mnist import latency_sequences, take
 from rc_snn.cells import LSTMCell
-from rc_snn.context import ContextSequences
 from rc_snn.models import RCLSTM, Dropout, RCConvLSTM
 from rc_snn.objective import rc_loss
-from rc_snn.runner import Answer, DenseSequences, Sequences, decide, run
-from rc_snn.sequences import SpikeSequences
+from rc_snn.runner import Answer, decide, run
+from rc_snn.sequences import ContextSequences, DenseSequences, Labelled, Sequences, SpikeSequences
 from rc_snn.spikes import spike_frames
-from rc_snn.training import Labelled, TrainConfig, evaluate, train
+from rc_snn.training import TrainConfig, evaluate, train
 
 Model: TypeAlias = RCLSTM | RCConvLSTM
 T, K, F64 = 6, 4, torch.float64

@@ -8,7 +8,7 @@ SCRIPT = """
 import sys
 import torch
 from numba.np.ufunc import parallel
-from rc_snn.events import event_linear
+from rc_snn.fast.event_products import event_linear
 from rc_snn.sequences import Events
 torch.set_num_threads(int(sys.argv[1]))
 x = Events.encode(torch.tensor([[1, 0, 2]]), n_steps=2).at(1)

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from rc_snn.cells import StepCost
 from rc_snn.models import RCConvLSTM
 from rc_snn.regimes import account, decision_macs, regime, synaptic_operations
 from rc_snn.spikes import Decision, spike_steps
+from rc_snn.step_model import StepCost
 
 COST = StepCost(input=100, inner=7, recurrent=30, read_out=5, fan_out=torch.tensor([2.0, 3.0, 5.0]))
 T = 20

@@ -8,13 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.machine import bytes_for_backward
-from rc_snn.context import ContextSequences
+from benchmarks.speed.machine import bytes_for_backward
 from rc_snn.models import RCLSTM, RCConvLSTM
 from rc_snn.objective import rc_loss
 from rc_snn.regimes import decision_macs, training_macs
-from rc_snn.runner import DenseSequences, StreamingRunner, decide, run, trace
-from rc_snn.sequences import SpikeSequences
+from rc_snn.runner import StreamingRunner, decide, run, trace
+from rc_snn.sequences import ContextSequences, DenseSequences, SpikeSequences
 from rc_snn.spikes import first_spike, spike_frames
 
 T, B, N, H, K = 6, 40, 12, 9, 4

@@ -7,9 +7,7 @@ import pytest
 import torch
 from slow_exits import BUDGETS, CLOCK, T, data, objective, slow, tables
 
-from rc_snn.exits import exit_at, log_odds
-from rc_snn.step_thresholds import choose_block, fit_rules, tune
-from rc_snn.thresholds import (
+from rc_snn.exits.curves import (
     area,
     choose,
     every_threshold,
@@ -17,6 +15,8 @@ from rc_snn.thresholds import (
     sweep,
     sweep_per_step,
 )
+from rc_snn.exits.scores import exit_at, log_odds
+from rc_snn.exits.step_thresholds import choose_block, fit_rules, tune
 
 PRICES = (2.0, 0.5, 0.1, 0.0)
 

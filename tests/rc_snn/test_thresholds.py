@@ -6,8 +6,7 @@ import pytest
 import torch
 from slow_exits import BUDGETS, CLOCK, B, T, data, slow, tables
 
-from rc_snn.exits import confidence, exit_at, patience
-from rc_snn.thresholds import (
+from rc_snn.exits.curves import (
     Curve,
     accuracy_within,
     area,
@@ -20,6 +19,7 @@ from rc_snn.thresholds import (
     sweep,
     sweep_per_step,
 )
+from rc_snn.exits.scores import confidence, exit_at, patience
 
 
 @pytest.mark.parametrize("rule", [confidence, patience, lambda z: confidence(z).round(decimals=1)])

@@ -15,8 +15,8 @@ import torch
 
 from rc_snn.models import RCLSTM
 from rc_snn.objective import rc_loss
-from rc_snn.sequences import SpikeSequences
-from rc_snn.training import Labelled, TrainConfig, evaluate, train
+from rc_snn.sequences import Labelled, SpikeSequences
+from rc_snn.training import TrainConfig, evaluate, train
 
 T, N, K = 16, 16, 4
 

@@ -1,0 +1,156 @@
+"""Figure 1 of the paper, continuous sequence spotting: `python -m benchmarks.figure1`.
+
+An LSTM reads 25 binary steps and says whether five equal values occur in a row. One is trained by
+rank coding (RC), one from the end of the sequence (EOS), as appendix A.1 says. The figure shows
+sequences, labels, first spikes and activations of both, how late spikes are against the earliest
+possible step, and the exact limit: what an optimal observer decides, and when. It is drawn from the
+records in results/figure1; `--train` makes those first, and resumes where it was stopped.
+"""
+
+from functools import partial
+
+import torch
+
+from benchmarks.figure1 import plot as figure1_plot
+from benchmarks.figure1.spotting import METHODS, THETA, least_step, make, of, points, pooled, runs
+from benchmarks.record import Record
+from benchmarks.tasks import TaskOptions, find, publish, spread
+from encoders.sequence_spotting import N_STEPS, RUN, posterior, posterior_rule
+
+COUNTS = ("fired", "negative", "fired_of_positives", "negative_of_positives", "silent_negatives")
+LAGS = (
+    ("first", "positive_lag", "positives"),
+    ("first", "negative_lag", "negatives"),
+    ("positive_only", "positive_lag", "positives"),
+)
+
+
+def targets(records: list[Record]) -> list[str]:
+    """Say of each claim of the paper whether our networks meet it, and by how much."""
+    rc, eos, lines = of(records, "rc"), of(records, "eos"), []
+
+    def line(claim: str, values: list[float], met: bool) -> None:
+        lines.append(
+            f"{'met   ' if met else 'MISSED'}  {claim}: {spread([100 * v for v in values])} %"
+        )
+
+    if rc:
+        right = [s["first"]["correct"] / s["n"] for s in rc]
+        line("RC accuracy >= 99.9 % (paper: 100 %)", right, min(right) >= 0.999)
+        prompt = [s["first"]["positive_lag"].get("0", 0) / s["n_positive"] for s in rc]
+        line(
+            "RC positive spikes at the earliest possible step in >= 95 % of positives "
+            '(paper: "almost all")',
+            prompt,
+            min(prompt) >= 0.95,
+        )
+    if eos:
+        negative = [s["first"]["negative"] / max(s["first"]["fired"], 1) for s in eos]
+        line(
+            'EOS first spikes are negative in >= 95 % (paper: "always")',
+            negative,
+            min(negative) >= 0.95,
+        )
+        late = pooled(eos, "positive_only", "positive_lag")
+        mode = max(late, key=lambda lag: late[lag]) if late else None
+        line(
+            f"EOS positive spikes, negative ones ignored, are most often one step late (paper: one "
+            f"step; here most often {mode}); share one step late",
+            [s["positive_only"]["positive_lag"].get("1", 0) / s["n_positive"] for s in eos],
+            mode == 1,
+        )
+    return lines
+
+
+def table(records: list[Record]) -> list[str]:
+    """Return the ways to answer beside the exact limit."""
+    head = ("", "accuracy %", "mean step", "least step possible")
+    rows = [
+        (f"exact: posterior >= {level:g}", f"{100 * r.accuracy:.2f}", f"{r.mean_step:.2f}", "")
+        for level in (0.9, THETA, 1.0)
+        for r in (posterior_rule(level),)
+    ]
+    for point in points(records):
+        least = [least_step(a) for a in point.accuracy]
+        rows.append(
+            (
+                point.name,
+                spread([100 * a for a in point.accuracy]),
+                spread(point.mean_step),
+                spread(least),
+            )
+        )
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    lines = []
+    for name, *cells in (head, *rows):
+        shown = (cell.rjust(w) for cell, w in zip(cells, widths[1:], strict=True))
+        lines.append("  ".join([name.ljust(widths[0]), *shown]))
+    return lines
+
+
+def text(records: list[Record]) -> str:
+    """Return everything that the records and the exact limit say, for figure1.txt."""
+    first = records[0]
+    n = first.metrics["spikes"]["n"]
+    prior = 100 * posterior()[0, 0].item()
+    names = ", ".join(r.name for r in records)
+    counts = [r.config["train"]["epochs"] * r.config["data"]["n_epoch"] for r in records]
+    lines = [
+        f"Sequence spotting: {RUN} equal values in a row within {N_STEPS} steps.",
+        f"{100 * first.metrics['spikes']['n_positive'] / n:.2f} % of {n:,} test sequences are "
+        f"positive; exactly {prior:.3f} % of all sequences.",
+        f"Trained on {max(counts):,} sequences; records: {names}",
+        "",
+        *table(records),
+        "",
+        "least step possible: the mean step of an optimal observer with the same accuracy (exact).",
+        f"No posterior lies between {100 * closest():.2f} % and certainty, so that for any "
+        f"threshold above it (θ = {THETA}) the rule is to be certain.",
+        "",
+        *targets(records),
+        "",
+        *details(records),
+    ]
+    return "\n".join(lines)
+
+
+def closest() -> float:
+    """Return the largest posterior of either class that is not certainty."""
+    f = posterior()
+    p = torch.maximum(f, 1.0 - f)
+    return float(p[p < 1.0].max())
+
+
+def details(records: list[Record]) -> list[str]:
+    """Say how first spikes and lags are distributed, over all seeds."""
+    lines = []
+    for method in METHODS:
+        spikes = of(records, method)
+        if not spikes:
+            continue
+        n, n_positive = (sum(s[k] for s in spikes) for k in ("n", "n_positive"))
+        total = {k: sum(s["first"][k] for s in spikes) for k in COUNTS}
+        lines += [
+            f"{method.upper()}: fired {100 * total['fired'] / n:.2f} %; negative are "
+            f"{100 * total['negative'] / max(total['fired'], 1):.2f} % of first spikes, "
+            f"{100 * total['negative_of_positives'] / max(total['fired_of_positives'], 1):.2f} % of"
+            f" those of positive sequences; silent: {n - total['fired']:,}, of which negative "
+            f"{total['silent_negatives']:,}"
+        ]
+        for kind, which, whole in LAGS:
+            base = n_positive if whole == "positives" else n - n_positive
+            shares = sorted(pooled(spikes, kind, which).items())
+            shown = "  ".join(f"{k:+d}: {100 * v / base:.2f}" for k, v in shares)
+            lines.append(f"  {kind}, {which}, % of {whole} at each lag: {shown}")
+    return lines
+
+
+def main(options: TaskOptions) -> int:
+    """Make the records where asked to, draw the figure and print the table."""
+    wanted = runs(options)
+    if options.train:
+        for run in wanted:
+            make(run, options)
+    records = find(wanted, options)
+    publish(options, "figure1", text(records), partial(figure1_plot.draw, records))
+    return 0

@@ -1,0 +1,1 @@
+"""Figure 2 of the paper: the two-sequence problem."""

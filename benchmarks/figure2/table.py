@@ -1,0 +1,190 @@
+"""The table of Figure 2: published values beside ours, and how far each is from the limit."""
+
+from dataclasses import dataclass
+from math import isnan
+from textwrap import wrap
+from typing import Any
+
+import numpy as np
+
+from benchmarks.figure2.bayes_stopping import limit_of
+from benchmarks.figure2.frontier import Frontier, distance_to_frontier
+from benchmarks.record import Record
+from benchmarks.tasks import spread
+
+WHICH = {"chosen": "epoch kept by validation", "last": "last epoch"}
+CUT = 14
+"""Inputs read where the paper stops the EOS network."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """A value of section 3.2: accuracy in percent, and the time-steps it names."""
+
+    accuracy: float
+    steps: int
+
+
+PUBLISHED = {
+    "rc": Published(95.45, 14),
+    "eos": Published(96.32, 23),
+    "end": Published(96.84, 40),
+    "cut": Published(89.0, CUT),
+}
+
+
+@dataclass(frozen=True)
+class Point:
+    """Accuracy and mean decision step of one network, read out in one way."""
+
+    accuracy: float
+    step: float
+
+
+def readings(records: list[Record], which: str) -> dict[str, list[Point]]:
+    """Return the points of all seeds: RC, EOS with RC inference, at the end, and cut."""
+    found: dict[str, list[Point]] = {"rc": [], "eos": [], "end": [], "cut": []}
+    for r in records:
+        m, method = r.metrics[which], r.config["train"]["method"]
+        a, cut = m["account"], m["cut"]
+        found[method].append(Point(a["accuracy"], a["time_to_insight"]))
+        if method == "eos":
+            found["end"].append(Point(cut[-1], len(cut) - 1.0))
+            found["cut"].append(Point(cut[CUT - 1], CUT - 1.0))
+    return found
+
+
+LABELS = {
+    "rc": "RC, first spike",
+    "eos": "EOS, first spike",
+    "end": "EOS, last step",
+    "cut": f"EOS, cut after {CUT} inputs",
+}
+
+
+def text(records: list[Record], limit: Record) -> str:
+    """Return the table: networks, published values, rules with the exact posterior, θ sweeps."""
+    on_test = limit_of(limit.metrics, "on_test")
+    lines = _networks(records, on_test)
+    lines += _equal_times(records, on_test)
+    lines += _published(limit_of(limit.metrics))
+    lines += _rules(limit)
+    for which in WHICH:
+        lines += _sweeps(records, which, on_test)
+    return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+WIDTH = 116
+HEAD = (
+    f"{'':<30}{'accuracy %':>14}{'mean step':>14}{'inputs read':>14}{'below limit':>14}"
+    f"{'behind limit':>14}{'published':>16}"
+)
+
+
+def _row(label: str, points: list[Point], limit: Frontier, published: Published | None) -> str:
+    """Return one line; distances are taken seed by seed."""
+    far = [distance_to_frontier(p.step, p.accuracy, limit) for p in points]
+    steps = [d.steps for d in far if d.steps is not None]
+    said = "" if published is None else f"{published.accuracy:g} at {published.steps}"
+    return (
+        f"{label:<30}{spread([100 * p.accuracy for p in points]):>14}"
+        f"{spread([p.step for p in points]):>14}{spread([p.step + 1 for p in points]):>14}"
+        f"{spread([100 * d.accuracy for d in far]):>14}"
+        f"{spread(steps) if len(steps) == len(far) else '—':>14}{said:>16}"
+    )
+
+
+def _networks(records: list[Record], limit: Frontier) -> list[str]:
+    n, seeds = records[0].config["data"]["n_test"], {r.config["train"]["seed"] for r in records}
+    about = (
+        "Two-sequence problem (Figure 2). Mean step: decision step, 0..39, silent sequences at 39; "
+        "inputs read: one more. Below limit: points of accuracy that the best stopping rule has "
+        "more at the same mean step. Behind limit: steps that it needs less for the same accuracy; "
+        f"— where no rule reaches it. Both on the test set of the networks ({n:,} sequences), so "
+        f"that noise is shared. Seeds: {len(seeds)}; ± is the standard deviation over them."
+    )
+    lines = wrap(about, WIDTH)
+    for which, label in WHICH.items():
+        found = readings(records, which)
+        lines += ["", f"{label:<30}{HEAD[30:]}"]
+        lines += [_row(LABELS[k], p, limit, PUBLISHED[k]) for k, p in found.items() if p]
+    return lines
+
+
+TIMES = (6, 8, 10, 12, 14, 16, 18, 20, 22)
+"""Mean decision steps at which the θ sweeps are compared."""
+
+
+def accuracy_at(record: Record, which: str, step: float) -> float:
+    """Return the accuracy of a θ sweep at a mean step, linear between neighbours.
+
+    It is reached by tossing a coin between two θ. Outside the sweep it is not a number.
+    """
+    points = sorted((r["mean_step"], r["accuracy"]) for r in record.metrics[which]["sweep"])
+    x, y = zip(*points, strict=True)
+    return float(np.interp(step, x, y, left=np.nan, right=np.nan))
+
+
+def _equal_times(records: list[Record], limit: Frontier) -> list[str]:
+    """Return what training by rank coding gains at equal mean time, θ swept."""
+    head = "".join(f"{step:>14}" for step in TIMES)
+    lines = ["", "Accuracy % at equal mean steps, θ swept:", f"{'':<36}{head}"]
+    for which, label in WHICH.items():
+        for method in ("rc", "eos"):
+            mine = [r for r in records if r.config["train"]["method"] == method]
+            if mine:
+                cells = ([100 * accuracy_at(r, which, t) for r in mine] for t in TIMES)
+                row = "".join(f"{'—' if any(map(isnan, c)) else spread(c):>14}" for c in cells)
+                lines.append(f"{method.upper() + ', ' + label:<36}{row}")
+    best = "".join(f"{100 * limit.accuracy_at(t):>14.2f}" for t in TIMES)
+    return [*lines, f"{'limit':<36}{best}"]
+
+
+def _published(limit: Frontier) -> list[str]:
+    """Return the published points against the limit, for both ways to count their steps."""
+    about = (
+        "Published values against the limit, its accuracy known to a few thousandths: first as if "
+        "their steps counted inputs read, as the paper's 40th time-step does, then as if they were "
+        "decision steps from 0. The size of the paper's test set is not stated; with 2,000 "
+        "sequences, as for validation, an accuracy of 95 % has a standard error of 0.5 points."
+    )
+    lines = ["", *wrap(about, WIDTH), HEAD[:-16]]
+    for key, p in PUBLISHED.items():
+        for back in (1, 0) if key != "end" else (1,):
+            point = Point(p.accuracy / 100, float(p.steps - back))
+            lines.append(_row(f"{LABELS[key]}", [point], limit, None))
+    return lines
+
+
+def _rules(limit: Record) -> list[str]:
+    """Return what rules with the exact posterior achieve on fresh sequences."""
+    found, c = limit.metrics["fresh"], limit.config
+    best = limit_of(limit.metrics)
+    named = [("optimal", i, f"best, c = {x:g}") for i, x in enumerate(c["costs"])][::4]
+    named += [("posterior", i, f"posterior >= {x:g}") for i, x in enumerate(c["thetas"])]
+    named += [
+        ("deadline", i, f"at step {i}") for i in (CUT - 1, len(found["deadline"]["counted"]) - 1)
+    ]
+    noise = max(max(r["accuracy_error"]) for r in found.values())
+    about = (
+        f"Rules with the exact posterior on {c['n']:,} fresh sequences. Standard errors of the "
+        f"accuracy are at most {100 * noise:.3f} points; a grid coarser by half changes "
+        f"P(error) + c E[step] by at most {limit.metrics['refinement']:.0e}."
+    )
+    lines = ["", *wrap(about, WIDTH), HEAD[:-16]]
+    for rule, i, label in named:
+        point = Point(found[rule]["accuracy"][i], found[rule]["mean_step"][i])
+        lines.append(_row(label, [point], best, None))
+    return lines
+
+
+def _sweeps(records: list[Record], which: str, limit: Frontier) -> list[str]:
+    lines = ["", f"{'θ swept, ' + WHICH[which]:<30}{HEAD[30:-16]}"]
+    for method in ("rc", "eos"):
+        swept: list[list[dict[str, Any]]] = [
+            r.metrics[which]["sweep"] for r in records if r.config["train"]["method"] == method
+        ]
+        for rows in zip(*swept, strict=True):
+            points = [Point(r["accuracy"], r["mean_step"]) for r in rows]
+            lines.append(_row(f"{method.upper()}, θ = {rows[0]['theta']:g}", points, limit, None))
+    return lines

@@ -1,0 +1,1 @@
+"""Keyword networks, and their peers in early inference."""

@@ -1,0 +1,346 @@
+"""Peers in early inference: who is accurate how early, with the same networks and one account.
+
+Networks differ in training: from the first spike (RC, several β), from the end of the sequence
+(EOS), by a loss at the best step (max pooling, Sun et al. 2016) or at every step (early labels, as
+in EMI-RNN, Dennis et al. 2018). Rules differ in when they stop (`rc_snn.exits.scores`), some with a
+threshold for each step (`rc_snn.exits.step_thresholds`). All choices are made on validation data.
+One record per seed holds the accuracy of each on the test set, within each mean time heard.
+
+`python -m benchmarks.keywords.peers` draws and prints from the records in results/peers.
+"""
+
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
+
+import torch
+import tyro
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from benchmarks import record
+from benchmarks.keywords import peers_report
+from benchmarks.keywords import task as keywords
+from benchmarks.keywords.task import KeywordOptions
+from benchmarks.tasks import Profile, publish
+from rc_snn.exits import scores as exits
+from rc_snn.exits.curves import (
+    Curve,
+    accuracy_within,
+    area,
+    area_as_chosen,
+    every_threshold,
+    optimistic_area,
+    right_answers,
+    sweep,
+)
+from rc_snn.exits.step_thresholds import choose_block, fit_rules
+from rc_snn.training import Method
+
+AT_MS = (300.0, 400.0, 500.0, 600.0, 800.0)
+"""Mean times heard at which the table compares."""
+PRICES = tuple(3.0 * 3000.0 ** (-i / 19) for i in range(20))
+"""Of the whole sequence's time, in units of accuracy, 3 to 0.001: shapes of step thresholds."""
+BLOCKS = (1, 3, 9, 27)
+"""Steps that may share a threshold; one constant threshold is a candidate, too."""
+
+Rule: TypeAlias = Literal[
+    "theta", "steps", "calibrated", "calibrated_steps", "entropy", "gap", "patience"
+]
+RULES: dict[Rule, str] = {
+    "theta": "θ",
+    "steps": "per-step θ",
+    "calibrated": "calibrated confidence",
+    "calibrated_steps": "confidence calibrated per step",
+    "entropy": "entropy",
+    "gap": "top-2 gap",
+    "patience": "patience",
+}
+METHODS: dict[Method, str] = {
+    "eos": "EOS",
+    "max_pool": "max-pooling loss",
+    "every_step": "every-step loss",
+    "rc": "RC",
+}
+
+
+class Network(NamedTuple):
+    """How a network was trained."""
+
+    method: Method
+    beta: float = 0.0
+
+
+Traces: TypeAlias = Mapping[Network, Tensor]
+"""Logits at every step, `[time, batch, classes]`."""
+
+
+@dataclass(frozen=True)
+class Splits:
+    """What one seed's networks say on the two splits, and where they come from."""
+
+    validation: Traces
+    validation_labels: Int[Tensor, " held_out"]
+    test: Traces
+    test_labels: Int[Tensor, " batch"]
+    heard_ms: Float[Tensor, " time"]
+    """What had been heard at each step."""
+    about: dict[str, Any]
+    """What decides the traces, for the record's config: names of the networks' records."""
+
+
+class Family(NamedTuple):
+    """The same rules on both splits, point by point; times in milliseconds heard."""
+
+    validation: Curve
+    test: Curve
+    block: int | None = None
+
+
+def scores(
+    rule: Rule, validation: Tensor, labels: Tensor, test: Tensor
+) -> tuple[Float[Tensor, "time held_out"], Float[Tensor, "time batch"]]:
+    """Return a rule's score on both splits; what it must fit, it fits on validation data.
+
+    θ is swept on the scale of log-odds: the same decisions as of `rc_snn.runner.decide` with the
+    probability, and a scale on which step thresholds can be raised together.
+    """
+    if rule in ("calibrated", "calibrated_steps"):
+        tau = exits.fit_temperature(validation, labels, per_step=rule == "calibrated_steps")
+        return exits.calibrated_confidence(validation, tau), exits.calibrated_confidence(test, tau)
+    score = {
+        "theta": exits.log_odds,
+        "steps": exits.log_odds,
+        "entropy": exits.certainty,
+        "gap": exits.top2_gap,
+        "patience": exits.patience,
+    }[rule]
+    return score(validation), score(test)
+
+
+def family(
+    rule: Rule,
+    validation: Float[Tensor, "time held_out classes"],
+    validation_labels: Int[Tensor, " held_out"],
+    test: Float[Tensor, "time batch classes"],
+    test_labels: Int[Tensor, " batch"],
+    clock: Float[Tensor, " time"],
+) -> Family:
+    """Return mean time and accuracy of every threshold of a rule, on both splits."""
+    validation, test = validation.double(), test.double()
+    score, test_score = scores(rule, validation, validation_labels, test)
+    right, test_right = (
+        right_answers(validation, validation_labels),
+        right_answers(test, test_labels),
+    )
+    every = every_threshold(score)
+    constant = Family(
+        sweep(score, right, every, clock), sweep(test_score, test_right, every, clock)
+    )
+    if rule != "steps":
+        return constant
+    n_steps = len(score)
+    blocks = [*(b for b in BLOCKS if b < n_steps), n_steps]
+    block = choose_block(score, right, PRICES, blocks, clock=clock)
+    if block == n_steps:
+        return constant._replace(block=block)
+    rules = fit_rules(score, right, PRICES, block=block, clock=clock)
+    return Family(
+        Curve.cat([constant.validation, rules.curve(score, right, clock)]),
+        Curve.cat([constant.test, rules.curve(test_score, test_right, clock)]),
+        block,
+    )
+
+
+def measure(
+    validation: Traces,
+    validation_labels: Int[Tensor, " held_out"],
+    test: Traces,
+    test_labels: Int[Tensor, " batch"],
+    heard_ms: Float[Tensor, " time"],
+) -> dict[str, Any]:
+    """Choose on validation traces, measure on test traces: one row per training and rule.
+
+    EOS and RC networks get every rule, the other trainings θ, constant or per step. Where there are
+    several β, θ has a row for each, and every rule has two more: with the one β whose area on
+    validation data is largest, and with all of them, the composite, where each budget chooses β and
+    threshold.
+
+    Args:
+        validation: logits at every step, by network.
+        validation_labels: classes of these samples.
+        test: logits of the same networks on the test set.
+        test_labels: classes of these samples.
+        heard_ms: time heard at each step: the clock of means, budgets and areas.
+
+    Raises:
+        ValueError: if the splits have different networks, or traces another length than the clock.
+    """
+    if set(validation) != set(test) or not validation:
+        raise ValueError(
+            "Both splits must have the same networks, at least one; got "
+            f"{sorted(validation)} and {sorted(test)}."
+        )
+    for network, trace in (*validation.items(), *test.items()):
+        if len(trace) != len(heard_ms):
+            raise ValueError(
+                f"The trace of {tuple(network)} has {len(trace)} steps, heard_ms {len(heard_ms)}. "
+                "Pass the time heard at each step."
+            )
+    clock = heard_ms.double()
+    rows: dict[str, Any] = {}
+    for method, title in METHODS.items():
+        networks = sorted(n for n in validation if n.method == method)
+        rules: tuple[Rule, ...] = ("theta", "steps")
+        if method in ("eos", "rc"):
+            rules = tuple(RULES)
+        for rule in rules:
+            found = {
+                n.beta: family(rule, validation[n], validation_labels, test[n], test_labels, clock)
+                for n in networks
+            }
+            rows |= dict(_rows(title, rule, found, clock))
+    return {
+        "n_validation": len(validation_labels),
+        "n_test": len(test_labels),
+        "heard_ms": clock.tolist(),
+        "rows": rows,
+    }
+
+
+def _rows(
+    title: str, rule: Rule, found: dict[float, Family], clock: Tensor
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Name and measure the rows of one training and one rule."""
+    name = RULES[rule]
+    if len(found) == 1:
+        ((beta, only),) = found.items()
+        yield f"{title} + {name}", _row(only, clock, beta)
+    elif found:
+        if rule == "theta":
+            for beta, one in found.items():
+                yield f"{title} β={beta:g} + {name}", _row(one, clock, beta)
+        best = max(found, key=lambda beta: optimistic_area(found[beta].validation, clock))
+        yield f"{title} best β + {name}", _row(found[best], clock, best)
+        whole = Family(
+            Curve.cat([f.validation for f in found.values()]),
+            Curve.cat([f.test for f in found.values()]),
+        )
+        yield f"{title} all β + {name}", _row(whole, clock, None)
+
+
+def _row(rules: Family, clock: Tensor, beta: float | None) -> dict[str, Any]:
+    """Measure a family on the test set."""
+    budgets = torch.tensor([ms for ms in AT_MS if ms >= clock[0]], dtype=clock.dtype)
+    within = accuracy_within(rules.validation, rules.test, budgets)
+    pairs = zip(budgets.tolist(), within.tolist(), strict=True)
+    return {
+        "beta": beta,
+        "block": rules.block,
+        "area": area(rules.validation, rules.test, clock),
+        "area_as_chosen": area_as_chosen(rules.validation, rules.test, clock),
+        "optimistic_area": optimistic_area(rules.test, clock),
+        "at_ms": {f"{ms:g}": accuracy for ms, accuracy in pairs},
+        "accuracy": accuracy_within(rules.validation, rules.test, clock).tolist(),
+    }
+
+
+@dataclass(frozen=True)
+class Peers(KeywordOptions):
+    """Draw and print from the records, or make them with --train from trained keyword networks."""
+
+
+def of_keywords(seed: int, options: KeywordOptions) -> Splits:
+    """Return what the keyword networks of a seed say, those that every seed has.
+
+    Raises:
+        ValueError: if a network has not been trained here.
+    """
+    heard = keywords.spoken(options)
+    runs = {
+        Network(run.train.method, run.train.beta): run
+        for run in keywords.repeated(options, heard.config, seed)
+    }
+    traces = {network: keywords.traces_of(run, options) for network, run in runs.items()}
+    return Splits(
+        validation={network: found["validation"] for network, found in traces.items()},
+        validation_labels=heard.data.validation.labels,
+        test={network: found["test"] for network, found in traces.items()},
+        test_labels=heard.data.test.labels,
+        heard_ms=heard.keywords.front_end.heard_ms(torch.arange(heard.data.test.inputs.n_steps)),
+        about={"records": sorted(run.name for run in runs.values())},
+    )
+
+
+def make_record(splits: Splits, seed: int, profile: Profile, folder: Path) -> Path:
+    """Measure one seed's networks, unless their record exists; return the record's path."""
+    source, began = record.source(), perf_counter()
+    config = {
+        "profile": profile,
+        "seed": seed,
+        "networks": [list(n) for n in sorted(splits.validation)],
+        "prices": list(PRICES),
+        "blocks": list(BLOCKS),
+        "about": splits.about,
+    }
+    name = f"{profile}_seed{seed}_{record.config_key(config)}"
+    if (folder / f"{name}.json").exists():
+        return folder / f"{name}.json"
+    metrics = measure(
+        splits.validation,
+        splits.validation_labels,
+        splits.test,
+        splits.test_labels,
+        splits.heard_ms,
+    )
+    seconds = perf_counter() - began
+    done = record.new_record("peers", name, config, metrics, {}, seconds, source)
+    return record.save(done, folder)
+
+
+def find(folder: Path, profile: Profile, seeds: Sequence[int]) -> list[record.Record]:
+    """Read the records of these seeds.
+
+    Raises:
+        ValueError: if one is missing, there are two of a seed, or they are not of the same rows.
+    """
+    known = [r for r in record.read_all(folder) if r.config["profile"] == profile]
+    found = []
+    for seed in seeds:
+        mine = [r for r in known if r.config["seed"] == seed]
+        if len(mine) != 1:
+            raise ValueError(
+                f"{folder} holds {len(mine)} records of the profile {profile} with seed {seed}; "
+                "the table needs one. Add --train to make it, or move outdated ones away."
+            )
+        found += mine
+    if len({tuple(r.metrics["rows"]) for r in found}) > 1:
+        raise ValueError(f"The records in {folder} are not of the same networks and rules.")
+    return found
+
+
+def main(options: Peers, splits: Callable[[int, Peers], Splits] = of_keywords) -> int:
+    """Make records where asked to; draw the figure, print the table; return the exit status."""
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+    folder = options.results / "peers"
+    if options.train:
+        for seed in options.seeds:
+            made = make_record(splits(seed, options), seed, options.profile, folder)
+            print(made, file=sys.stderr)
+    done = find(folder, options.profile, options.seeds)
+    publish(options, "peers", peers_report.report(done), partial(peers_report.draw, done))
+    return 0
+
+
+assert set(METHODS) == set(get_args(Method))
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(tyro.cli(Peers)))
+    except ValueError as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,163 @@
+"""Table and figure of `benchmarks.keywords.peers`, from its records: means over seeds."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from scipy.stats import t as student
+
+from benchmarks.record import Record
+from benchmarks.report import figures
+
+REFERENCES = ("EOS + θ", "EOS best β + θ")
+"""The early exit of the paper's Figure 5B; differences are to the first of these that exists."""
+PANELS = {
+    "training": (
+        "EOS + θ",
+        "max-pooling loss + θ",
+        "every-step loss + θ",
+        "RC best β + θ",
+        "RC all β + θ",
+        "RC all β + per-step θ",
+    ),
+    "exit rule, on EOS networks": (
+        "EOS + θ",
+        "EOS + per-step θ",
+        "EOS + calibrated confidence",
+        "EOS + confidence calibrated per step",
+        "EOS + entropy",
+        "EOS + top-2 gap",
+        "EOS + patience",
+    ),
+}
+COLOURS = ("black", "#0072b2", "#009e73", "#d55e00", "#cc79a7", "#e69f00", "#56b4e9")
+DASHES = ("-", "--", "-.", "-", (0, (1, 1)), (0, (5, 1, 1, 1)), "--")
+NOTES = """\
+Area: mean test accuracy over the mean times heard that the steps end at; at each, the rule is the
+best on validation data among those within that mean time. "as chosen": the same with the mean time
+kept on validation data. "optimistic": rules chosen on the test data, an upper bound of the area.
+± is half of a 95 % t-interval over seeds: other initial weights and batches, the same test set.
+Differences are paired by seed; * marks an interval without 0, of one row by itself: with this many
+rows some are marked by chance. "best β": one network per seed, chosen on validation data. "all β":
+the composite, whose budgets choose among several networks."""
+
+
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    """Return mean and half of its 95 % t-interval over seeds; nan for a single one.
+
+    Example:
+        >>> mean, half = interval([1.0, 2.0, 3.0])
+        >>> mean, round(half, 3)  # 4.303 / sqrt(3)
+        (2.0, 2.484)
+    """
+    n = len(values)
+    if n < 2:
+        return float(np.mean(values)), math.nan
+    return float(np.mean(values)), float(
+        student.ppf(0.975, n - 1) * np.std(values, ddof=1) / n**0.5
+    )
+
+
+def _columns(row: dict[str, Any]) -> dict[str, float]:
+    """Return what the tables show of a row."""
+    at = {f"{ms} ms": accuracy for ms, accuracy in row["at_ms"].items()}
+    return {
+        "area": row["area"],
+        **at,
+        "as chosen": row["area_as_chosen"],
+        "optimistic": row["optimistic_area"],
+    }
+
+
+def _cell(values: Sequence[float], *, difference: bool) -> str:
+    mean, half = interval([100 * v for v in values])
+    shown = f"{mean:+.2f}" if difference else f"{mean:.2f}"
+    if math.isnan(half):
+        return shown
+    star = "*" if difference and abs(mean) > half else ""
+    return f"{shown} ±{half:.2f}{star}"
+
+
+def _table(title: str, done: Sequence[Record], reference: str | None) -> list[str]:
+    """Return one table: values, or differences to a row, paired by seed."""
+    names = list(done[0].metrics["rows"])
+    columns = list(_columns(done[0].metrics["rows"][names[0]]))
+    lines = [[title, *columns]]
+    for name in names:
+        cells = []
+        for column in columns:
+            values = [_columns(r.metrics["rows"][name])[column] for r in done]
+            if reference is not None:
+                base = [_columns(r.metrics["rows"][reference])[column] for r in done]
+                values = [v - b for v, b in zip(values, base, strict=True)]
+            cells.append(_cell(values, difference=reference is not None))
+        lines.append([name, *cells])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return [
+        "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])])
+        for line in lines
+    ]
+
+
+def report(done: Sequence[Record]) -> str:
+    """Return both tables and what they mean.
+
+    Raises:
+        ValueError: if there is no EOS network to compare with.
+    """
+    m = done[0].metrics
+    reference = next((name for name in REFERENCES if name in m["rows"]), None)
+    if reference is None:
+        raise ValueError(f"Differences are to {REFERENCES[0]}; the rows are {list(m['rows'])}.")
+    head = (
+        f"{len(done)} seeds, {m['n_test']:,} test samples, choices on {m['n_validation']:,} "
+        "validation samples; accuracy in % within a mean time heard"
+    )
+    values = _table("accuracy", done, None)
+    differences = _table(f"minus {reference}", done, reference)
+    return "\n".join([head, "", *values, "", *differences, "", NOTES])
+
+
+def draw(done: Sequence[Record], path: Path) -> None:
+    """Draw accuracy against mean time heard, mean and interval over seeds."""
+    heard = np.array(done[0].metrics["heard_ms"])
+    figure, axes = plt.subplots(1, 2, figsize=(11, 4.8), sharey=True, layout="constrained")
+    for axis, (title, names) in zip(axes, PANELS.items(), strict=True):
+        for wanted, colour, dashes in zip(names, COLOURS, DASHES, strict=False):
+            name = _named(wanted, done[0].metrics["rows"])
+            if name is None:
+                continue
+            lines = np.array([r.metrics["rows"][name]["accuracy"] for r in done])
+            mean, half = np.array([interval(column) for column in 100 * lines.T]).T
+            style: Any = {"color": colour, "ls": dashes, "label": name}
+            axis.plot(heard, mean, lw=1.4, drawstyle="steps-post", **style)
+            if len(done) > 1:
+                axis.fill_between(
+                    heard, mean - half, mean + half, step="post", color=colour, alpha=0.15, lw=0
+                )
+        axis.set(title=title, xlabel="mean time heard at the answer (ms)", xlim=heard[[0, -1]])
+        axis.legend(frameon=False, fontsize=8, loc="lower right")
+        axis.spines[["top", "right"]].set_visible(False)
+        _steps_above(axis, heard)
+    lowest = min(line.get_ydata().min() for axis in axes for line in axis.lines)
+    axes[0].set(ylabel="test accuracy (%)", ylim=(max(lowest - 5.0, 0.0), 101.0))
+    figures.save(figure, path)
+
+
+def _named(name: str, rows: dict[str, Any]) -> str | None:
+    """Return the row of a panel: where there is one β or several, it is called otherwise."""
+    others = (name, name.replace(" best β", ""), name.replace(" all β", ""))
+    several = name.replace("EOS +", "EOS best β +")
+    return next((n for n in (*others, several) if n in rows), None)
+
+
+def _steps_above(axis: Any, heard: Any) -> None:
+    """Number the steps on the upper edge."""
+    upper = axis.twiny()
+    every = range(0, len(heard), max(1, len(heard) // 8))
+    upper.set(xlim=axis.get_xlim(), xlabel="step")
+    upper.set_xticks([heard[i] for i in every], [str(i) for i in every])
+    upper.spines[["top", "right"]].set_visible(False)

@@ -1,0 +1,300 @@
+"""Keyword networks: what figures 4 and 5 and the comparison with peers train and measure.
+
+An LSTM hears a second of speech, 81 steps of log-mel frames with context, and answers one of eight
+keywords or "unknown" (section 3.4). All networks are trained on the same features: by rank coding
+with several β, from the end of the sequence, or by a peer's loss. The test set is heard once per
+network: its logits at every step, the trace, hold the answers of every threshold and exit rule.
+
+`python -m benchmarks.keywords --train` makes the records in results/keywords that do not exist yet,
+and says what they hold.
+"""
+
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from benchmarks import record
+from benchmarks.record import Record
+from benchmarks.tasks import TaskData, TaskModel, TaskOptions, TaskRun, execute, run_folder
+from encoders import keyword_network
+from encoders.keyword_features import Features, KeywordData, load_keywords
+from encoders.speech_commands import SPLITS, find_recordings
+from rc_snn import zoo
+from rc_snn.exits import scores as exits
+from rc_snn.exits.curves import right_answers, sweep
+from rc_snn.models import RCLSTM
+from rc_snn.regimes import account
+from rc_snn.runner import trace
+from rc_snn.sequences import Labelled
+from rc_snn.training import Method, TrainConfig
+
+TASK = "keywords"
+THETA = 0.95
+REPEATED_BETAS = (0.0, 0.1, 0.2)
+"""Entropy rewards of rank-coded training, below the critical one: for every seed."""
+BETAS = (*REPEATED_BETAS, 0.3, 0.4)
+"""Those of Figure 4, for the first seed."""
+MAX_SHIFT = 10
+"""Frames by which a clip is moved at random before each epoch, at most: 100 ms."""
+THETAS = torch.special.expit(torch.linspace(-2.2, 9.2, 115, dtype=torch.float64))
+"""Thresholds of a recorded curve: from 0.1, which every output reaches, to 0.9999."""
+SHIPPED, SHIPPED_AS = ("rc", 0.2, 0), "rc-lstm-keywords"
+"""Method, β and seed of the network that ships, and its name: of the first seed, that with the best
+validation accuracy by first spikes."""
+
+
+@dataclass(frozen=True)
+class KeywordOptions(TaskOptions):
+    """Train keyword networks and measure them, once each."""
+
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """One network of each kind for each seed."""
+    methods: tuple[Method, ...] = ("eos", "rc", "max_pool", "every_step")
+    """Kinds to train; the default is all."""
+    download: bool = False
+    """Fetch the full data set (2.4 GB) if no recordings are at hand."""
+    ship: bool = False
+    """Also write the network that ships into the package."""
+
+
+class Spoken(NamedTuple):
+    """The recordings of a profile, and what decides them, for the records."""
+
+    keywords: KeywordData
+    data: TaskData
+    config: dict[str, Any]
+
+
+def spoken(options: KeywordOptions) -> Spoken:
+    """Load the features; the profile quick takes a part of each split, always the same."""
+    whole = load_keywords(options.data, download=options.download)
+    if options.profile == "quick":
+        sizes = {"train": 1_200, "validation": 300, "test": 600}
+        parts = {name: _part(getattr(whole, name), size) for name, size in sizes.items()}
+        whole = KeywordData(
+            **parts,
+            normalisation=whole.normalisation,
+            front_end=whole.front_end,
+            classes=whole.classes,
+        )
+    config = {
+        "classes": list(whole.classes),
+        "front_end": asdict(whole.front_end),
+        "recordings": {
+            name: find_recordings(name, options.data, download=False).digest()[:16]
+            for name in SPLITS
+        },
+        "sizes": [len(getattr(whole, name)) for name in SPLITS],
+        "max_shift": MAX_SHIFT,
+    }
+    data = TaskData(
+        whole.sequences("train"),
+        whole.sequences("validation"),
+        whole.sequences("test"),
+        fresh=lambda generator: whole.augmented(generator, MAX_SHIFT),
+    )
+    return Spoken(whole, data, config)
+
+
+def _part(features: Features, n: int) -> Features:
+    """Return n clips at most, drawn at random but always the same: they come sorted by word."""
+    order = torch.randperm(len(features), generator=torch.Generator().manual_seed(1))[:n]
+    return Features(
+        features.frames[order],
+        features.labels[order],
+        tuple(features.names[i] for i in order.tolist()),
+        features.n_short,
+    )
+
+
+def runs(options: KeywordOptions, config: dict[str, Any]) -> list[TaskRun]:
+    """Return the trainings, seed by seed, and those of the first seed alone at the end."""
+    found = [run for seed in options.seeds for run in repeated(options, config, seed)]
+    once = [beta for beta in BETAS if beta not in REPEATED_BETAS]
+    found += [_run(options, config, "rc", beta, min(options.seeds)) for beta in once]
+    return [run for run in found if run.train.method in options.methods]
+
+
+def repeated(options: KeywordOptions, config: dict[str, Any], seed: int) -> list[TaskRun]:
+    """Return the trainings that every seed has."""
+    kinds: list[tuple[Method, float]] = [("eos", 0.0), ("max_pool", 0.0), ("every_step", 0.0)]
+    kinds += [("rc", beta) for beta in REPEATED_BETAS]
+    return [_run(options, config, method, beta, seed) for method, beta in kinds]
+
+
+def _run(
+    options: KeywordOptions, config: dict[str, Any], method: Method, beta: float, seed: int
+) -> TaskRun:
+    return TaskRun(
+        task=TASK,
+        profile=options.profile,
+        data=config,
+        model=TaskModel(420, 128, len(config["classes"]), n_dense=32, forget_bias=1.0),
+        train=TrainConfig(
+            epochs=8 if options.profile == "quick" else 30,
+            method=method,
+            lr=2e-3,
+            theta=THETA,
+            beta=beta,
+            max_norm=0.25,
+            precision="bf16",
+            judge="spike",
+            seed=seed,
+        ),
+    )
+
+
+def make_all(options: KeywordOptions) -> None:
+    """Make the records that do not exist yet."""
+    heard = spoken(options)
+    for run in runs(options, heard.config):
+        make(run, heard, options)
+
+
+def make(run: TaskRun, spoken: Spoken, options: KeywordOptions) -> Record:
+    """Make one record, unless it exists, and keep the network's traces beside its checkpoint."""
+
+    def measure(model: RCLSTM, test: Labelled) -> dict[str, Any]:
+        zoo.round_to_half(model)  # what is measured is what may ship
+        held_out = spoken.data.validation
+        with torch.no_grad():
+            traces = {"validation": _trace(model, held_out), "test": _trace(model, test)}
+        labels = {"validation": held_out.labels, "test": test.labels}
+        _save_traces(traces, run_folder(run, options))
+        _write_network(
+            run, model, spoken, metrics := _metrics(model, traces, labels, spoken), options
+        )
+        return metrics
+
+    return execute(run, spoken.data, options, measure)
+
+
+def _trace(model: RCLSTM, data: Labelled) -> Tensor:
+    parts = torch.arange(len(data)).split(250)
+    return torch.cat([trace(model, data.inputs.rows(part)) for part in parts], dim=1)
+
+
+def _metrics(
+    model: RCLSTM, traces: dict[str, Tensor], labels: dict[str, Tensor], spoken: Spoken
+) -> dict[str, Any]:
+    """Account for first spikes at θ on the test set, and give both splits' curves over θ."""
+    test, front_end = traces["test"], spoken.keywords.front_end
+    decision = exits.exit_at(exits.confidence(test), test, THETA)
+    assert decision.step is not None
+    found = account(
+        decision,
+        labels["test"],
+        n_steps=len(test),
+        cost=model.cost(),
+        seen=front_end.seen(decision.step),
+    )
+    heard_ms = front_end.heard_ms(torch.arange(len(test)))
+    metrics = asdict(found) | {
+        "heard_ms": heard_ms.tolist(),
+        "mean_heard_ms": float(heard_ms[decision.step].mean()),
+        "curves": {"theta": THETAS.tolist()},
+    }
+    for split, logits in traces.items():
+        right = right_answers(logits, labels[split])
+        metrics["curves"][split] = _curve(logits, right, heard_ms)
+        metrics[f"{split}_accuracy_at_end"] = float(right[-1].double().mean())
+    return metrics
+
+
+def _curve(logits: Tensor, right: Tensor, heard_ms: Tensor) -> dict[str, list[float]]:
+    """Return mean time, in steps and in milliseconds heard, and accuracy at each threshold."""
+    score, limits = exits.log_odds(logits.double()), torch.special.logit(THETAS)
+    steps, ms = sweep(score, right, limits), sweep(score, right, limits, heard_ms)
+    return {
+        "mean_step": steps.time.tolist(),
+        "mean_ms": ms.time.tolist(),
+        "accuracy": steps.accuracy.tolist(),
+    }
+
+
+def _save_traces(traces: dict[str, Tensor], folder: Path) -> None:
+    partial = folder / "traces.partial"
+    save_file({name: logits.contiguous() for name, logits in traces.items()}, partial)
+    os.replace(partial, folder / "traces.safetensors")
+
+
+def traces_of(run: TaskRun, options: KeywordOptions) -> dict[str, Tensor]:
+    """Return the logits at every step, `[time, batch, classes]`, of validation and test split.
+
+    Raises:
+        ValueError: if the run has not been made here: traces are not checked in.
+    """
+    path = run_folder(run, options) / "traces.safetensors"
+    if not path.exists():
+        raise ValueError(
+            f"{path} is not there: records are checked in, traces are not. Move the record "
+            f"{run.name}.json away and run python -m benchmarks.keywords --train."
+        )
+    return load_file(path)
+
+
+def _write_network(
+    run: TaskRun, model: RCLSTM, spoken: Spoken, metrics: dict[str, Any], options: KeywordOptions
+) -> None:
+    """Write the network beside its checkpoint, and into the package where that is asked for."""
+    measured = ("n", "correct", "accuracy", "time_to_insight", "fired", "mean_heard_ms")
+    network = keyword_network.KeywordNetwork(
+        name=SHIPPED_AS,
+        model=model,
+        theta=THETA,
+        normalisation=spoken.keywords.normalisation,
+        front_end=spoken.keywords.front_end,
+        classes=spoken.keywords.classes,
+        measured={key: metrics[key] for key in measured},
+        record=run.name,
+    )
+    keyword_network.write(network, run_folder(run, options))
+    t = run.train
+    if options.ship and (t.method, t.beta, t.seed) == SHIPPED and run.profile == "paper":
+        keyword_network.write(network, keyword_network.FOLDER)
+
+
+def records(options: TaskOptions) -> list[Record]:
+    """Return the records of the profile and the seeds; reading them needs no recordings.
+
+    Raises:
+        ValueError: if there are none, or they are of different data.
+    """
+    folder = options.results / TASK
+    found = [
+        r
+        for r in record.read_all(folder)
+        if r.config["profile"] == options.profile and r.config["train"]["seed"] in options.seeds
+    ]
+    if not found:
+        raise ValueError(
+            f"{folder} has no record of the profile {options.profile} for the seeds "
+            f"{options.seeds}. Make them: python -m benchmarks.keywords --train."
+        )
+    if any(r.config["data"] != found[0].config["data"] for r in found):
+        raise ValueError(f"The records in {folder} are of different data. Move the old ones away.")
+    return found
+
+
+def summary(done: Record) -> str:
+    """Say in a line what a network does at θ."""
+    t, m = done.config["train"], done.metrics
+    return (
+        f"{t['method']:<10} β={t['beta']:<4g} seed {t['seed']}: test accuracy at θ={t['theta']:g} "
+        f"{100 * m['accuracy']:.2f} %, {m['mean_heard_ms']:.0f} ms heard, step "
+        f"{m['time_to_insight']:.1f}, fired {100 * m['fired'] / m['n']:.1f} %; at the end "
+        f"{100 * m['test_accuracy_at_end']:.2f} %"
+    )
+
+
+def main(options: KeywordOptions) -> int:
+    """Make records where asked to, and say what they hold; return the exit status."""
+    if options.train:
+        make_all(options)
+    print(*map(summary, records(options)), sep="\n")
+    return 0

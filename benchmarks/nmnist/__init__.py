@@ -1,0 +1,1 @@
+"""Event-camera digits, decided in milliseconds."""

@@ -1,0 +1,1 @@
+"""What early answers, sparsity and exchange cost, measured."""

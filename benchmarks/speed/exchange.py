@@ -1,0 +1,159 @@
+"""What the exchange of spikes costs: events per second on one core, and memory.
+
+`python -m benchmarks.speed.exchange` measures rank codes on grids of 10, 100 and 1,000 steps, from
+tensor to stream and back and through files, writes results/exchange.json and prints it as text.
+"""
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import torch
+import tyro
+
+from benchmarks import record
+from bridges.stream import file as stream_file
+from bridges.stream.stream import SpikeStream
+
+RATE = 10e6
+"""Events per second asked for, from tensor to stream and back."""
+MEMORY = 3.0
+"""Most memory asked for, in units of the events themselves."""
+SEEN = 2**25
+"""Bytes of events from which on the system's own figures show what a program takes."""
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """Measure speed and memory of spike streams."""
+
+    steps: tuple[int, ...] = (10, 100, 1000)
+    """Steps per sample."""
+    cells: int = 40_000_000
+    """Size of the spike tensor: samples are as many as fill it."""
+    units: int = 784
+    """Units, each of which spikes once."""
+    repeats: int = 9
+    """Runs of each program, in turn; medians and quartiles are shown."""
+    results: Path = record.RESULTS
+    """Where exchange.json goes."""
+
+
+def peak_bytes(program: Callable[[], object]) -> int:
+    """Return by how much a program's memory rose at most above where it began (Linux)."""
+    Path("/proc/self/clear_refs").write_text("5")  # forget the highest mark
+    before = _status("VmRSS")
+    kept = program()
+    peak = _status("VmHWM")
+    del kept
+    return peak - before
+
+
+def _status(key: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith(key))
+
+
+def measure(options: Exchange, n_steps: int) -> dict[str, Any]:
+    """Measure one grid."""
+    n = max(1, options.cells // (n_steps * options.units))
+    g = torch.Generator().manual_seed(0)
+    step = torch.randint(n_steps, (n, options.units), generator=g)
+    z = torch.zeros(n_steps, n, options.units).scatter_(0, step.unsqueeze(0), 1.0)
+    stream = SpikeStream.from_tensor(z, 1e-3)
+    events = stream.n_spikes * (stream.ticks.itemsize + stream.units.itemsize)
+    with tempfile.TemporaryDirectory() as folder:
+        h5, npz = Path(folder, "x.h5"), Path(folder, "x.npz")
+        programs: dict[str, Callable[[], object]] = {
+            "from tensor": partial(SpikeStream.from_tensor, z, 1e-3),
+            "to tensor": stream.to_tensor,
+            "save HDF5": partial(stream_file.save, stream, h5),
+            "load HDF5": partial(stream_file.load, h5),
+            "save npz": partial(stream_file.save, stream, npz),
+            "load npz": partial(stream_file.load, npz),
+        }
+        times: dict[str, list[float]] = {name: [] for name in programs}
+        for _ in range(options.repeats):
+            for name, program in programs.items():
+                begin = perf_counter()
+                program()
+                times[name].append(perf_counter() - begin)
+    times["tensor and back"] = [
+        a + b for a, b in zip(times["from tensor"], times["to tensor"], strict=True)
+    ]
+    rates = {
+        name: [stream.n_spikes / t for t in sorted(taken, reverse=True)]
+        for name, taken in times.items()
+    }
+    peaks = {}
+    if events >= SEEN:
+        peaks["from tensor"] = peak_bytes(programs["from tensor"])
+        peaks["to tensor"] = peak_bytes(stream.to_tensor) - z.numel() * z.element_size()
+    return {
+        "n_steps": n_steps,
+        "samples": n,
+        "spikes": stream.n_spikes,
+        "per_second": {
+            name: {"median": median(r), "quartiles": [r[len(r) // 4], r[-1 - len(r) // 4]]}
+            for name, r in rates.items()
+        },
+        "memory": {name: peak / events for name, peak in peaks.items()},
+    }
+
+
+def text(found: dict[str, Any]) -> str:
+    """Lay the figures out, with what was asked for."""
+    lines = [
+        f"Spike streams on {found['machine']['cpu']}, 1 thread, load {found['machine']['load']}",
+        "million events per second: median (quartiles) of alternating runs",
+        "",
+    ]
+    for grid in found["grids"]:
+        lines.append(f"T={grid['n_steps']}, {grid['samples']} samples, {grid['spikes']} spikes")
+        for name, rate in grid["per_second"].items():
+            low, high = (q / 1e6 for q in rate["quartiles"])
+            lines.append(f"  {name:16} {rate['median'] / 1e6:8.2f} ({low:.2f}..{high:.2f})")
+        for name, share in grid["memory"].items():
+            lines.append(f"  {name:16} {share:8.2f} x the events' memory, beside the tensor")
+    first = found["grids"][0]
+    rate, share = first["per_second"]["tensor and back"]["median"], first["memory"]["from tensor"]
+    lines += [
+        "",
+        f"asked at T={first['n_steps']}: {RATE / 1e6:g} M events/s, tensor and back: "
+        + ("met" if rate >= RATE else "MISSED"),
+        f"asked: memory within {MEMORY:g} x the events: "
+        + ("met" if share <= MEMORY else "MISSED"),
+        "A tensor has T cells per spike of a rank code, and every cell is read: on finer grids the "
+        "rate falls with 1 / T, whatever is done with the spikes.",
+    ]
+    return "\n".join(lines)
+
+
+def main(options: Exchange) -> int:
+    """Measure, write and print; return the exit status."""
+    torch.set_num_threads(1)
+    found = {
+        "grids": [measure(options, n_steps) for n_steps in options.steps],
+        "machine": record.machine(),
+        "commit": record.source().commit,
+        "command": record.command_line("exchange"),
+    }
+    options.results.mkdir(parents=True, exist_ok=True)
+    partial_path = options.results / "exchange.json.partial"
+    partial_path.write_text(json.dumps(found, indent=1) + "\n")
+    os.replace(partial_path, options.results / "exchange.json")
+    (options.results / "exchange.txt").write_text(text(found) + "\n")
+    print(text(found))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(tyro.cli(Exchange)))

@@ -1,0 +1,102 @@
+"""Accuracy against decision time of every row of Table 1, on each clock, from the records.
+
+`python -m benchmarks.table1.accuracy_time` draws results/accuracy_time.png. Nothing here measures.
+"""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import matplotlib.pyplot as plt
+import tyro
+from matplotlib.lines import Line2D
+
+from benchmarks import record
+from benchmarks.record import Record
+from benchmarks.report import figures
+from benchmarks.tables import groups, paper_records
+from rc_snn.regimes import FAST_BELOW, SLOW_ABOVE
+
+CLOCKS = {
+    "step_clock": "step clock: t_sp / T, or spike time",
+    "strict_clock": "strict clock: (t_sp + 1) / T, or spike time",
+    "input_seen": "share of the input spikes seen",
+}
+MARKERS = {"weights": "*", "published": "x", "tuned": "o", "augmented": "^"}
+
+
+@dataclass(frozen=True)
+class AccuracyTime:
+    """Draw accuracy against decision time from the records of Table 1."""
+
+    results: Path = record.RESULTS
+    """Where records are read and the figure is written."""
+
+
+def draw(records: list[Record], path: Path) -> None:
+    """Draw one panel per clock; a point is the mean over the seeds of a line of the table."""
+    lines = [(row, group) for row, group in groups(records) if _finite(group)]
+    names = sorted({_family(group) for _, group in lines})
+    colours = {name: f"C{i}" for i, name in enumerate(names)}
+    figure, axes = plt.subplots(1, 3, figsize=(13, 5), sharey=True, layout="constrained")
+    for axis, (clock, title) in zip(axes, CLOCKS.items(), strict=True):
+        for _, group in lines:
+            x = mean(r.metrics[clock]["mean"] for r in group)
+            y = 100 * mean(r.metrics["accuracy"] for r in group)
+            marker = MARKERS[group[0].config.get("recipe", "published")]
+            axis.plot(x, y, marker, color=colours[_family(group)], ms=7, mfc="none", mew=1.5)
+        axis.set(xlabel="mean decision time (frames)" if clock != "input_seen" else "mean share")
+        axis.set_title(title, size=9)
+        if clock != "input_seen":
+            axis.set_xscale("symlog", linthresh=0.01)
+            for border in (FAST_BELOW, SLOW_ABOVE):
+                axis.axvline(border, color="0.6", lw=1, ls="--")
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0].set_ylabel("test accuracy (%)")
+    handles = [Line2D([], [], color=c, marker="s", ls="", label=n) for n, c in colours.items()]
+    handles += [
+        Line2D([], [], color="0.3", marker=m, ls="", mfc="none", label=n)
+        for n, m in MARKERS.items()
+    ]
+    figure.legend(handles=handles, frameon=False, fontsize=8, loc="outside right center")
+    figures.save(figure, path)
+
+
+def _finite(group: list[Record]) -> bool:
+    return all(r.metrics[clock]["mean"] is not None for r in group for clock in CLOCKS)
+
+
+def _family(group: list[Record]) -> str:
+    row: Any = group[0].config["row"]
+    for start, name in (
+        ("rc-lif", "RC-LIF (ours)"),
+        ("lif", "LIF, surrogate gradients"),
+        ("rc-lstm", "RC-LSTM"),
+        ("rc-convlstm", "RC-ConvLSTM"),
+        ("alpha", "α-PSP"),
+        ("rel", "ReL-PSP"),
+        ("conv-rel", "ConvReL-PSP"),
+    ):
+        if row.startswith(start):
+            return name
+    return str(row)
+
+
+def main(options: AccuracyTime) -> int:
+    """Draw the figure; return the exit status."""
+    records = paper_records(options.results / "table1")
+    if not records:
+        raise ValueError(f"{options.results} holds no records of Table 1.")
+    path = options.results / "accuracy_time.png"
+    draw(records, path)
+    print(path)
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(tyro.cli(AccuracyTime)))
+    except ValueError as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,194 @@
+"""Minutes of training until 98 % on the test set in the fast regime: ours against the authors'.
+
+`python -m benchmarks.table1.time_to_accuracy` trains an RC-LSTM 784-340-10 twice on all 60,000
+images, each run alone on the same threads: by the recipe "tuned" on the fast path, and by the
+authors' recipe (dense input, nn.LSTM over all steps, gather at the first spike, Adam at a constant
+rate). After every epoch the test set is asked, outside the clock. What counts is the first epoch
+that has both the accuracy and a mean decision time below 5 % of the frame (step clock).
+"""
+
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias, get_args
+
+import torch
+import torch.nn.functional as F
+import tyro
+
+from benchmarks import record
+from benchmarks.speed.programs import AuthorsRecipe
+from benchmarks.table1 import task as table1
+from benchmarks.table1.rows import RunConfig, as_config
+from encoders.functional import Polarity
+from encoders.mnist import Digits, load_mnist
+from encoders.temporal_mnist import latency_sequences
+from rc_snn.models import RCLSTM
+from rc_snn.objective import rc_loss
+from rc_snn.regimes import FAST_BELOW
+from rc_snn.sequences import Labelled, SpikeSequences
+from rc_snn.spikes import first_spike, spike_frames
+from rc_snn.training import TrainConfig, train
+
+Recipe: TypeAlias = Literal["ours", "authors"]
+Epoch: TypeAlias = dict[str, float]
+N_STEPS = 10
+
+
+@dataclass(frozen=True)
+class TimeToAccuracy:
+    """Measure the minutes until an accuracy in the fast regime."""
+
+    recipe: tuple[Recipe, ...] = get_args(Recipe)
+    """What to measure."""
+    accuracy: float = 0.98
+    """Accuracy to reach on the test set."""
+    limit_minutes: float = 20.0
+    """The authors' recipe, which has no last epoch, gives up after this time of training."""
+    authors_polarity: Polarity = "bright_first"
+    """Polarity of the authors' recipe; in their notebook bright pixels spike first."""
+    seed: int = 0
+    """Seed of weights and batch order."""
+    threads: int = 2
+    """CPU threads."""
+    data: Path | None = None
+    """Folder with MNIST; default: as for table1."""
+    results: Path = record.RESULTS
+    """Where the records go."""
+
+
+def reached(epoch: Epoch, accuracy: float) -> bool:
+    """Return whether an epoch has the accuracy, in the fast regime."""
+    return epoch["accuracy"] >= accuracy and epoch["mean_step"] / N_STEPS < FAST_BELOW
+
+
+def tuned(options: TimeToAccuracy, digits: Digits) -> RunConfig:
+    """Return our run: the recipe "tuned" on all training images, the test set asked every epoch."""
+    job = table1.Table1(
+        rows=("rc-lstm-fast",), profile="paper", protocol=("paper",), seeds=(options.seed,)
+    )
+    [config] = table1.rank_coded(job, digits)
+    return config
+
+
+def ours(config: RunConfig, digits: Digits) -> Iterator[Epoch]:
+    """Train by the recipe "tuned"; yield every epoch."""
+    data = latency_sequences(digits.train, N_STEPS, polarity=config.polarity)
+    assert isinstance(data.inputs, SpikeSequences)
+    mean = data.inputs.mean_input() if config.centred else None
+    data, test = (
+        latency_sequences(split, N_STEPS, polarity=config.polarity, mean=mean)
+        for split in (digits.train, digits.test)
+    )
+    model, how = config.model.build(config.seed), config.train
+    assert isinstance(model, RCLSTM)
+    assert isinstance(how, TrainConfig)
+    with tempfile.TemporaryDirectory() as folder:
+        result = train(model, data, test, how, Path(folder))
+    for row in result.history:
+        yield {
+            "seconds": row["train_seconds"],
+            "accuracy": row["val_accuracy"],
+            "mean_step": row["val_mean_step"],
+        }
+
+
+def authors(options: TimeToAccuracy, digits: Digits) -> Iterator[Epoch]:
+    """Train by the authors' recipe, without end; yield every epoch."""
+    data, test = (
+        latency_sequences(split, N_STEPS, polarity=options.authors_polarity)
+        for split in (digits.train, digits.test)
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(options.seed)
+        model = AuthorsRecipe()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    generator = torch.Generator().manual_seed(options.seed)
+    while True:
+        began = time.perf_counter()
+        for index in torch.randperm(len(data), generator=generator).split(128):
+            batch = data.rows(index)
+            optimizer.zero_grad(set_to_none=True)
+            rc_loss(model(_frames(batch), 0.95), batch.labels).backward()
+            optimizer.step()
+        yield {"seconds": time.perf_counter() - began} | _authors_test(model, test)
+
+
+def _frames(batch: Labelled) -> torch.Tensor:
+    assert isinstance(batch.inputs, SpikeSequences)
+    return spike_frames(batch.inputs.steps, batch.inputs.n_steps)
+
+
+@torch.no_grad()
+def _authors_test(model: AuthorsRecipe, test: Labelled) -> Epoch:
+    right, steps = 0, 0
+    for index in torch.arange(len(test)).split(1000):
+        batch = test.rows(index)
+        logits = model.output(model.recurrent(_frames(batch))[0])
+        step, _ = first_spike(F.softmax(logits, dim=-1), 0.95)
+        label = logits[step, torch.arange(len(batch))].argmax(dim=1)
+        right += int((label == batch.labels).sum())
+        steps += int(step.sum())
+    return {"accuracy": right / len(test), "mean_step": steps / len(test)}
+
+
+def measure(recipe: Recipe, options: TimeToAccuracy, digits: Digits) -> record.Record:
+    """Train until the accuracy is reached, or to the end, and return the record."""
+    source = record.source()
+    config = tuned(options, digits)
+    history: list[Epoch] = []
+    for epoch in ours(config, digits) if recipe == "ours" else authors(options, digits):
+        history.append(epoch)
+        spent = sum(e["seconds"] for e in history)
+        print(f"{recipe}: {spent:.0f} s, {epoch}", file=sys.stderr)
+        if reached(epoch, options.accuracy):
+            break
+        if recipe == "authors" and spent > 60 * options.limit_minutes:
+            break
+    seconds = sum(e["seconds"] for e in history)
+    asked = {
+        "recipe": recipe,
+        "accuracy": options.accuracy,
+        "limit_minutes": options.limit_minutes,
+        "threads": options.threads,
+        "run": as_config(config)
+        if recipe == "ours"
+        else {"polarity": options.authors_polarity, "seed": options.seed},
+    }
+    metrics = {
+        "reached": reached(history[-1], options.accuracy),
+        "minutes": seconds / 60,
+        "epochs": len(history),
+        "best_accuracy": max(e["accuracy"] for e in history),
+    }
+    name = f"{recipe}_seed{options.seed}_{record.config_key(asked)}"
+    return record.new_record(
+        "time_to_accuracy", name, asked, metrics, {"history": history}, seconds, source
+    )
+
+
+def main(options: TimeToAccuracy) -> int:
+    """Measure what has no record yet, and print both; return the exit status."""
+    torch.set_num_threads(options.threads)
+    digits = load_mnist(options.data)
+    for recipe in options.recipe:
+        done = measure(recipe, options, digits)
+        path = record.save(done, options.results / "time_to_accuracy")
+        m = done.metrics
+        verdict = "reached in" if m["reached"] else "NOT reached within"
+        print(
+            f"{recipe}: {100 * options.accuracy:g} % in the fast regime {verdict} "
+            f"{m['minutes']:.1f} min of training ({m['epochs']} epochs, {options.threads} threads; "
+            f"best {100 * m['best_accuracy']:.2f} %) -> {path}"
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(tyro.cli(TimeToAccuracy)))
+    except ValueError as error:
+        sys.exit(f"error: {error}")

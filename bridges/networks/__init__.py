@@ -1,0 +1,1 @@
+"""Networks, not only their spikes, inside other libraries and simulators."""

@@ -1,0 +1,230 @@
+"""α-PSP and ReL-PSP networks in Brian2: its equations and clock, with spike times within a step."""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float64
+from torch import Tensor
+
+from baselines.continuous import ContinuousNetwork
+from bridges.networks.continuous import Layer, check_run, layers
+from bridges.target import load
+from bridges.targets.brian2 import TARGET, interpreted
+
+_NEVER = 1e9
+"""Spike time, in frames, of who has not spiked: Brian2's expressions know no infinity."""
+
+_NEURON = """
+dv/dt = (current - K * v) / frame : 1
+dcurrent/dt = -K * current / frame : 1
+before : 1
+at : 1
+"""
+_SYNAPSE = """
+late = (t + dt) / frame - at_pre
+current_post += w * exp(-K * late)
+v_post += w * late * exp(-K * late)
+"""
+_END_OF_STEP = "at = (t + dt) / frame"
+_WITHIN_STEP = "at = (t + dt * (theta - before) / (v - before)) / frame"
+
+
+class _Pairs(NamedTuple):
+    """Synapses, as Brian2 takes them."""
+
+    source: Any
+    target: Any
+    weight: Any
+
+
+@dataclass(frozen=True)
+class BrianNetwork:
+    """A Brian2 network of all samples side by side."""
+
+    network: Any
+    """The `Network`, to run; add monitors of its groups to it."""
+    groups: list[Any]
+    """A `NeuronGroup` per layer: neuron `sample * n_neurons + neuron`, its spike time in `at`."""
+    batch: int
+
+    def spike_times(self) -> list[Float64[Tensor, "batch neurons"]]:
+        """Return the first spikes of every layer in frames, `inf` for silence, after a run."""
+        held = [torch.from_numpy(np.array(group.at[:])) for group in self.groups]
+        return [at.masked_fill(at >= _NEVER, torch.inf).view(self.batch, -1) for at in held]
+
+
+def create(
+    network: ContinuousNetwork,
+    times: Float[Tensor, "batch inputs"],
+    *,
+    dt: float = 1e-3,
+    precise: bool = True,
+    frame_ms: float = 1000.0,
+) -> BrianNetwork:
+    """Build a network and its input in Brian2.
+
+    Between spikes the equations are integrated exactly, and a neuron spikes once. With `precise`,
+    every spike carries the time within its step at which it happened: inputs have their own, a
+    neuron that at which the line between V at the step's ends crosses the threshold; a synapse adds
+    what its kernel has become since. Else spikes happen at the ends of steps, as in any network
+    that a clock drives. Layers follow each other within a step, without delay.
+
+    Args:
+        network: dense layers of α-PSP or ReL-PSP neurons.
+        times: input spikes in frames; `inf` is silence.
+        dt: step of the clock, in frames.
+        precise: whether spikes happen within steps.
+        frame_ms: milliseconds that Brian2 simulates for one frame.
+
+    Raises:
+        BridgeError: if a layer is a convolution.
+        ImportError: if Brian2 is not installed.
+    """
+    check_run(network, times, dt, frames=max(dt, 1.0))
+    b2 = load(TARGET)
+    build = _Builder(b2, dt, precise, frame_ms * b2.ms)
+    sample, unit = (x.cpu().numpy() for x in torch.isfinite(times).nonzero().unbind(1))
+    before = build.source(times.double().cpu().numpy()[sample, unit])
+    objects: list[Any] = [before]
+    groups: list[Any] = []
+    for i, layer in enumerate(layers(network)):
+        group = build.neurons(layer, len(times), order=3 * i)
+        pairs = _dense(layer, len(times)) if groups else _sparse(layer, sample, unit)
+        objects += [
+            group,
+            *group.contained_objects,
+            *build.synapses(before, group, pairs, layer, 3 * i),
+        ]
+        if len(layer.pulses):
+            pulses = build.source(layer.pulses)
+            shared = _shared(layer, len(times))
+            objects += [pulses, *build.synapses(pulses, group, shared, layer, 3 * i)]
+        groups.append(group)
+        before = group
+    return BrianNetwork(b2.Network(*objects), groups, len(times))
+
+
+def spike_times(
+    network: ContinuousNetwork,
+    times: Float[Tensor, "batch inputs"],
+    *,
+    dt: float = 1e-3,
+    frames: float = 2.0,
+    precise: bool = True,
+) -> list[Float64[Tensor, "batch neurons"]]:
+    """Simulate a network in Brian2, and return the first spikes of every layer, in frames.
+
+    The counterpart of `ContinuousNetwork.spike_times`; see `create`.
+
+    Args:
+        network: dense layers of α-PSP or ReL-PSP neurons.
+        times: input spikes in frames; `inf` is silence.
+        dt: step of the clock, in frames.
+        frames: simulated time; later spikes are silence.
+        precise: whether spikes happen within steps.
+
+    Example:
+        >>> from baselines.rel_psp import rel_psp
+        >>> net = rel_psp((4, 3, 2), generator=torch.Generator().manual_seed(0))
+        >>> [t.shape[1] for t in spike_times(net, torch.rand(1, 4), dt=0.1, frames=0.5)]
+        [3, 2]
+    """
+    built = create(network, times, dt=dt, precise=precise)
+    b2 = load(TARGET)
+    with interpreted():
+        built.network.run(frames * 1000.0 * b2.ms, namespace={})
+    return built.spike_times()
+
+
+@dataclass(frozen=True)
+class _Builder:
+    """What all parts of a network share."""
+
+    b2: Any
+    dt: float
+    precise: bool
+    frame: Any
+
+    def source(self, at: Float64[np.ndarray, " _"]) -> Any:
+        """Return neurons that spike once each, in the step that holds their time."""
+        if not self.precise:
+            at = np.rint(at / self.dt) * self.dt
+        group = self.b2.NeuronGroup(
+            max(len(at), 1),  # Brian2 has no empty groups
+            "at : 1",
+            threshold="at <= (t + (1 + 1e-9) * dt) / frame",  # on the edge: rounding must not delay
+            refractory="at < never",
+            dt=self.dt * self.frame,
+            namespace={"frame": self.frame, "never": _NEVER},
+        )
+        group.at = at if len(at) else _NEVER
+        return group
+
+    def neurons(self, layer: Layer, batch: int, order: int) -> Any:
+        """Return the neurons of a layer, whose spikes come after `order` in a step."""
+        group = self.b2.NeuronGroup(
+            batch * layer.n_neurons,
+            _NEURON,
+            threshold="v >= theta",
+            reset=_WITHIN_STEP if self.precise else _END_OF_STEP,
+            refractory="at < never",
+            method="exact",
+            dt=self.dt * self.frame,
+            namespace={
+                "frame": self.frame,
+                "K": layer.decay,
+                "theta": layer.theta,
+                "never": _NEVER,
+            },
+        )
+        group.at = _NEVER
+        group.run_regularly("before = v", when="start")
+        for part, place in ((group.thresholder, order + 1), (group.resetter, order + 2)):
+            part["spike"].when, part["spike"].order = "synapses", place
+        return group
+
+    def synapses(
+        self, source: Any, target: Any, pairs: _Pairs, layer: Layer, order: int
+    ) -> list[Any]:
+        """Return the synapses between two groups, whose spikes arrive at `order` in a step."""
+        if len(pairs.weight) == 0:
+            return []
+        synapses = self.b2.Synapses(
+            source,
+            target,
+            "w : 1",
+            on_pre=_SYNAPSE,
+            dt=self.dt * self.frame,
+            namespace={"frame": self.frame, "K": layer.decay},
+        )
+        synapses.connect(i=pairs.source, j=pairs.target)
+        synapses.w = pairs.weight
+        synapses.pre.when, synapses.pre.order = "synapses", order
+        return [synapses]
+
+
+def _sparse(layer: Layer, sample: Any, unit: Any) -> _Pairs:
+    """Connect each input that spikes to the neurons of its sample."""
+    n = layer.n_neurons
+    target = sample[:, None] * n + np.arange(n)
+    source = np.broadcast_to(np.arange(len(sample))[:, None], target.shape)
+    return _Pairs(source.ravel(), target.ravel(), layer.weight[unit].ravel())
+
+
+def _dense(layer: Layer, batch: int) -> _Pairs:
+    """Connect all neurons of each sample to those of its next layer."""
+    n_in, n = layer.weight.shape
+    shape = (batch, n_in, n)
+    samples = np.arange(batch)[:, None, None]
+    source = np.broadcast_to(samples * n_in + np.arange(n_in)[:, None], shape)
+    target = np.broadcast_to(samples * n + np.arange(n), shape)
+    return _Pairs(source.ravel(), target.ravel(), np.broadcast_to(layer.weight, shape).ravel())
+
+
+def _shared(layer: Layer, batch: int) -> _Pairs:
+    """Connect the pulses, which all samples share, to all neurons."""
+    shape = (len(layer.pulses), batch * layer.n_neurons)
+    source, target = np.indices(shape)
+    return _Pairs(source.ravel(), target.ravel(), np.tile(layer.pulse_weight, batch).ravel())

@@ -1,0 +1,1 @@
+"""NeuroBench's metrics on our networks, and our account beside."""

@@ -1,0 +1,1 @@
+"""Spikes as events: `SpikeStream`, its files, clock and timelines."""

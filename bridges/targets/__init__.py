@@ -1,0 +1,1 @@
+"""One module per target that spikes are carried to."""

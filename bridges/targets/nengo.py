@@ -1,0 +1,111 @@
+"""Nengo: spikes as the output of a `Node`, and back from the data of any `Probe` on spikes."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from bridges.errors import BridgeError
+from bridges.stream import script
+from bridges.stream.stream import SpikeStream
+from bridges.target import Target, load
+
+TARGET = Target(
+    name="nengo",
+    title="Nengo",
+    kind="simulator",
+    needs=("nengo",),
+    versions="nengo 4.1.0",
+    unit="s",
+    repeats=True,
+    twice=True,
+    samples="side by side: unit + sample × n_units",
+)
+
+
+def node(stream: SpikeStream) -> Any:
+    """Create a `Node` in the current network that spikes at the stream's ticks.
+
+    Dimension `sample * n_units + unit` is that unit of that sample, so that all samples run at
+    once. A spike is `1 / dt_s` for one tick, as Nengo's own neurons have it, so that its integral
+    is 1 (two in one tick are `2 / dt_s`). Nengo's first step ends at `dt_s`: that is tick 0. Unlike
+    a `PresentInput`, the node is silent after the stream's end. Run it with the stream's clock:
+    `nengo.Simulator(network, dt=stream.dt_s)`.
+
+    Raises:
+        ImportError: if Nengo is not installed.
+        RuntimeError: if there is no current network (Nengo's own).
+
+    Example:
+        >>> stream = SpikeStream.silent(2, n_units=3, n_steps=10, dt_s=0.1)
+        >>> with load(TARGET).Network():
+        ...     spikes = node(stream.with_spikes([1], [0], [2]))
+        >>> spikes.output(0.1).tolist(), spikes.output(0.2).tolist()
+        ([0.0, 0.0, 0.0, 0.0, 0.0, 10.0], [0.0, 0.0, 0.0, 0.0, 0.0, 0.0])
+    """
+    size = len(stream) * stream.n_units
+    dimension = stream.sample_ids * stream.n_units + stream.units
+    order = np.argsort(stream.ticks, kind="stable")
+    ticks, dimension = stream.ticks[order], dimension[order]
+
+    def spikes_at(time_s: float) -> Float[np.ndarray, " dimensions"]:
+        tick = math.ceil(time_s / stream.dt_s - 1e-6) - 1  # of the step that ends now
+        part = slice(*np.searchsorted(ticks, [tick, tick + 1]))
+        return np.bincount(dimension[part], minlength=size) / stream.dt_s
+
+    return load(TARGET).Node(spikes_at, size_out=size, label="spikes")
+
+
+def from_probe(
+    data: Float[np.ndarray, "steps dimensions"], like: SpikeStream, n_units: int | None = None
+) -> SpikeStream:
+    """Return the spikes in what a `Probe` recorded, numbered as above.
+
+    Args:
+        data: `simulator.data[probe]`, of `samples * n_units` dimensions and one row per step.
+        like: the stream whose grid and samples these spikes have.
+        n_units: units per sample, if not those of `like`.
+
+    Raises:
+        BridgeError: if it has another number of rows than the stream has steps, or a value is no
+            whole multiple of `1 / dt_s`, as in filtered data, or at another dt.
+    """
+    n_units = n_units or like.n_units
+    if data.shape != (like.n_steps, len(like) * n_units):
+        raise BridgeError(
+            f"The probe has {data.shape[0]} rows of {data.shape[1]}, the stream {like.n_steps} "
+            f"steps of {len(like) * n_units} units in all samples. Run nengo.Simulator(network, "
+            f"dt={like.dt_s}).run_steps({like.n_steps}) with a probe that has no sample_every."
+        )
+    tick, dimension = np.nonzero(data)
+    exact = data[tick, dimension] * like.dt_s
+    count = np.rint(exact)
+    if not (np.abs(exact - count) <= 1e-6 * count).all():  # NaN and what is negative, too
+        raise BridgeError(
+            f"The probe holds values that are no spikes, which are multiples of {1 / like.dt_s:g}. "
+            "Probe the spikes themselves: synapse=None, of neurons or a node."
+        )
+    repeats = count.astype(np.int64)
+    tick, dimension = np.repeat(tick, repeats), np.repeat(dimension, repeats)
+    empty = SpikeStream.silent(len(like), n_units, like.n_steps, like.dt_s)
+    return empty.with_spikes(dimension // n_units, tick, dimension % n_units)
+
+
+def round_trip(stream: SpikeStream) -> SpikeStream:
+    """Run the spikes through Nengo's own clock, and return what a probe recorded.
+
+    A probe is dense: 8 bytes per sample, unit and step. Send batches (`stream.take`) of much data.
+    """
+    nengo = load(TARGET)
+    with nengo.Network() as network:
+        probe = nengo.Probe(node(stream))
+    with nengo.Simulator(network, dt=stream.dt_s, progress_bar=False) as simulator:
+        simulator.run_steps(stream.n_steps, progress_bar=False)
+        return from_probe(simulator.data[probe], stream)
+
+
+def export(stream: SpikeStream, path: Path | str) -> Path:
+    """Write a script for Nengo: see `bridges.stream.script.export`."""
+    return script.export(TARGET.name, stream, path)

@@ -1,0 +1,286 @@
+"""Event-driven products `W @ x_t` with inputs that spike at most once, and their gradients.
+
+An input that spikes once is non-zero in one step of T, so a step's product is a sum over the
+columns of W that belong to the inputs spiking now. Where more than half of them do (the background
+of an image), the complement is summed instead: `W @ x = W.sum(1) - W @ (1 - x)`.
+
+Each product has two paths: numba on CPU, and tensor programs for any device. Both equal the dense
+product; `tests/rc_snn/test_events.py` holds the three together.
+"""
+
+from functools import cached_property
+from typing import Any, Literal, TypeAlias
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from rc_snn.fast.kernels import conv_add, conv_gradient, linear_add, linear_gradient
+from rc_snn.spike_events import Array, StepEvents
+
+Path: TypeAlias = Literal["numba", "tensor"]
+
+_STEPS = 16
+"""Steps whose means go through W together."""
+
+
+# -- W @ x_t ------------------------------------------------------------------------------------
+
+
+def event_linear(
+    x: StepEvents,
+    weight: Float[Tensor, "outputs inputs"],
+    bias: Float[Tensor, " outputs"] | None = None,
+    path: Path | None = None,
+) -> Float[Tensor, "batch outputs"]:
+    """Return `F.linear(x, weight, bias)` of one step's events, differentiable in weight and bias.
+
+    Fastest where the weight's columns lie together in memory, as in `rc_snn.cells.LSTMCell`.
+
+    Args:
+        x: the step's events.
+        weight: weights, float32 or float64.
+        bias: added to every sample; None is zero.
+        path: "numba" (CPU only) or "tensor" (any device); default: numba where it can.
+
+    Raises:
+        ValueError: if weight does not fit the inputs, or numba is asked for off the CPU.
+
+    Example:
+        >>> from rc_snn.sequences import Events
+        >>> x = Events.encode(torch.tensor([[1, 0, 2]]), n_steps=2).at(1)
+        >>> event_linear(x, torch.tensor([[3.0, 5.0, 7.0]]))
+        tensor([[3.]])
+    """
+    if weight.dim() != 2 or weight.shape[1] != x.events.n_inputs:
+        raise ValueError(
+            f"weight must be [outputs, {x.events.n_inputs}] for these events, got "
+            f"{list(weight.shape)}."
+        )
+    bias = weight.new_zeros(weight.shape[0]) if bias is None else bias
+    if _choose(path, weight) == "numba":
+        out: Tensor = _EventLinear.apply(x, weight, bias)
+        return out
+    inputs, begins, complement = x.ragged()
+    columns = weight.t()
+    summed = F.embedding_bag(inputs, columns, begins, mode="sum")
+    out = torch.where(complement.unsqueeze(1), columns.sum(0) - summed, summed) + bias
+    return out if x.mean is None else out - x.mean.to(weight.dtype) @ columns
+
+
+def _choose(path: Path | None, weight: Tensor) -> Path:
+    on_cpu = weight.device.type == "cpu"
+    if path == "numba" and not on_cpu:
+        raise ValueError(f'The numba path runs on the CPU, got {weight.device}. Use "tensor".')
+    return path or ("numba" if on_cpu else "tensor")
+
+
+class _EventLinear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: StepEvents, weight: Tensor, bias: Tensor) -> Tensor:
+        ctx.x, ctx.shape = x, weight.shape
+        product = LinearEvents(weight)
+        offset = product.offset(x)
+        out = weight.new_empty(len(x), len(weight))
+        return product.add(x, out, fresh=True).add_(bias if offset is None else bias - offset)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, Tensor]:
+        total = LinearGradient(ctx.shape, grad.dtype)
+        total.add(ctx.x, grad.contiguous())
+        return None, total.weight(), grad.sum(0)
+
+
+class LinearEvents:
+    """The product `W @ x_t` during one run: what its steps share is made once."""
+
+    def __init__(self, weight: Tensor) -> None:
+        self.columns = weight.detach().t().contiguous()
+        self.offsets: dict[int, Tensor] = {}
+
+    @cached_property
+    def total(self) -> Tensor:
+        """Return the sum of all columns: the product with x = 1."""
+        return self.columns.sum(0)
+
+    def offset(self, x: StepEvents) -> Tensor | None:
+        """Return the product with the step's mean, to be subtracted; None without a mean."""
+        mean = x.events.mean
+        if mean is None:
+            return None
+        block = x.step // _STEPS
+        if block not in self.offsets:  # several steps per reading of W, but not all of a long T
+            part = mean[block * _STEPS : (block + 1) * _STEPS].to(self.columns.dtype)
+            self.offsets[block] = part @ self.columns
+        return self.offsets[block][x.step % _STEPS]
+
+    def add(self, x: StepEvents, out: Tensor, *, fresh: bool = False) -> Tensor:
+        """Add the product, not centred, to `out` in place; fresh starts at zero."""
+        total = self.total if x.complement.any() else self.columns[0]  # else unused
+        columns = self.columns.numpy()
+        linear_add(
+            *x.events.arrays, x.step, columns, total.numpy(), fresh, out.numpy(), _width(columns)
+        )
+        return out
+
+
+class LinearGradient:
+    """Gradient of the weights, summed over the steps of a run in one buffer."""
+
+    def __init__(self, shape: torch.Size, dtype: torch.dtype) -> None:
+        self.columns = torch.zeros(shape[1], shape[0], dtype=dtype)
+        self.total: Tensor | None = None
+        self.means: list[tuple[Tensor, Tensor]] = []
+
+    def add(self, x: StepEvents, grad: Tensor) -> None:
+        """Add one step's gradient `grad^T x_t`."""
+        common = torch.zeros(grad.shape[1], dtype=grad.dtype)
+        columns = self.columns.numpy()
+        linear_gradient(
+            *x.events.arrays, x.step, grad.numpy(), columns, common.numpy(), _width(columns)
+        )
+        if x.complement.any():
+            self.total = common if self.total is None else self.total + common
+        if x.mean is not None:
+            self.means.append((x.mean, grad.sum(0)))
+
+    def weight(self) -> Tensor:
+        """Return the gradient in the weight's shape, its columns together in memory."""
+        if self.total is not None:
+            self.columns += self.total
+        if self.means:
+            mean, bias = (torch.stack(part) for part in zip(*self.means, strict=True))
+            self.columns.addmm_(mean.to(bias.dtype).t(), bias, alpha=-1)
+        return self.columns.t()
+
+
+def _width(columns: Array) -> int:
+    """Return how many outputs a thread takes: all together as many as there are threads."""
+    return -(-int(columns.shape[1]) // torch.get_num_threads())
+
+
+# -- conv2d(x_t, W) -----------------------------------------------------------------------------
+
+
+def event_conv2d(
+    x: StepEvents,
+    weight: Float[Tensor, "outputs 1 k k"],
+    bias: Float[Tensor, " outputs"] | None = None,
+    grid: tuple[int, int] = (28, 28),
+    path: Path | None = None,
+) -> Float[Tensor, "batch height width outputs"]:
+    """Return the zero-padded convolution of one step's events on a grid, channels last.
+
+    Differentiable in weight and bias. The tensor path is torch's dense convolution.
+
+    Args:
+        x: the step's events; input `row * width + column` of the grid.
+        weight: one input channel, odd square kernels.
+        bias: added everywhere; None is zero.
+        grid: height and width.
+        path: as for `event_linear`.
+
+    Raises:
+        ValueError: if weight or grid do not fit the inputs.
+
+    Example:
+        >>> from rc_snn.sequences import Events
+        >>> x = Events.encode(torch.tensor([[0, 1, 1, 1]]), n_steps=1).at(0)
+        >>> event_conv2d(x, torch.ones(1, 1, 3, 3), grid=(2, 2)).flatten()
+        tensor([1., 1., 1., 1.])
+    """
+    k = weight.shape[-1]
+    if weight.dim() != 4 or weight.shape[1:] != (1, k, k) or k % 2 == 0:
+        raise ValueError(f"weight must be [outputs, 1, k, k] with odd k, got {list(weight.shape)}.")
+    if grid[0] * grid[1] != x.events.n_inputs:
+        raise ValueError(f"A grid of {grid} does not hold {x.events.n_inputs} inputs.")
+    bias = weight.new_zeros(weight.shape[0]) if bias is None else bias
+    if _choose(path, weight) == "numba":
+        out: Tensor = _EventConv.apply(x, weight, bias, grid)
+        return out
+    dense = x.dense(weight.dtype).view(-1, 1, *grid)
+    return F.conv2d(dense, weight, bias, padding="same").permute(0, 2, 3, 1).contiguous()
+
+
+class _EventConv(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x: StepEvents, weight: Tensor, bias: Tensor, grid: tuple[int, int]
+    ) -> Tensor:
+        ctx.x, ctx.shape, ctx.grid = x, weight.shape, grid
+        product = ConvEvents(weight, grid)
+        offset = product.offset(x)
+        out = weight.new_empty(len(x), *grid, len(weight))
+        return product.add(x, out, fresh=True).add_(bias if offset is None else bias - offset)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, Tensor, None]:
+        total = ConvGradient(ctx.shape, grad.dtype, ctx.grid)
+        total.add(ctx.x, grad.contiguous())
+        return None, total.weight(), grad.sum((0, 1, 2)), None
+
+
+class ConvEvents:
+    """The convolution `W * x_t` during one run, channels last."""
+
+    def __init__(self, weight: Tensor, grid: tuple[int, int]) -> None:
+        # What an event adds around itself is the kernel turned by 180 degrees.
+        self.patch = weight.detach()[:, 0].flip(1, 2).permute(1, 2, 0).contiguous()
+        self.weight, self.grid = weight.detach(), grid
+
+    @cached_property
+    def total(self) -> Tensor:
+        """Return the convolution of x = 1."""
+        return self._image(self.weight.new_ones(self.grid))
+
+    def _image(self, image: Tensor) -> Tensor:
+        out = F.conv2d(image.view(1, 1, *self.grid), self.weight, padding="same")
+        return out[0].permute(1, 2, 0).contiguous()
+
+    def offset(self, x: StepEvents) -> Tensor | None:
+        """Return the convolution of the step's mean, to be subtracted; None without a mean."""
+        return None if x.mean is None else self._image(x.mean.to(self.weight.dtype))
+
+    def add(self, x: StepEvents, out: Tensor, *, fresh: bool = False) -> Tensor:
+        """Add the convolution, not centred, to `out` in place; fresh starts at zero."""
+        total = self.total if x.complement.any() else self.patch  # else unused
+        conv_add(*x.events.arrays, x.step, self.patch.numpy(), total.numpy(), fresh, out.numpy())
+        return out
+
+
+class ConvGradient:
+    """Gradient of the kernel, summed over the steps of a run."""
+
+    def __init__(self, shape: torch.Size, dtype: torch.dtype, grid: tuple[int, int]) -> None:
+        self.patch = torch.zeros(*shape[2:], shape[0], dtype=dtype)
+        self.images: Tensor | None = None
+        self.grid = grid
+
+    def add(self, x: StepEvents, grad: Tensor) -> None:
+        """Add one step's gradient."""
+        k = self.patch.shape[0]
+        parts = conv_gradient(*x.events.arrays, x.step, grad.numpy(), k)
+        self.patch += torch.from_numpy(parts).sum(0).view_as(self.patch)
+        complement = torch.from_numpy(x.complement)
+        summed = grad.sum(0) if complement.all() or x.mean is not None else None
+        if complement.any():
+            common = summed if complement.all() else grad[complement].sum(0)
+            self._add_image(torch.ones(self.grid, dtype=grad.dtype), common)
+        if x.mean is not None:
+            self._add_image(-x.mean.to(grad.dtype), summed)
+
+    def _add_image(self, image: Tensor, summed: Tensor | None) -> None:
+        """Add the gradient from an image that samples share; summed is theirs, over the samples."""
+        assert summed is not None
+        k, channels = self.patch.shape[0], self.patch.shape[2]
+        patches = F.unfold(image.view(1, 1, *self.grid), k, padding=k // 2)[0]
+        found = (patches @ summed.view(-1, channels)).t().reshape(channels, 1, k, k)
+        self.images = found if self.images is None else self.images + found
+
+    def weight(self) -> Tensor:
+        """Return the gradient in the weight's shape."""
+        gradient = self.patch.permute(2, 0, 1).flip(1, 2).unsqueeze(1).contiguous()
+        return gradient if self.images is None else gradient + self.images
