@@ -48,7 +48,7 @@ class Figure3:
     """Folder with MNIST; default: as for table1."""
     results: Path = record.RESULTS
     """Where the record and the figure go."""
-    runs: Path = record.PROJECT / "runs"
+    runs: Path = record.RUNS
     """Where checkpoints and logs go."""
 
 

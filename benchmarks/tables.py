@@ -271,7 +271,7 @@ def main(options: Tables) -> None:
     """Rewrite results/table1.md and the README's table."""
     records = paper_records(options.results / "table1")
     print(write(records, options.results, MNIST_TITLE))
-    readme = record.PROJECT / "README.md"
+    readme = record.HOME / "README.md"
     _replace(readme, readme_with_tables(readme.read_text(), options.results))
     print(readme)
 

@@ -91,7 +91,7 @@ class TaskOptions:
     """Folder with the data, where the task reads any."""
     results: Path = record.RESULTS
     """Where records and figures go."""
-    runs: Path = record.PROJECT / "runs"
+    runs: Path = record.RUNS
     """Where checkpoints and logs go."""
 
 

@@ -134,6 +134,7 @@ def trace(
 
     Example:
         >>> from rc_snn.models import RCLSTM
+        >>> from rc_snn.sequences import DenseSequences
         >>> trace(RCLSTM(4, 8, 3), DenseSequences(torch.zeros(7, 2, 4))).shape
         torch.Size([7, 2, 3])
     """

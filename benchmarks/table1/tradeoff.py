@@ -56,7 +56,7 @@ class Tradeoff:
     """Folder with MNIST; default: as for table1."""
     results: Path = record.RESULTS
     """Where records and the figure go."""
-    runs: Path = record.PROJECT / "runs"
+    runs: Path = record.RUNS
     """Where checkpoints go."""
 
 

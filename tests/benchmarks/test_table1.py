@@ -225,7 +225,7 @@ def test_checked_in_records_are_sound_and_the_readme_shows_their_table():
     assert broken == []
     shown = tables.paper_records(folder)
     assert shown
-    readme = (record.PROJECT / "README.md").read_text()
+    readme = (record.HOME / "README.md").read_text()
     table = tables.table1(shown, "MNIST (60,000 train / 10,000 test)", "markdown")
     assert table in readme
     made = tables.readme_with_tables(readme, record.RESULTS)

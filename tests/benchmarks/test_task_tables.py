@@ -77,7 +77,7 @@ def test_the_readmes_demonstration_prints_what_it_says(tmp_path, monkeypatch, ca
         (tmp_path / "stop.ogg").write_bytes(packed.read(name))
     monkeypatch.chdir(tmp_path)
     assert listen.main(Listen(clips=(Path("stop.ogg"),))) == 0
-    readme = (record.PROJECT / "README.md").read_text()
+    readme = (record.HOME / "README.md").read_text()
     assert name in readme
     shown = "\n".join(f"    {line}" for line in capsys.readouterr().out.splitlines())
     assert shown in readme

@@ -127,7 +127,7 @@ def as_arrays(decision: Decision) -> dict[str, Any]:
 
 def texts() -> dict[str, str]:
     """Digests of the files that are generated from records, and of README's generated blocks."""
-    readme = tables.readme_with_tables((record.PROJECT / "README.md").read_text(), record.RESULTS)
+    readme = tables.readme_with_tables((record.HOME / "README.md").read_text(), record.RESULTS)
     found = {
         f"README: {name}": block
         for name, block in re.findall(
