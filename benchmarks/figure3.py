@@ -106,7 +106,7 @@ def draw(done: record.Record, digits: Digits, path: Path) -> None:
         epochs, [100 * r["train_accuracy"] for r in history], color=GREY, lw=0.8, label="training"
     )
     accuracy.set(ylabel="accuracy (%)")
-    accuracy.legend(frameon=False, loc="lower right")
+    accuracy.legend(loc="lower right", fontsize="medium")
     step.plot(epochs, [r["val_mean_step"] for r in history], color=ORANGE)
     step.axhline(0.05 * c["n_steps"], color=GREY, ls=":", lw=1)
     step.text(
@@ -121,7 +121,6 @@ def draw(done: record.Record, digits: Digits, path: Path) -> None:
     beta.xaxis.set_major_locator(MaxNLocator(integer=True))
     for axis in (accuracy, step, beta):
         axis.axvline(c["train"]["switch_epoch"] + 0.5, color=GREY, ls="--", lw=1)
-        axis.spines[["top", "right"]].set_visible(False)
     m = done.metrics
     figure.suptitle(
         f"RC-LSTM 784-340-10, {c['polarity'].replace('_', ' ')}, {c['n_train']:,} images, "

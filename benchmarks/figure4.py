@@ -16,7 +16,7 @@ import tyro
 from benchmarks.keywords import task as keywords
 from benchmarks.keywords.task import THETA, KeywordOptions
 from benchmarks.record import Record
-from benchmarks.report import figures
+from benchmarks.report import figures, tables
 from benchmarks.tasks import publish
 from rc_snn.objective import critical_beta
 
@@ -78,9 +78,9 @@ def draw(done: Sequence[Record], heard_ms: Sequence[float]) -> Any:
         axis.set(xlabel="epoch", ylim=(0, len(heard_ms) - 1))
         _milliseconds(axis, heard_ms)
     for axis in axes.flat:
-        axis.spines["top"].set_visible(False)
-    axes[0, 0].legend(frameon=False, fontsize=8, loc="lower right")
-    axes[0, 1].legend(frameon=False, fontsize=8, loc="lower right")
+        axis.spines["right"].set_visible(True)
+    for axis in axes[0]:
+        axis.legend(loc="lower right")
     bound = critical_beta(THETA, len(done[0].config["data"]["classes"]))
     n_seeds = len({r.config["train"]["seed"] for r in done})
     figure.suptitle(
@@ -106,16 +106,18 @@ def _milliseconds(axis: Any, heard_ms: Sequence[float]) -> None:
     ticks = range(0, len(heard_ms), 20)
     right.set(ylim=axis.get_ylim(), ylabel="heard (ms)")
     right.set_yticks(list(ticks), [f"{heard_ms[i]:.0f}" for i in ticks])
-    right.spines["top"].set_visible(False)
+    right.spines["right"].set_visible(True)
+
+
+HEAD = (
+    *("training", "seeds", "best accuracy", "at epoch", "step there", "last accuracy"),
+    "last step",
+)
 
 
 def report(done: Sequence[Record]) -> str:
     """Return the figure in numbers: best epoch, and the last."""
-    lines = [
-        "Validation, RC inference at θ; step, and accuracy %; mean over seeds (range)",
-        f"{'training':<12}  {'seeds':>5}  {'best accuracy':>22}  {'at epoch':>8}  "
-        f"{'step there':>18}  {'last accuracy':>22}  {'last step':>18}",
-    ]
+    rows = [HEAD]
     for method in ("rc", "eos"):
         prefix = "val_" if method == "rc" else "val_spike_"
         for beta in betas_of(done, method):
@@ -124,12 +126,19 @@ def report(done: Sequence[Record]) -> str:
             step = over_epochs(group, f"{prefix}mean_step")
             best = accuracy.argmax(axis=1)
             seeds = np.arange(len(group))
-            lines.append(
-                f"{method.upper() + f' β={beta:g}':<12}  {len(group):>5}  "
-                f"{_range(accuracy[seeds, best]):>22}  {np.median(best + 1):>8.0f}  "
-                f"{_range(step[seeds, best]):>18}  {_range(accuracy[:, -1]):>22}  "
-                f"{_range(step[:, -1]):>18}"
+            rows.append(
+                (
+                    f"{method.upper()} β={beta:g}",
+                    str(len(group)),
+                    _range(accuracy[seeds, best]),
+                    f"{np.median(best + 1):.0f}",
+                    _range(step[seeds, best]),
+                    _range(accuracy[:, -1]),
+                    _range(step[:, -1]),
+                )
             )
+    lines = ["Validation, RC inference at θ; step, and accuracy %; mean over seeds (range)"]
+    lines += tables.text(rows, "<>", widths=(12, 5, 22, 8, 18, 22, 18))
     lines += ["", "Published (section 3.4; ten keywords, 105,829 utterances, 1,000 epochs):"]
     lines += [f"  {name}: {said}" for name, said in PUBLISHED]
     return "\n".join(lines)

@@ -18,10 +18,10 @@ import tyro
 from benchmarks.figure4 import DASHES, GREEN, RED, SHADES, betas_of, trained_as
 from benchmarks.keywords import task as keywords
 from benchmarks.keywords.peers import AT_MS
-from benchmarks.keywords.peers_report import interval
 from benchmarks.keywords.task import KeywordOptions
 from benchmarks.record import Record
-from benchmarks.report import figures
+from benchmarks.report import figures, tables
+from benchmarks.report.numbers import mean_and_half, seed_interval
 from benchmarks.tasks import publish
 from rc_snn.exits.curves import Curve, accuracy_within, frontier
 
@@ -104,20 +104,25 @@ def report(done: Sequence[Record]) -> str:
         f"β and θ are chosen on {first.config['data']['sizes'][1]:,} validation clips; ± is half "
         "of a 95 % t-interval over seeds.",
         "",
-        _line("", head),
-        *(_line(name, cells(values)) for name, values in found.items()),
+        *_table(["", *head], [[name, *cells(values)] for name, values in found.items()]),
         "",
-        _line(f"minus {REFERENCE}", head),
-        *(
-            _line(name, cells(values - found[REFERENCE], signed=True))
-            for name, values in found.items()
-            if REFERENCE in found and name != REFERENCE
+        *_table(
+            [f"minus {REFERENCE}", *head],
+            [
+                [name, *cells(values - found[REFERENCE], signed=True)]
+                for name, values in found.items()
+                if REFERENCE in found and name != REFERENCE
+            ],
         ),
         "",
         "* the interval does not hold 0. Published (Figure 5): RC above conventional training at "
         "any desired speed.",
     ]
     return "\n".join([*lines, *verdict(found)])
+
+
+def _table(head: list[str], rows: list[list[str]]) -> list[str]:
+    return tables.text([head, *rows], "<>", widths=(16, 14))
 
 
 def verdict(found: dict[str, Any]) -> list[str]:
@@ -127,7 +132,7 @@ def verdict(found: dict[str, Any]) -> list[str]:
     differences = (found["RC best β"] - found[REFERENCE]).T
     said = []
     for ms, values in zip(AT_MS, differences, strict=True):
-        mean, half = interval(values.tolist())
+        mean, half = seed_interval(values.tolist())
         sure = not np.isnan(half) and abs(mean) > half
         word = "ahead" if mean > 0 else "behind"
         said.append(f"{ms:g} ms: {word if sure else f'{word}, interval holds 0'}")
@@ -136,17 +141,8 @@ def verdict(found: dict[str, Any]) -> list[str]:
 
 def cells(values: Any, *, signed: bool = False) -> list[str]:
     """Return mean and half of the interval over seeds, in percent, of each column."""
-    found = []
-    for column in 100 * values.T:
-        mean, half = interval(column.tolist())
-        star = "*" if signed and abs(mean) > half else ""
-        shown = f"{mean:+.2f}" if signed else f"{mean:.2f}"
-        found.append(shown if np.isnan(half) else f"{shown} ±{half:.2f}{star}")
-    return found
-
-
-def _line(name: str, cells: Sequence[str]) -> str:
-    return "  ".join([name.ljust(16), *(cell.rjust(14) for cell in cells)])
+    percent = (100 * values).T.tolist()
+    return [mean_and_half(column, signed=signed, starred=signed) for column in percent]
 
 
 def draw(done: Sequence[Record]) -> Any:
@@ -161,8 +157,7 @@ def draw(done: Sequence[Record]) -> Any:
     axes[0].set(ylabel="test accuracy (%)", ylim=(0, 100))
     for axis in axes:
         axis.set(xlabel="mean time heard at the answer (ms)")
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.legend(frameon=False, fontsize=8, loc="lower right")
+        axis.legend(loc="lower right")
     return figure
 
 
@@ -193,7 +188,7 @@ def _comparison(axis: Any, done: Sequence[Record], n_seeds: int) -> None:
         "every-step loss": ("#cc79a7", ":"),
     }
     for name, values in within(done, heard).items():
-        mean, half = np.array([interval(column.tolist()) for column in 100 * values.T]).T
+        mean, half = np.array([seed_interval(column.tolist()) for column in 100 * values.T]).T
         colour, dashes = styles[name]
         axis.plot(heard, mean, color=colour, ls=dashes, label=name, drawstyle="steps-post")
         if n_seeds > 1:

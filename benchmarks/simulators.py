@@ -157,9 +157,8 @@ def draw(entries: list[dict[str, Any]], path: Path) -> None:
         steps = sorted({e["dt"] for e in entries})
         axis.plot(steps, steps, color="0.5", lw=1, ls=":", label="one dt")
         axis.set(xscale="log", yscale="log", title=name, xlabel="dt (frames)")
-        axis.spines[["top", "right"]].set_visible(False)
     axes[0][0].set_ylabel("largest difference of a first spike\nfrom the closed form (frames)")
-    axes[0][0].legend(frameon=False, fontsize=8)
+    axes[0][0].legend()
     figures.save(figure, path)
 
 

@@ -8,13 +8,15 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 from typing import Any, Literal, TypeAlias, get_args
 
 import tyro
 
 from benchmarks import record, simulators
 from benchmarks.record import Record
+from benchmarks.report import tables
+from benchmarks.report.numbers import spread
 from benchmarks.table1.rows import PUBLISHED, Published, RecipeName
 from bridges import support
 from encoders.mnist import MNIST_TITLE
@@ -65,8 +67,10 @@ def table1(records: Sequence[Record], title: str, style: Style) -> str:
     lines = [line for row in PUBLISHED for line in _row_lines(row, records)]
     head = f"Table 1 on {title}"
     if style == "text":
-        return "\n".join([head, "", *_text(HEADER, lines), "", *NOTES])
-    return "\n".join([f"**{head}**", "", *_markdown(HEADER, lines), "", "\n\n".join(NOTES), ""])
+        return "\n".join([head, "", *tables.text([HEADER, *lines], rule=True), "", *NOTES])
+    return "\n".join(
+        [f"**{head}**", "", *tables.markdown([HEADER, *lines]), "", "\n\n".join(NOTES), ""]
+    )
 
 
 def groups(records: Iterable[Record]) -> list[tuple[Published, list[Record]]]:
@@ -156,10 +160,9 @@ def _accuracy(held_out: list[Record]) -> str:
     if not held_out:
         return "—"
     values = [100 * r.metrics["accuracy"] for r in held_out]
-    spread = f" ± {stdev(values):.2f}" if len(values) > 1 else ""
     seeds = "1 seed" if len(values) == 1 else f"{len(values)} seeds"
     missed = "" if all(r.training["regime_reached"] for r in held_out) else " !"
-    return f"{mean(values):.2f}{spread} ({seeds}){missed}"
+    return f"{spread(values)} ({seeds}){missed}"
 
 
 def _clock(group: list[Record], name: str) -> str:
@@ -171,20 +174,6 @@ def _clock(group: list[Record], name: str) -> str:
 
 def _mean(group: list[Record], value: Callable[[dict[str, Any]], float]) -> float:
     return mean(value(r.metrics) for r in group)
-
-
-def _text(header: Line, lines: list[Line]) -> list[str]:
-    widths = [max(len(line[i]) for line in [header, *lines]) for i in range(len(header))]
-    rule = ["-" * width for width in widths]
-    return ["  ".join(_pad(line, widths)).rstrip() for line in [header, rule, *lines]]
-
-
-def _markdown(header: Line, lines: list[Line]) -> list[str]:
-    return [f"| {' | '.join(line)} |" for line in [header, ["---"] * len(header), *lines]]
-
-
-def _pad(line: Line, widths: list[int]) -> Line:
-    return [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
 
 
 def write(records: Sequence[Record], results: Path, title: str) -> Path:
@@ -224,7 +213,7 @@ def time_to_accuracy(records: Sequence[Record]) -> str:
                 f"{machine['threads']} threads, load {machine['load'][0]:g}, {machine['cpu']}",
             ]
         )
-    return "\n".join(_markdown(TIME_HEADER, lines)) + "\n"
+    return "\n".join(tables.markdown([TIME_HEADER, *lines])) + "\n"
 
 
 def with_block(text: str, name: str, block: str) -> str:

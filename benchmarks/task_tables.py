@@ -16,10 +16,12 @@ from benchmarks.keywords import peers, peers_report
 from benchmarks.keywords import task as keywords
 from benchmarks.keywords.task import KeywordOptions
 from benchmarks.nmnist import task as nmnist
-from benchmarks.nmnist.event_digits import THETA, interval
+from benchmarks.nmnist.event_digits import THETA
 from benchmarks.nmnist.event_digits import runs as nmnist_runs
 from benchmarks.record import Record
-from benchmarks.tasks import TaskOptions, find, spread
+from benchmarks.report import tables
+from benchmarks.report.numbers import count_interval, mean_and_half, seeds, spread
+from benchmarks.tasks import TaskOptions, find
 
 PEERS = (
     "EOS + θ",
@@ -51,9 +53,9 @@ def _spotting(results: Path) -> list[str]:
     options = TaskOptions(results=results)
     records = find(figure1_runs.runs(options), options)
     lines = [line.split(maxsplit=1) for line in figure1.targets(records)]
-    n, seeds = records[0].metrics["spikes"]["n"], options.seeds
+    n = records[0].metrics["spikes"]["n"]
     return [
-        f"**Sequence spotting** (Figure 1; {n:,} test sequences, {_seeds(seeds)})",
+        f"**Sequence spotting** (Figure 1; {n:,} test sequences, {seeds(options.seeds)})",
         "",
         *(f"- {claim}: {word}" for word, claim in lines),
     ]
@@ -64,25 +66,25 @@ def _two_sequence(results: Path) -> list[str]:
     records = find(figure2.runs(options), options)
     limit = limit_of(made("paper", results).metrics, "on_test")
     lines = [
-        f"**Two-sequence problem** (Figure 2; {_seeds(options.seeds)}; below the limit: points "
+        f"**Two-sequence problem** (Figure 2; {seeds(options.seeds)}; below the limit: points "
         "that the best stopping rule has more at the same mean step)",
         "",
-        *_head("network", "accuracy %", "mean step", "below the limit", "published"),
     ]
+    rows = [["network", "accuracy %", "mean step", "below the limit", "published"]]
     for which, when in figure2_table.WHICH.items():
         for key, points in figure2_table.readings(records, which).items():
             far = [distance_to_frontier(p.step, p.accuracy, limit) for p in points]
             published = figure2_table.PUBLISHED[key]
-            lines.append(
-                _row(
+            rows.append(
+                [
                     f"{figure2_table.LABELS[key]}, {when}",
                     spread([100 * p.accuracy for p in points]),
                     spread([p.step for p in points]),
                     spread([100 * d.accuracy for d in far]),
                     f"{published.accuracy:g} at {published.steps}",
-                )
+                ]
             )
-    return lines
+    return lines + tables.markdown(rows)
 
 
 def _keywords(results: Path) -> list[str]:
@@ -92,12 +94,12 @@ def _keywords(results: Path) -> list[str]:
     n = done[0].metrics["n"]
     lines = [
         f"**Keywords** (Figure 5; accuracy in % within a mean time heard, {n:,} test clips; ± 95 % "
-        f"over {_seeds(options.seeds)}; choices on validation)",
+        f"over {seeds(options.seeds)}; choices on validation)",
         "",
-        *_head("", *(f"{ms:g} ms" for ms in peers.AT_MS)),
     ]
-    lines += [_row(name, *figure5.cells(values)) for name, values in found.items()]
-    return [*lines, "", *(f"{line}." for line in figure5.verdict(found))]
+    rows = [["", *(f"{ms:g} ms" for ms in peers.AT_MS)]]
+    rows += [[name, *figure5.cells(values)] for name, values in found.items()]
+    return [*lines, *tables.markdown(rows), "", *(f"{line}." for line in figure5.verdict(found))]
 
 
 def _peers(results: Path) -> list[str]:
@@ -106,17 +108,17 @@ def _peers(results: Path) -> list[str]:
     rows = done[0].metrics["rows"]
     lines = [
         "**Peers in early inference** (the same keyword networks; area under the accuracy-time "
-        f"curve in %, ± 95 % over {_seeds(options.seeds)})",
+        f"curve in %, ± 95 % over {seeds(options.seeds)})",
         "",
-        *_head("trained and stopped by", "area", f"minus {peers_report.REFERENCES[0]}"),
     ]
+    table = [["trained and stopped by", "area", f"minus {peers_report.REFERENCES[0]}"]]
     for name in PEERS:
         if name in rows:
             area = [100 * r.metrics["rows"][name]["area"] for r in done]
             base = [100 * r.metrics["rows"][peers_report.REFERENCES[0]]["area"] for r in done]
             gain = [a - b for a, b in zip(area, base, strict=True)]
-            lines.append(_row(name, _interval(area), _interval(gain, signed=True)))
-    return lines
+            table.append([name, mean_and_half(area), mean_and_half(gain, signed=True)])
+    return lines + tables.markdown(table)
 
 
 def _events(results: Path) -> list[str]:
@@ -124,44 +126,27 @@ def _events(results: Path) -> list[str]:
     records = find(nmnist_runs(options), options)
     lines = [
         f"**N-MNIST** ({_count(records)} test recordings of an event camera, θ = {THETA}, "
-        f"{_seeds(options.seeds)})",
+        f"{seeds(options.seeds)})",
         "",
-        *_head("network", "accuracy %", "95 % interval", "mean ms", "events seen"),
     ]
+    rows = [["network", "accuracy %", "95 % interval", "mean ms", "events seen"]]
     for method in ("rc", "eos"):
         found = [r.metrics["fixed"] for r in nmnist.of(records, method)]
         accounts = [m["account"] for m in found]
         right = sum(a["correct"] for a in accounts) / len(accounts)
-        low, high = interval(round(right), accounts[0]["n"])
+        low, high = count_interval(round(right), accounts[0]["n"])
         seen = sum(a["input_seen"]["mean"] for a in accounts) / len(accounts)
-        lines.append(
-            _row(
+        rows.append(
+            [
                 method.upper(),
                 spread([100 * a["accuracy"] for a in accounts], 1),
                 f"{100 * low:.1f}-{100 * high:.1f}",
                 spread([m["mean_ms"] for m in found], 0),
                 f"{100 * seen:.0f} %",
-            )
+            ]
         )
-    return lines
+    return lines + tables.markdown(rows)
 
 
 def _count(records: Sequence[Record]) -> int:
     return int(records[0].metrics["fixed"]["account"]["n"])
-
-
-def _interval(values: Sequence[float], *, signed: bool = False) -> str:
-    mean, half = peers_report.interval(values)
-    return f"{mean:+.2f} ±{half:.2f}" if signed else f"{mean:.2f} ±{half:.2f}"
-
-
-def _seeds(seeds: Sequence[int]) -> str:
-    return "one seed" if len(seeds) == 1 else f"{len(seeds)} seeds"
-
-
-def _head(*cells: str) -> list[str]:
-    return [_row(*cells), _row(*["---"] * len(cells))]
-
-
-def _row(*cells: str) -> str:
-    return f"| {' | '.join(cells)} |"

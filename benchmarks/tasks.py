@@ -4,7 +4,6 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import mean, stdev
 from typing import Any, Literal
 
 import torch
@@ -169,17 +168,6 @@ def publish(options: TaskOptions, task: str, text: str, draw: Callable[[Path], o
     figures.write_text(text.removesuffix("\n"), picture.with_suffix(".txt"))
     draw(picture)
     print(text, picture, sep="\n")
-
-
-def spread(values: Sequence[float], digits: int = 2) -> str:
-    """Write a mean, and with several seeds their standard deviation.
-
-    Example:
-        >>> spread([1.0, 2.0, 3.0], 1), spread([2.0])
-        ('2.0 ± 1.0', '2.00')
-    """
-    shown = f"{mean(values):.{digits}f}"
-    return shown if len(values) == 1 else f"{shown} ± {stdev(values):.{digits}f}"
 
 
 def _read(path: Path) -> record.Record:

@@ -77,6 +77,7 @@ def _frame(axis: Any, some: list[dict[str, Any]], title: str) -> None:
         xticks=range(0, N_STEPS, 6),
         yticks=[],
     )
+    axis.spines[:].set_visible(True)
     axis.set_title(title, loc="left", size=9)
     axis.axhline(n_negative - 0.5, color=GREY, lw=0.8)
 
@@ -178,11 +179,9 @@ def _summary(part: Any, records: list[Record]) -> None:
         axis.set_title(f"{letter}  {sign} spikes: lag", loc="left", size=9)
         axis.set_ylim(0, 125)
         axis.set_yticks(range(0, 101, 20))
-        axis.legend(frameon=False, fontsize=7, loc="upper left")
+        axis.legend(fontsize=7, loc="upper left")
     _decided(time, rc, eos)
     _tradeoff(frontier_axis, records)
-    for axis in (positive, negative, time, frontier_axis):
-        axis.spines[["top", "right"]].set_visible(False)
 
 
 def _lags(
@@ -227,7 +226,7 @@ def _decided(axis: Any, rc: list[dict[str, Any]], eos: list[dict[str, Any]]) -> 
             axis.step(range(N_STEPS), share, where="post", color=color, ls=style, label=label)
     axis.set(xlabel="step", ylabel="decided (%)")
     axis.set_title(f"K  decided; exact: posterior ≥ {THETA}", loc="left", size=9)
-    axis.legend(frameon=False, fontsize=7)
+    axis.legend(fontsize=7)
 
 
 def _tradeoff(axis: Any, records: list[Record]) -> None:
@@ -243,4 +242,4 @@ def _tradeoff(axis: Any, records: list[Record]) -> None:
         axis.plot(point.mean_step, y, marker, color=color, mfc=fill, label=point.name)
     axis.set(xlabel="mean decision step", ylabel="accuracy (%)", ylim=(25, 103))
     axis.set_title("L  accuracy against time", loc="left", size=9)
-    axis.legend(frameon=False, fontsize=7, loc="lower right")
+    axis.legend(fontsize=7, loc="lower right")

@@ -14,7 +14,9 @@ import torch
 from benchmarks.figure1 import plot as figure1_plot
 from benchmarks.figure1.spotting import METHODS, THETA, least_step, make, of, points, pooled, runs
 from benchmarks.record import Record
-from benchmarks.tasks import TaskOptions, find, publish, spread
+from benchmarks.report import tables
+from benchmarks.report.numbers import spread
+from benchmarks.tasks import TaskOptions, find, publish
 from encoders.sequence_spotting import N_STEPS, RUN, posterior, posterior_rule
 
 COUNTS = ("fired", "negative", "fired_of_positives", "negative_of_positives", "silent_negatives")
@@ -80,12 +82,7 @@ def table(records: list[Record]) -> list[str]:
                 spread(least),
             )
         )
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    lines = []
-    for name, *cells in (head, *rows):
-        shown = (cell.rjust(w) for cell, w in zip(cells, widths[1:], strict=True))
-        lines.append("  ".join([name.ljust(widths[0]), *shown]))
-    return lines
+    return tables.text([head, *rows], "<>")
 
 
 def text(records: list[Record]) -> str:

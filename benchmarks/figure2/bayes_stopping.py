@@ -27,6 +27,7 @@ import tyro
 from benchmarks import record
 from benchmarks.figure2.backward_induction import Array, Grid, error, stopping_thresholds
 from benchmarks.figure2.frontier import Frontier, frontier
+from benchmarks.report import tables
 from encoders.two_sequence import PAPER, TwoSequence, log_odds, two_sequence
 from rc_snn.sequences import DenseSequences, Labelled
 
@@ -252,14 +253,16 @@ def main(options: BayesStopping) -> int:
     """Make the record where it is missing, and print what the rules achieve."""
     done = made(options.profile, options.results)
     rules = done.metrics["fresh"]
-    print(f"{'rule':<24}{'mean step':>10}{'inputs read':>13}{'accuracy %':>12}{'± (se)':>8}")
+    rows = [("rule", "mean step", "inputs read", "accuracy %", "± (se)")]
     named = [(f"optimal, c = {c:g}", "optimal", i) for i, c in enumerate(done.config["costs"])]
     named += [(f"posterior >= {t:g}", "posterior", i) for i, t in enumerate(done.config["thetas"])]
     for label, kind, i in named:
         step, accuracy, se = (
             rules[kind][k][i] for k in ("mean_step", "accuracy", "accuracy_error")
         )
-        print(f"{label:<24}{step:>10.2f}{step + 1:>13.2f}{100 * accuracy:>12.2f}{100 * se:>8.3f}")
+        shown = f"{step:.2f}", f"{step + 1:.2f}", f"{100 * accuracy:.2f}", f"{100 * se:.3f}"
+        rows.append((label, *shown))
+    print(*tables.text(rows, "<>"), sep="\n")
     print(
         f"n = {done.config['n']:,} sequences; a grid coarser by half changes the least loss by at "
         f"most {done.metrics['refinement']:.1e}."

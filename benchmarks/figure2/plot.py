@@ -29,8 +29,6 @@ def draw(records: list[Record], limit: Record, path: Path) -> None:
     _inputs(axes["A"], records[0])
     _over_training(axes["B"], records)
     _accuracy(axes["C"], records, limit)
-    for axis in axes.values():
-        axis.spines[["top", "right"]].set_visible(False)
     seeds = {r.config["train"]["seed"] for r in records}
     figure.suptitle(
         f"Two-sequence problem: LSTM 1-125-1, θ = {records[0].config['train']['theta']:g}, "
@@ -100,7 +98,7 @@ def _over_training(axis: Any, records: list[Record]) -> None:
     axis.set(
         xlabel="training sequences (millions)", ylabel="decision step (validation)", ylim=(0, 40)
     )
-    axis.legend(frameon=False, fontsize=7, loc="lower left", ncols=2)
+    axis.legend(fontsize=7, loc="lower left", ncols=2)
     axis.set_title("B  first spikes over training; marker: epoch kept", loc="left", size=10)
 
 
@@ -123,7 +121,7 @@ def _accuracy(axis: Any, records: list[Record], limit: Record) -> None:
     axis.set(xlabel="mean decision step (0..39; inputs read: one more)", ylabel="test accuracy (%)")
     axis.set(xlim=(0, 40), ylim=(85, 97.6))
     axis.text(1.0, 97.2, "no stopping rule gets here", size=8, color="0.35")
-    axis.legend(frameon=False, fontsize=8, loc="lower right")
+    axis.legend(loc="lower right")
     axis.set_title("C  accuracy against mean time", loc="left", size=10)
 
 

@@ -68,14 +68,14 @@ METHODS: dict[Method, str] = {
 }
 
 
-class Network(NamedTuple):
+class Training(NamedTuple):
     """How a network was trained."""
 
     method: Method
     beta: float = 0.0
 
 
-Traces: TypeAlias = Mapping[Network, Tensor]
+Traces: TypeAlias = Mapping[Training, Tensor]
 """Logits at every step, `[time, batch, classes]`."""
 
 
@@ -93,7 +93,7 @@ class Splits:
     """What decides the traces, for the record's config: names of the networks' records."""
 
 
-class Family(NamedTuple):
+class Sweeps(NamedTuple):
     """The same rules on both splits, point by point; times in milliseconds heard."""
 
     validation: Curve
@@ -122,14 +122,14 @@ def scores(
     return score(validation), score(test)
 
 
-def family(
+def sweeps(
     rule: Rule,
     validation: Float[Tensor, "time held_out classes"],
     validation_labels: Int[Tensor, " held_out"],
     test: Float[Tensor, "time batch classes"],
     test_labels: Int[Tensor, " batch"],
     clock: Float[Tensor, " time"],
-) -> Family:
+) -> Sweeps:
     """Return mean time and accuracy of every threshold of a rule, on both splits."""
     validation, test = validation.double(), test.double()
     score, test_score = scores(rule, validation, validation_labels, test)
@@ -138,7 +138,7 @@ def family(
         right_answers(test, test_labels),
     )
     every = every_threshold(score)
-    constant = Family(
+    constant = Sweeps(
         sweep(score, right, every, clock), sweep(test_score, test_right, every, clock)
     )
     if rule != "steps":
@@ -149,7 +149,7 @@ def family(
     if block == n_steps:
         return constant._replace(block=block)
     rules = fit_rules(score, right, PRICES, block=block, clock=clock)
-    return Family(
+    return Sweeps(
         Curve.cat([constant.validation, rules.curve(score, right, clock)]),
         Curve.cat([constant.test, rules.curve(test_score, test_right, clock)]),
         block,
@@ -200,7 +200,7 @@ def measure(
             rules = tuple(RULES)
         for rule in rules:
             found = {
-                n.beta: family(rule, validation[n], validation_labels, test[n], test_labels, clock)
+                n.beta: sweeps(rule, validation[n], validation_labels, test[n], test_labels, clock)
                 for n in networks
             }
             rows |= dict(_rows(title, rule, found, clock))
@@ -213,7 +213,7 @@ def measure(
 
 
 def _rows(
-    title: str, rule: Rule, found: dict[float, Family], clock: Tensor
+    title: str, rule: Rule, found: dict[float, Sweeps], clock: Tensor
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Name and measure the rows of one training and one rule."""
     name = RULES[rule]
@@ -226,15 +226,15 @@ def _rows(
                 yield f"{title} β={beta:g} + {name}", _row(one, clock, beta)
         best = max(found, key=lambda beta: optimistic_area(found[beta].validation, clock))
         yield f"{title} best β + {name}", _row(found[best], clock, best)
-        whole = Family(
+        whole = Sweeps(
             Curve.cat([f.validation for f in found.values()]),
             Curve.cat([f.test for f in found.values()]),
         )
         yield f"{title} all β + {name}", _row(whole, clock, None)
 
 
-def _row(rules: Family, clock: Tensor, beta: float | None) -> dict[str, Any]:
-    """Measure a family on the test set."""
+def _row(rules: Sweeps, clock: Tensor, beta: float | None) -> dict[str, Any]:
+    """Measure sweeps on the test set."""
     budgets = torch.tensor([ms for ms in AT_MS if ms >= clock[0]], dtype=clock.dtype)
     within = accuracy_within(rules.validation, rules.test, budgets)
     pairs = zip(budgets.tolist(), within.tolist(), strict=True)
@@ -262,7 +262,7 @@ def of_keywords(seed: int, options: KeywordOptions) -> Splits:
     """
     heard = keywords.spoken(options)
     runs = {
-        Network(run.train.method, run.train.beta): run
+        Training(run.train.method, run.train.beta): run
         for run in keywords.repeated(options, heard.config, seed)
     }
     traces = {network: keywords.traces_of(run, options) for network, run in runs.items()}

@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from scipy.stats import binomtest
 from torch import Tensor
 
 from benchmarks.record import Record
+from benchmarks.report.numbers import count_interval
 from benchmarks.tasks import TaskData, TaskModel, TaskOptions, TaskRun, execute
 from encoders.event_frames import Disturb, EventFrames, event_sequences, share_arrived
 from encoders.nmnist import SUBSET, SUBSET_NAME, NeuromorphicMNIST
@@ -198,24 +198,13 @@ def _tell(
     saccade = torch.bucketize(ms, torch.tensor(SACCADES_MS, dtype=torch.float64)) - 1
     return {
         "theta": theta if theta < 1.0 else None,
-        "interval": interval(told.correct, told.n),
+        "interval": count_interval(told.correct, told.n),
         "mean_ms": float(ms.mean()),
         "median_ms": float(ms.quantile(0.5)),
         "decided_in_saccade": torch.bincount(saccade, minlength=3).tolist(),
         "correct_in_saccade": torch.bincount(saccade[right], minlength=3).tolist(),
         "account": asdict(told),
     }
-
-
-def interval(correct: int, n: int) -> list[float]:
-    """Return the exact binomial (Clopper-Pearson) 95 % confidence interval of an accuracy.
-
-    Example:
-        >>> [round(x, 3) for x in interval(90, 100)]
-        [0.824, 0.951]
-    """
-    found = binomtest(correct, n).proportion_ci(0.95, method="exact")
-    return [float(found.low), float(found.high)]
 
 
 def make(options: TaskOptions, train: NeuromorphicMNIST, test: NeuromorphicMNIST) -> list[Record]:

@@ -23,13 +23,13 @@ from benchmarks.nmnist.event_digits import (
     SACCADES_MS,
     THETA,
     frames_of,
-    interval,
     make,
     runs,
 )
 from benchmarks.record import Record
-from benchmarks.report import figures
-from benchmarks.tasks import TaskOptions, find, publish, spread
+from benchmarks.report import figures, tables
+from benchmarks.report.numbers import bootstrap_interval, count_interval, spread
+from benchmarks.tasks import TaskOptions, find, publish
 from encoders.event_frames import EventFrames
 from encoders.nmnist import SUBSET_NAME, NeuromorphicMNIST
 from rc_snn.exits.curves import Curve, choose
@@ -73,9 +73,7 @@ def compared(
             at = choose(Curve(times, right), torch.tensor([budget_ms], dtype=torch.float64))
             points[-1].append(r.metrics["test"][int(at)])
     difference = _right(points[0]).mean(axis=0) - _right(points[1]).mean(axis=0)
-    draws = np.random.default_rng(0).integers(len(difference), size=(10_000, len(difference)))
-    low, high = np.quantile(difference[draws].mean(axis=1), [0.025, 0.975])
-    return points[0], points[1], (float(difference.mean()), float(low), float(high))
+    return points[0], points[1], (float(difference.mean()), *bootstrap_interval(difference))
 
 
 def _right(points: list[dict[str, Any]]) -> Any:
@@ -95,13 +93,13 @@ def table(records: Sequence[Record]) -> str:
         f"CI: exact binomial 95 % interval of the mean count of {n} recordings. It is wide: "
         "differences of a few points are noise.",
         "",
-        f"{'':14}{'θ':>12}{'accuracy %':>14}{'CI':>16}{'mean ms':>14}{'median':>8}"
-        f"{'events seen':>13}{'regime':>9}{'fired':>7}{'MMAC':>7}{'of full':>9}",
     ]
+    rows: list[tuple[str, ...]] = [HEAD]
     for method in METHODS:
         for key, what in (("fixed", "θ fixed"), ("chosen", "θ chosen"), ("end", "at the end")):
             if found := [r.metrics[key] for r in of(records, method)]:
-                lines.append(_row(f"{method.upper()}, {what}", found))
+                rows.append(_row(f"{method.upper()}, {what}", found))
+    lines += tables.text(rows, "<>", widths=WIDTHS, gap="")
     lines += ["", "Decisions by saccade (100 ms each, nominally): number of decisions, and % right"]
     for method in METHODS:
         if found := [r.metrics["fixed"] for r in of(records, method)]:
@@ -109,21 +107,29 @@ def table(records: Sequence[Record]) -> str:
     return "\n".join(lines + _budgets(records)) + "\n"
 
 
-def _row(name: str, found: list[dict[str, Any]]) -> str:
+HEAD = (
+    *("", "θ", "accuracy %", "CI", "mean ms", "median"),
+    *("events seen", "regime", "fired", "MMAC", "of full"),
+)
+WIDTHS = (14, 12, 14, 16, 14, 8, 13, 9, 7, 7, 9)
+
+
+def _row(name: str, found: list[dict[str, Any]]) -> tuple[str, ...]:
     accounts = [m["account"] for m in found]
     right = [a["correct"] for a in accounts]
-    low, high = interval(round(mean(right)), accounts[0]["n"])
-    theta = " ".join(sorted({"—" if m["theta"] is None else f"{m['theta']:g}" for m in found}))
+    low, high = count_interval(round(mean(right)), accounts[0]["n"])
     return (
-        f"{name:14}{theta:>12}{spread([100 * a['accuracy'] for a in accounts], 1):>14}"
-        f"{f'{100 * low:.1f}-{100 * high:.1f}':>16}"
-        f"{spread([m['mean_ms'] for m in found], 0):>14}"
-        f"{mean(m['median_ms'] for m in found):>8.0f}"
-        f"{100 * mean(a['input_seen']['mean'] for a in accounts):>12.0f}%"
-        f"{accounts[0]['strict_clock']['regime']:>9}"
-        f"{100 * mean(a['fired'] / a['n'] for a in accounts):>6.0f}%"
-        f"{mean(a['macs'] for a in accounts) / 1e6:>7.2f}"
-        f"{100 * mean(a['macs'] / a['macs_full'] for a in accounts):>8.0f}%"
+        name,
+        " ".join(sorted({"—" if m["theta"] is None else f"{m['theta']:g}" for m in found})),
+        spread([100 * a["accuracy"] for a in accounts], 1),
+        f"{100 * low:.1f}-{100 * high:.1f}",
+        spread([m["mean_ms"] for m in found], 0),
+        f"{mean(m['median_ms'] for m in found):.0f}",
+        f"{100 * mean(a['input_seen']['mean'] for a in accounts):.0f}%",
+        accounts[0]["strict_clock"]["regime"],
+        f"{100 * mean(a['fired'] / a['n'] for a in accounts):.0f}%",
+        f"{mean(a['macs'] for a in accounts) / 1e6:.2f}",
+        f"{100 * mean(a['macs'] / a['macs_full'] for a in accounts):.0f}%",
     )
 
 
@@ -146,20 +152,25 @@ def _budgets(records: Sequence[Record]) -> list[str]:
         "At equal mean time: for each network the most accurate θ with that mean time on "
         "validation, measured on the test set.",
         "Interval of the difference: bootstrap over recordings; it holds for these seeds.",
-        f"{'mean ms <=':>10}{'RC %':>8}{'at ms':>7}{'EOS %':>8}{'at ms':>7}{'RC - EOS':>10}",
     ]
+    rows = [("mean ms <=", "RC %", "at ms", "EOS %", "at ms", "RC - EOS", "")]
     for budget in BUDGETS_MS:
         a, b, (difference, low, high) = compared(rc, eos, budget)
-        cells = [
-            f(p[key] for p in side)
-            for side in (a, b)
-            for key, f in (("accuracy", mean), ("mean_ms", mean))
-        ]
-        lines.append(
-            f"{budget:>10g}{100 * cells[0]:>8.1f}{cells[1]:>7.0f}{100 * cells[2]:>8.1f}"
-            f"{cells[3]:>7.0f}{100 * difference:>+10.1f}  [{100 * low:+.1f}, {100 * high:+.1f}]"
+        (rc_right, rc_ms), (eos_right, eos_ms) = (
+            [mean(p[key] for p in side) for key in ("accuracy", "mean_ms")] for side in (a, b)
         )
-    return lines
+        rows.append(
+            (
+                f"{budget:g}",
+                f"{100 * rc_right:.1f}",
+                f"{rc_ms:.0f}",
+                f"{100 * eos_right:.1f}",
+                f"{eos_ms:.0f}",
+                f"{100 * difference:+.1f}",
+                f"  [{100 * low:+.1f}, {100 * high:+.1f}]",
+            )
+        )
+    return lines + tables.text(rows, ">>>>>><", widths=(10, 8, 7, 8, 7, 10, 0), gap="")
 
 
 # ---- figure --------------------------------------------------------------------------------------
@@ -178,12 +189,11 @@ def draw(records: Sequence[Record], test: NeuromorphicMNIST, path: Path) -> None
         _draw_curve(curve, method, of(records, method))
         _draw_histogram(histogram, method, of(records, method))
     curve.set(xlabel="mean decision time (ms)", ylabel="test accuracy (%)", ylim=(40, 100))
-    curve.legend(frameon=False, loc="lower right", fontsize=8)
+    curve.legend(loc="lower right")
     histogram.set(xlabel=f"decision time at θ = {THETA} (ms)", ylabel="recordings, mean over seeds")
-    histogram.legend(frameon=False, fontsize=8)
+    histogram.legend()
     for axis in (curve, histogram):
         _mark_saccades(axis)
-        axis.spines[["top", "right"]].set_visible(False)
     seeds = len(of(records, next(iter(firsts))))
     figure.suptitle(
         f"N-MNIST, {len(test)} test recordings, {seeds} seed{'s' if seeds > 1 else ''}: decisions "
@@ -227,6 +237,8 @@ def _draw_example(axis: Any, firsts: dict[str, Record], test: NeuromorphicMNIST)
     rate.set(ylabel=f"events per {frames.step_us / 1000:g} ms")
     axis.set_zorder(rate.get_zorder() + 1)
     axis.patch.set_visible(False)
+    for each in (axis, rate):
+        each.spines[:].set_visible(True)
     for method, r in firsts.items():
         example = r.metrics["example"]
         p = example["p"]
@@ -259,7 +271,7 @@ def _draw_example(axis: Any, firsts: dict[str, Record], test: NeuromorphicMNIST)
         ylim=(0, 1.0),
     )
     axis.text(2, 0.86, f"θ = {THETA}; first test recording, a {example['digit']}", size=8)
-    axis.legend(frameon=False, loc="lower right", fontsize=8)
+    axis.legend(loc="lower right")
     _mark_saccades(axis)
 
 

@@ -9,12 +9,14 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
+plt.style.use(Path(__file__).with_name("rc_snn.mplstyle"))
+
 
 def save(figure: Any, path: Path) -> None:
     """Write a figure atomically, and the same bytes for the same figure; then close it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial.png")
-    figure.savefig(partial, dpi=150, metadata={"Software": None})
+    figure.savefig(partial, metadata={"Software": None})
     os.replace(partial, path)
     plt.close(figure)
 

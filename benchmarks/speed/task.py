@@ -23,6 +23,7 @@ from tqdm import tqdm
 from baselines import zoo as baselines_zoo
 from baselines.continuous_training import Timed
 from benchmarks import record
+from benchmarks.report import tables
 from benchmarks.speed.continuous_programs import (
     alpha_update,
     rel_update,
@@ -268,15 +269,15 @@ def sweep(options: Speed) -> Iterator[str]:
         authors = seconds(dense_step(AuthorsRecipe(hidden), batch, NEVER), max(3, n // 2))
         full, early = (step_seconds(batch, theta, hidden) for theta in (NEVER, ANSWER_AT_ONCE))
         kept = bytes_for_backward(RCLSTM(784, hidden), batch.inputs, ANSWER_AT_ONCE)
-        return (
-            f"{name:<8}{value!s:>6}{1e3 * authors:>11.1f}{1e3 * full:>12.1f}{1e3 * early:>12.2f}"
-            f"{authors / full:>9.1f}{authors / early:>9.1f}{kept / 1e6:>11.3f}"
-        )
+        times = f"{1e3 * authors:.1f}", f"{1e3 * full:.1f}", f"{1e3 * early:.2f}"
+        ratios = f"{authors / full:.1f}", f"{authors / early:.1f}"
+        return cells(name, str(value), *times, *ratios, f"{kept / 1e6:.3f}")
 
-    yield (
-        f"{'':<14}{'authors ms':>11}{'full ms':>12}{'step 0 ms':>12}{'full x':>9}{'step0 x':>9}"
-        f"{'kept MB':>11}"
-    )
+    def cells(*shown: str) -> str:  # line by line, as they are measured
+        (row,) = tables.text([shown], "<>", widths=(8, 6, 11, 12, 12, 9, 9, 11), gap="")
+        return row
+
+    yield cells("", "", "authors ms", "full ms", "step 0 ms", "full x", "step0 x", "kept MB")
     for n_steps in (5, 10, 20, 50, 100, 200):
         yield line("T", n_steps, latency_sequences(split, n_steps))
     batch = latency_sequences(split, options.n_steps)

@@ -158,7 +158,7 @@ def test_the_best_beta_and_all_of_them_are_chosen_on_validation():
 
 
 def test_the_overhead_is_time_over_the_share_of_steps():
-    one = long_sequences.Measured("RC, θ = 0.5", 0.25, [0.3, 0.5, 0.2])
+    one = long_sequences.Cost("RC, θ = 0.5", 0.25, [0.3, 0.5, 0.2])
     assert one.overheads == pytest.approx([1.2, 2.0, 0.8])
     about = {"machine": record.machine(), "batches": 8, "repeats": 3}
     text = long_sequences.report([one, one._replace(name="EOS", share=1.0)], about)

@@ -16,10 +16,10 @@ from benchmarks.nmnist.event_digits import (
     data,
     fastest_as_good,
     hold_out,
-    interval,
     measure,
     runs,
 )
+from benchmarks.report.numbers import count_interval
 from benchmarks.tasks import TaskModel, TaskOptions
 from encoders.event_frames import EventFrames, share_arrived
 from encoders.functional import EVENT_DTYPE
@@ -113,7 +113,7 @@ def test_a_told_threshold_agrees_with_inference_sample_by_sample(measured):
             assert told["correct_in_saccade"][i] == sum(inside)
         a = told["account"]
         assert (a["n"], a["correct"], a["fired"]) == (40, sum(right), int(decision.fired.sum()))
-        assert told["interval"] == interval(sum(right), 40)
+        assert told["interval"] == count_interval(sum(right), 40)
         seen = [arrived[i, s].item() for i, s in enumerate(steps)]
         assert a["input_seen"]["mean"] == pytest.approx(sum(seen) / 40)
         assert a["strict_clock"]["mean"] == pytest.approx(sum(ms) / 40 / 320)
@@ -162,23 +162,6 @@ def test_of_thresholds_within_one_standard_error_of_the_best_the_fastest_is_chos
         assert not any(
             s["mean_ms"] < chosen["mean_ms"] and s["accuracy"] >= top - error for s in swept
         )
-
-
-@pytest.mark.parametrize(("correct", "n"), [(0, 10), (3, 10), (10, 10), (93, 100)])
-def test_the_interval_leaves_a_fortieth_of_the_binomial_on_either_side(correct, n):
-    def at_least(k: int, p: float) -> float:
-        return sum(math.comb(n, i) * p**i * (1 - p) ** (n - i) for i in range(k, n + 1))
-
-    low, high = interval(correct, n)
-    assert low <= correct / n <= high
-    if correct > 0:
-        assert at_least(correct, low) == pytest.approx(0.025, abs=1e-9)
-    else:
-        assert low == 0.0
-    if correct < n:
-        assert 1 - at_least(correct + 1, high) == pytest.approx(0.025, abs=1e-9)
-    else:
-        assert high == 1.0
 
 
 @pytest.mark.parametrize(("n", "n_validation"), [(500, 100), (2, 1), (10, 9)])

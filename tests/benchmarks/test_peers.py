@@ -12,7 +12,7 @@ from torch import Tensor
 
 from benchmarks import record
 from benchmarks.keywords import peers, peers_report
-from benchmarks.keywords.peers import Network, Peers, Splits, measure
+from benchmarks.keywords.peers import Peers, Splits, Training, measure
 from rc_snn.exits import scores as exits
 from rc_snn.exits.scores import exit_at
 
@@ -20,11 +20,11 @@ T, K = 20, 4
 HEARD = torch.arange(T).double() * 40 + 200
 HEARD[-1] = HEARD[-2]  # the clip's end cuts the last step
 NETWORKS = (
-    Network("eos"),
-    Network("max_pool"),
-    Network("every_step"),
-    Network("rc", 0.0),
-    Network("rc", 0.2),
+    Training("eos"),
+    Training("max_pool"),
+    Training("every_step"),
+    Training("rc", 0.0),
+    Training("rc", 0.2),
 )
 
 
@@ -108,7 +108,7 @@ def test_who_knows_earlier_has_the_larger_area(metrics):
 
 def test_theta_is_swept_as_rank_coded_inference_on_both_splits():
     s = splits()
-    network = Network("eos")
+    network = Training("eos")
     z, y = s.test[network].double(), s.test_labels
     score = exits.log_odds(s.validation[network].double())
     right = s.validation[network].argmax(dim=2) == s.validation_labels
@@ -154,12 +154,14 @@ def test_a_network_that_always_answers_the_same_has_its_accuracy_as_area():
         for split in ("validation", "test")
     }
     row = measured(replace(s, **constant))["rows"]["EOS + gap".replace("gap", "top-2 gap")]
-    wanted = (constant["test"][Network("eos")][0].argmax(1) == s.test_labels).double().mean().item()
+    wanted = (
+        (constant["test"][Training("eos")][0].argmax(1) == s.test_labels).double().mean().item()
+    )
     assert row["area"] == pytest.approx(wanted)
 
 
 def test_one_beta_needs_no_composite():
-    rows = measured(splits(networks=(Network("eos"), Network("rc", 0.2))))["rows"]
+    rows = measured(splits(networks=(Training("eos"), Training("rc", 0.2))))["rows"]
     assert {n for n in rows if n.startswith("RC")} == {f"RC + {r}" for r in peers.RULES.values()}
 
 
@@ -243,10 +245,10 @@ def test_records_of_other_rows_or_twice_are_refused(folder, tmp_path):
 def test_traces_that_do_not_belong_together_are_refused():
     s = splits(networks=NETWORKS[:2])
     with pytest.raises(ValueError, match="same networks"):
-        measured(replace(s, test={Network("eos"): s.test[Network("eos")]}))
+        measured(replace(s, test={Training("eos"): s.test[Training("eos")]}))
     with pytest.raises(ValueError, match="20 steps, heard_ms 19"):
         measured(replace(s, heard_ms=HEARD[:-1]))
-    rows = measured(splits(networks=(Network("rc", 0.1),)))["rows"]
+    rows = measured(splits(networks=(Training("rc", 0.1),)))["rows"]
     alone = record.new_record("peers", "x", {}, {"rows": rows}, {}, 0.0, record.Source("", None))
     with pytest.raises(ValueError, match=r"Differences are to EOS"):
         peers_report.report([alone])
