@@ -18,8 +18,8 @@ from benchmarks.report import figures
 from benchmarks.run import Options, Outcome, Run, once
 
 
-class Task(Protocol):
-    """An experiment: its runs, how one is made, and what the records say.
+class Makes(Protocol):
+    """An experiment: its runs, and how one is made.
 
     `options` is an `Options`, or what the task's own command line adds to it. Tasks hold nothing
     themselves: a worker of a cluster imports them anew.
@@ -34,6 +34,13 @@ class Task(Protocol):
 
     def make(self, run: Any, options: Any, command: str) -> Record:
         """Make one record: data, training, one measurement on the test set."""
+
+    def summary(self, done: Record) -> str:
+        """Say in a line what a run found."""
+
+
+class Task(Makes, Protocol):
+    """An experiment, and what its records say and show."""
 
     def find(self, options: Any) -> list[Record]:
         """Return the records that text and figure are made of.
@@ -64,7 +71,7 @@ def prepare(options: Options) -> None:
         )
 
 
-def make_all(task: Task, options: Options) -> Iterator[Outcome]:
+def make_all(task: Makes, options: Options) -> Iterator[Outcome]:
     """Make every record that does not exist yet, in turn or on Ray; yield what became of each."""
     command = record.command_line(task.name)
     made = [
@@ -76,12 +83,13 @@ def make_all(task: Task, options: Options) -> Iterator[Outcome]:
     return (job.function(options) for job in made)
 
 
-def make(task: Task, run: Run, options: Options, *, command: str) -> Outcome:
+def make(task: Makes, run: Run, options: Options, *, command: str) -> Outcome:
     """Make one record unless it exists."""
     return once(
         run,
         options.results / task.name,
         lambda: task.make(run, options, command),
+        task.summary,
         force=options.force,
     )
 
