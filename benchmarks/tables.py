@@ -3,7 +3,6 @@
 Nothing here trains or measures. A number that no record holds cannot appear.
 """
 
-import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from benchmarks.record import Record
 from benchmarks.table1.rows import PUBLISHED, Published, RecipeName
 from bridges import support
 from encoders.mnist import MNIST_TITLE
+from rc_snn import files
 
 Style: TypeAlias = Literal["text", "markdown"]
 Line: TypeAlias = list[str]
@@ -192,19 +192,12 @@ def write(records: Sequence[Record], results: Path, title: str) -> Path:
 
     `table1.md` is the checked-in table of paper runs on MNIST; anything else has its own file.
     """
-    results.mkdir(parents=True, exist_ok=True)
     others = sorted(
         {f"{r.config['data']}.{r.config['profile']}" for r in records} - {"MNIST.paper"}
     )
     path = results / ".".join(["table1", *others, "md"])
-    _replace(path, table1(records, title, "markdown"))
+    files.write_text(path, table1(records, title, "markdown"))
     return path
-
-
-def _replace(path: Path, text: str) -> None:
-    partial = path.with_suffix(path.suffix + ".partial")
-    partial.write_text(text)
-    os.replace(partial, path)
 
 
 def time_to_accuracy(records: Sequence[Record]) -> str:
@@ -272,7 +265,7 @@ def main(options: Tables) -> None:
     records = paper_records(options.results / "table1")
     print(write(records, options.results, MNIST_TITLE))
     readme = record.PROJECT / "README.md"
-    _replace(readme, readme_with_tables(readme.read_text(), options.results))
+    files.write_text(readme, readme_with_tables(readme.read_text(), options.results))
     print(readme)
 
 

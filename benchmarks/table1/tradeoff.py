@@ -27,7 +27,7 @@ from benchmarks.table1.task import Table1, run_name, splits, timing
 from encoders.functional import encode_latency
 from encoders.mnist import MNIST_TITLE, Digits, load_mnist
 from encoders.temporal_mnist import latency_sequences
-from rc_snn import zoo
+from rc_snn import files, zoo
 from rc_snn.regimes import account
 from rc_snn.runner import decide
 
@@ -209,7 +209,7 @@ def main(options: Tradeoff) -> int:
         )
     draw(found, folder / "tradeoff.png")
     text = "\n".join(ahead(found))
-    (folder / "tradeoff.txt").write_text(text + "\n")
+    files.write_text(folder / "tradeoff.txt", text + "\n")
     print(text, folder / "tradeoff.png", sep="\n")
     return 0
 
