@@ -14,8 +14,8 @@ import torch
 
 from benchmarks import cluster, record
 from benchmarks.record import Record
-from benchmarks.report import figures
 from benchmarks.run import Options, Outcome, Run, once
+from rc_snn.files import write_text
 
 
 class Makes(Protocol):
@@ -114,6 +114,6 @@ def publish(task: Task, records: Sequence[Record], options: Options) -> None:
     text = task.text(records)
     record.check_ours(picture.with_suffix(".txt"), folder, text)
     record.check_ours(picture, folder)
-    figures.write_text(text.removesuffix("\n"), picture.with_suffix(".txt"))
+    write_text(picture.with_suffix(".txt"), text.removesuffix("\n") + "\n")
     task.draw(records, options, picture)
     print(text, picture, sep="\n")
