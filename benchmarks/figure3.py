@@ -6,14 +6,12 @@ mean spike time and β over the epochs, with `critical_beta` marked. It is drawn
 results/figure3; `--train` makes that record first, and resumes where it was stopped.
 """
 
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
 import torch
-import tyro
 from matplotlib.ticker import MaxNLocator
 
 from benchmarks import record
@@ -23,6 +21,7 @@ from benchmarks.table1.rows import ModelConfig, Profile, RunConfig
 from encoders.functional import Encoding, Polarity, encode_latency
 from encoders.mnist import Digits, load_mnist
 from encoders.temporal_mnist import take
+from rc_snn import commands
 from rc_snn.objective import critical_beta
 from rc_snn.spikes import spike_frames, spike_steps
 from rc_snn.training import TrainConfig
@@ -167,7 +166,4 @@ def main(options: Figure3) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(tyro.cli(Figure3)))
-    except ValueError as error:
-        sys.exit(f"error: {error}")
+    commands.run(main, Figure3)

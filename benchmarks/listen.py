@@ -17,6 +17,7 @@ import tyro
 
 from encoders.audio import MIN_SAMPLES, SAMPLE_RATE, Samples, stream_audio
 from encoders.keyword_network import KeywordNetwork, KeywordStream, load_network
+from rc_snn import commands
 from rc_snn.spikes import check_theta
 
 
@@ -209,7 +210,4 @@ def main(options: Listen) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(tyro.cli(Listen)))
-    except ValueError as error:
-        sys.exit(f"error: {error}")
+    commands.run(main, Listen)

@@ -10,14 +10,12 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any, Literal, TypeAlias, get_args
 
-import tyro
-
 from benchmarks import record, simulators
 from benchmarks.record import Record
 from benchmarks.table1.rows import PUBLISHED, Published, RecipeName
 from bridges import support
 from encoders.mnist import MNIST_TITLE
-from rc_snn import files
+from rc_snn import commands, files
 
 Style: TypeAlias = Literal["text", "markdown"]
 Line: TypeAlias = list[str]
@@ -270,4 +268,4 @@ def main(options: Tables) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Tables))
+    commands.run(main, Tables)

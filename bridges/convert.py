@@ -8,7 +8,6 @@ Examples:
 """
 
 import math
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,7 +28,7 @@ from bridges.stream.stream import SpikeStream
 from bridges.target import load
 from encoders.functional import encode, steps_to_times
 from encoders.mnist import Split, load_mnist
-from rc_snn import zoo
+from rc_snn import commands, zoo
 from rc_snn.files import replacing
 from rc_snn.spikes import Decision, spike_steps
 
@@ -223,7 +222,4 @@ def _parts(images: Tensor) -> Iterator[Tensor]:
 
 
 if __name__ == "__main__":
-    try:
-        print(main(tyro.cli(Convert)))
-    except (ValueError, ImportError) as error:
-        sys.exit(f"error: {error}")
+    commands.run(lambda options: print(main(options)), Convert)

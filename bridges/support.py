@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from types import ModuleType
 
 import numpy as np
-import tyro
 
 from bridges.errors import BridgeError
 from bridges.stream.stream import SpikeStream
 from bridges.target import Target
+from rc_snn import commands
 
 NAMES = (
     "snntorch",
@@ -144,4 +144,4 @@ def _check(name: str) -> str:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(tyro.cli(Support)))
+    commands.run(main, Support)

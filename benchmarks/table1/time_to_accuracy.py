@@ -17,7 +17,6 @@ from typing import Literal, TypeAlias, get_args
 
 import torch
 import torch.nn.functional as F
-import tyro
 
 from benchmarks import record
 from benchmarks.speed.programs import AuthorsRecipe
@@ -26,6 +25,7 @@ from benchmarks.table1.rows import RunConfig, as_config
 from encoders.functional import Polarity
 from encoders.mnist import Digits, load_mnist
 from encoders.temporal_mnist import latency_sequences
+from rc_snn import commands
 from rc_snn.models import RCLSTM
 from rc_snn.objective import rc_loss
 from rc_snn.regimes import FAST_BELOW
@@ -188,7 +188,4 @@ def main(options: TimeToAccuracy) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(tyro.cli(TimeToAccuracy)))
-    except ValueError as error:
-        sys.exit(f"error: {error}")
+    commands.run(main, TimeToAccuracy)

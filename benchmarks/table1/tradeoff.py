@@ -16,7 +16,6 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import torch
-import tyro
 
 from benchmarks import record
 from benchmarks.record import Record
@@ -27,7 +26,7 @@ from benchmarks.table1.task import Table1, run_name, splits, timing
 from encoders.functional import encode_latency
 from encoders.mnist import MNIST_TITLE, Digits, load_mnist
 from encoders.temporal_mnist import latency_sequences
-from rc_snn import files, zoo
+from rc_snn import commands, files, zoo
 from rc_snn.regimes import account
 from rc_snn.runner import decide
 
@@ -215,7 +214,4 @@ def main(options: Tradeoff) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(tyro.cli(Tradeoff)))
-    except ValueError as error:
-        sys.exit(f"error: {error}")
+    commands.run(main, Tradeoff)
