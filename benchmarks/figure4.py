@@ -5,19 +5,18 @@ rank coding (left) and from the end of the sequence (right), for several entropy
 from the records in results/keywords, which `python -m benchmarks.keywords --train` makes.
 """
 
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-import tyro
 
 from benchmarks.keywords import task as keywords
 from benchmarks.keywords.task import THETA, KeywordOptions
 from benchmarks.record import Record
 from benchmarks.report import figures, tables
 from benchmarks.tasks import publish
+from rc_snn import commands
 from rc_snn.objective import critical_beta
 
 SHADES = {0.0: "#9ecae1", 0.1: "#6baed6", 0.2: "#3182bd", 0.3: "#08519c", 0.4: "#08306b"}
@@ -165,7 +164,4 @@ def main(options: KeywordOptions) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(tyro.cli(KeywordOptions)))
-    except ValueError as error:
-        sys.exit(f"error: {error}")
+    commands.run(main, KeywordOptions)

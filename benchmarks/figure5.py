@@ -6,14 +6,12 @@ curve; and, over seeds, rank coding against EOS early exit at equal mean time (C
 chosen on the validation split.
 """
 
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-import tyro
 
 from benchmarks.figure4 import DASHES, GREEN, RED, SHADES, betas_of, trained_as
 from benchmarks.keywords import task as keywords
@@ -23,6 +21,7 @@ from benchmarks.record import Record
 from benchmarks.report import figures, tables
 from benchmarks.report.numbers import mean_and_half, seed_interval
 from benchmarks.tasks import publish
+from rc_snn import commands
 from rc_snn.exits.curves import Curve, accuracy_within, frontier
 
 ROWS = {
@@ -208,7 +207,4 @@ def main(options: KeywordOptions) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(tyro.cli(KeywordOptions)))
-    except ValueError as error:
-        sys.exit(f"error: {error}")
+    commands.run(main, KeywordOptions)

@@ -17,6 +17,7 @@ import tyro
 
 from encoders.audio import MIN_SAMPLES, SAMPLE_RATE, Samples, stream_audio
 from encoders.keyword_network import KeywordStream, load_network
+from rc_snn import commands
 from rc_snn.network import Network
 from rc_snn.spikes import check_theta
 
@@ -210,7 +211,4 @@ def main(options: Listen) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(tyro.cli(Listen)))
-    except ValueError as error:
-        sys.exit(f"error: {error}")
+    commands.run(main, Listen)

@@ -8,7 +8,6 @@ Examples:
 """
 
 import math
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +25,7 @@ from bridges.stream import file as stream_file
 from bridges.stream.stream import SpikeStream
 from encoders.functional import encode, steps_to_times
 from encoders.mnist import Split, load_mnist
+from rc_snn import commands
 from rc_snn.network import Network, load, names
 from rc_snn.spikes import Decision, spike_steps
 
@@ -188,7 +188,4 @@ def _parts(tensor: Tensor) -> Iterator[Tensor]:
 
 
 if __name__ == "__main__":
-    try:
-        print(main(tyro.cli(Convert)))
-    except (ValueError, ImportError) as error:
-        sys.exit(f"error: {error}")
+    commands.run(lambda config: print(main(config)), Convert)

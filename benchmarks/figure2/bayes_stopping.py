@@ -22,13 +22,13 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
-import tyro
 
 from benchmarks import record
 from benchmarks.figure2.backward_induction import Array, Grid, error, stopping_thresholds
 from benchmarks.figure2.frontier import Frontier, frontier
 from benchmarks.report import tables
 from encoders.two_sequence import PAPER, TwoSequence, log_odds, two_sequence
+from rc_snn import commands
 from rc_snn.sequences import DenseSequences, Labelled
 
 CHUNK = 20_000
@@ -271,7 +271,4 @@ def main(options: BayesStopping) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(tyro.cli(BayesStopping)))
-    except ValueError as problem:
-        sys.exit(f"error: {problem}")
+    commands.run(main, BayesStopping)

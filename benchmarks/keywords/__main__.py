@@ -1,13 +1,7 @@
 """The command: see `benchmarks.keywords.task`."""
 
-import sys
-
-import tyro
-
 from benchmarks.keywords.task import KeywordOptions, main
+from rc_snn import commands
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(tyro.cli(KeywordOptions)))
-    except ValueError as error:
-        sys.exit(f"error: {error}")
+    commands.run(main, KeywordOptions)

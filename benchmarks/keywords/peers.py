@@ -18,7 +18,6 @@ from time import perf_counter
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import torch
-import tyro
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -27,6 +26,7 @@ from benchmarks.keywords import peers_report
 from benchmarks.keywords import task as keywords
 from benchmarks.keywords.task import KeywordOptions
 from benchmarks.tasks import Profile, publish
+from rc_snn import commands
 from rc_snn.exits import scores as exits
 from rc_snn.exits.curves import (
     Curve,
@@ -340,7 +340,4 @@ def main(options: Peers, splits: Callable[[int, Peers], Splits] = of_keywords) -
 assert set(METHODS) == set(get_args(Method))
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(tyro.cli(Peers)))
-    except ValueError as error:
-        sys.exit(f"error: {error}")
+    commands.run(main, Peers)
