@@ -18,13 +18,13 @@ from typing import Any
 import matplotlib.pyplot as plt
 import torch
 
-from baselines import zoo
 from benchmarks import record
 from benchmarks.report import figures
 from bridges.networks.continuous import agreement
 from encoders.functional import encode
 from encoders.mnist import load_mnist
 from rc_snn import commands, files
+from rc_snn.network import load
 
 SIMULATORS = {"brian2": "Brian2", "nest": "NEST"}
 PACKAGES = ("brian2", "nest-simulator")
@@ -62,7 +62,7 @@ def measure(options: Simulators) -> list[dict[str, Any]]:
     images = load_mnist(options.data).test.images[: options.images]
     found = []
     for name in options.networks:
-        net = zoo.load(name)
+        net = load(name)
         model = net.model.double()
         times = encode(images, **net.encoder).double()
         with torch.no_grad():
