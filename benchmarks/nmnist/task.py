@@ -33,6 +33,7 @@ from benchmarks.tasks import TaskOptions, find, publish
 from encoders.event_frames import EventFrames
 from encoders.nmnist import SUBSET_NAME, NeuromorphicMNIST
 from rc_snn.exits.curves import Curve, choose
+from rc_snn.spikes import crossed, first_step
 
 BUDGETS_MS = (80.0, 100.0, 120.0, 140.0, 160.0, 180.0, 200.0, 240.0, 280.0)
 """Mean decision times at which RC and EOS are compared."""
@@ -250,8 +251,7 @@ def _draw_example(axis: Any, firsts: dict[str, Record], test: NeuromorphicMNIST)
             ls=STYLES[method],
             label=method.upper(),
         )
-        crossed = [i for i, x in enumerate(p) if x >= THETA]
-        at = crossed[0] if crossed else len(p) - 1
+        at = int(first_step(crossed(torch.tensor(p, dtype=torch.float64), THETA).view(-1, 1)).step)
         axis.plot(
             ms[at], p[at], "o" if method == "rc" else "s", color=COLOURS[method], clip_on=False
         )

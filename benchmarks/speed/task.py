@@ -204,10 +204,7 @@ def measure_baselines(split: Split, options: Speed) -> list[Ratio]:
     """Time the event kernels of the trained baselines that ship, and α-PSP's tensor path."""
     times = encode_latency(split.images, zero_pixels="silent").float()
     batch, n = Timed(times, split.labels), options.repeats
-    alpha, rel = (
-        load(name).model
-        for name in ("alpha-psp-340-fast-published", "rel-psp-340-slow")
-    )
+    alpha, rel = (load(name).model for name in ("alpha-psp-340-fast-published", "rel-psp-340-slow"))
     reference = set_path(load("alpha-psp-340-fast-published").model, fast=False)
     return [
         throughput("α-PSP 784-340-10 training", alpha_update(alpha, batch), batch, n, 6_000),
