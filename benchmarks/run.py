@@ -36,8 +36,9 @@ class Run(Protocol):
 class Trains(Run, Protocol):
     """A run that trains a network of a family."""
 
-    train: Any
-    """The family's configuration of a training; it holds the seed."""
+    @property
+    def train(self) -> Any:
+        """Return the family's configuration of a training; it holds the seed."""
 
     @property
     def task(self) -> str:
@@ -147,6 +148,10 @@ class TaskRun:
         return RCLSTM(**asdict(self.model), dense_input=True, generator=generator)
 
 
+NOT_TRAINED_HERE: dict[str, Any] = {"best_epoch": None, "regime_reached": True, "history": []}
+"""What a record says of a training that was not ours."""
+
+
 class Outcome(NamedTuple):
     """What became of a run."""
 
@@ -204,7 +209,12 @@ def execute(
 
 
 def once(
-    run: Run, folder: Path, make: Callable[[], record.Record], *, force: bool = False
+    run: Run,
+    folder: Path,
+    make: Callable[[], record.Record],
+    say: Callable[[record.Record], str] = lambda done: done.name,
+    *,
+    force: bool = False,
 ) -> Outcome:
     """Make a run's record unless it exists; a run that fails says why, and takes no other down."""
     path = folder / f"{run.name}.json"
@@ -216,10 +226,11 @@ def once(
         if not force:
             return Outcome(run.name, False, f"known: {path}")
     try:
-        saved = record.save(make(), folder)
+        done = make()
+        saved = record.save(done, folder)
     except ValueError as error:
-        return Outcome(run.name, True, f"skipped: {run.name}: {error}")
-    return Outcome(run.name, False, f"made: {saved}")
+        return Outcome(run.name, True, f"skipped: {run.name}: {type(error).__name__}: {error}")
+    return Outcome(run.name, False, f"{say(done)} -> {saved}")
 
 
 def find(runs: Sequence[Run], folder: Path) -> list[record.Record]:

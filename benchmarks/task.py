@@ -4,22 +4,24 @@ A task lives in a room of its own and says which runs it has, how each is made, 
 say and show. The harness here makes what does not exist yet, in turn or on Ray, and publishes.
 """
 
+import inspect
 import sys
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import torch
+import tyro
 
 from benchmarks import cluster, record
 from benchmarks.record import Record
-from benchmarks.report import figures
 from benchmarks.run import Options, Outcome, Run, once
+from rc_snn import files
 
 
-class Task(Protocol):
-    """An experiment: its runs, how one is made, and what the records say.
+class Makes(Protocol):
+    """An experiment: its runs, and how one is made.
 
     `options` is an `Options`, or what the task's own command line adds to it. Tasks hold nothing
     themselves: a worker of a cluster imports them anew.
@@ -35,6 +37,17 @@ class Task(Protocol):
     def make(self, run: Any, options: Any, command: str) -> Record:
         """Make one record: data, training, one measurement on the test set."""
 
+    def summary(self, done: Record) -> str:
+        """Say in a line what a run found."""
+
+
+class Task(Makes, Protocol):
+    """An experiment, and what its records say and show.
+
+    One that shows another's records names that one as `of`; one whose text is not plain names its
+    `ending`, such as ".md".
+    """
+
     def find(self, options: Any) -> list[Record]:
         """Return the records that text and figure are made of.
 
@@ -46,7 +59,7 @@ class Task(Protocol):
         """Return what the records say, for `results/<name>/<name>.txt`."""
 
     def draw(self, records: Sequence[Record], options: Any, path: Path) -> None:
-        """Draw the figure."""
+        """Draw the figure, if the task has one."""
 
     def readme(self, results: Path) -> list[str]:
         """Return what README shows of it, as lines of Markdown; none is nothing."""
@@ -64,7 +77,7 @@ def prepare(options: Options) -> None:
         )
 
 
-def make_all(task: Task, options: Options) -> Iterator[Outcome]:
+def make_all(task: Makes, options: Options) -> Iterator[Outcome]:
     """Make every record that does not exist yet, in turn or on Ray; yield what became of each."""
     command = record.command_line(task.name)
     made = [
@@ -76,14 +89,20 @@ def make_all(task: Task, options: Options) -> Iterator[Outcome]:
     return (job.function(options) for job in made)
 
 
-def make(task: Task, run: Run, options: Options, *, command: str) -> Outcome:
+def make(task: Makes, run: Run, options: Options, *, command: str) -> Outcome:
     """Make one record unless it exists."""
     return once(
         run,
         options.results / task.name,
         lambda: task.make(run, options, command),
+        task.summary,
         force=options.force,
     )
+
+
+def owner(task: Task) -> Makes:
+    """Return the task whose records this one shows."""
+    return getattr(task, "of", task)
 
 
 def command(task: Task, options: Options) -> int:
@@ -91,21 +110,32 @@ def command(task: Task, options: Options) -> int:
     prepare(options)
     failed = False
     if options.train:
-        for outcome in make_all(task, options):
+        for outcome in make_all(owner(task), options):
             print(outcome.line, file=sys.stderr)
             failed |= outcome.failed
     publish(task, task.find(options), options)
     return int(failed)
 
 
+def start(task: Task, options: type[Options] = Options) -> NoReturn:
+    """Run a task by its command line; what is wrong with input or data is said in words."""
+    try:
+        sys.exit(command(task, tyro.cli(options, description=inspect.getdoc(task))))
+    except (ImportError, OSError, ValueError) as error:
+        sys.exit(f"error: {error}")
+
+
 def publish(task: Task, records: Sequence[Record], options: Options) -> None:
     """Write a task's text and figure beside its records, the quick profile's apart, and print."""
     short = "" if options.profile == "paper" else f".{options.profile}"
-    folder = options.results / task.name
-    picture = folder / f"{task.name}{short}.png"
-    text = task.text(records)
-    record.check_ours(picture.with_suffix(".txt"), folder, text)
-    record.check_ours(picture, folder)
-    figures.write_text(text.removesuffix("\n"), picture.with_suffix(".txt"))
+    made_of = options.results / owner(task).name
+    picture = options.results / task.name / f"{task.name}{short}.png"
+    written = picture.with_suffix(getattr(task, "ending", ".txt"))
+    text = task.text(records).removesuffix("\n") + "\n"
+    record.check_ours(written, made_of, text)
+    record.check_ours(picture, made_of)
+    files.write_text(written, text)
+    print(text, end="")
     task.draw(records, options, picture)
-    print(text, picture, sep="\n")
+    if picture.exists():
+        print(picture)

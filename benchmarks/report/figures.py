@@ -1,6 +1,5 @@
 """What every figure of the benchmarks shares."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -9,21 +8,13 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
+from rc_snn.files import replacing
+
 plt.style.use(Path(__file__).with_name("rc_snn.mplstyle"))
 
 
 def save(figure: Any, path: Path) -> None:
     """Write a figure atomically, and the same bytes for the same figure; then close it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial.png")
-    figure.savefig(partial, metadata={"Software": None})
-    os.replace(partial, path)
+    with replacing(path, ".png") as partial:
+        figure.savefig(partial, metadata={"Software": None})
     plt.close(figure)
-
-
-def write_text(text: str, path: Path) -> None:
-    """Write the text beside a figure atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial.txt")
-    partial.write_text(text + "\n")
-    os.replace(partial, path)
