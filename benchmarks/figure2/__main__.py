@@ -1,14 +1,7 @@
 """The command: see `benchmarks.figure2.task`."""
 
-import sys
-
-import tyro
-
-from benchmarks.figure2.task import main
-from benchmarks.tasks import TaskOptions
+from benchmarks.figure2.task import TASK
+from benchmarks.task import start
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(tyro.cli(TaskOptions)))
-    except ValueError as error:
-        sys.exit(f"error: {error}")
+    start(TASK)
