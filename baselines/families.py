@@ -1,7 +1,7 @@
 """The baselines' families: networks that spike once in continuous time, and LIF networks."""
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jaxtyping import Int
 from torch import Tensor
@@ -14,9 +14,6 @@ from rc_snn.families import RankCoded, Split, Trained, finished
 from rc_snn.loop import TrainResult
 from rc_snn.regimes import account
 from rc_snn.spikes import Decision, SpikeTimes
-
-if TYPE_CHECKING:
-    from rc_snn.network import Network
 
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 
@@ -36,7 +33,7 @@ class TTFS(RankCoded):
             raise ValueError("Networks of the family ttfs are trained without augmentation.")
         return finished(model, train_ttfs(model, *args, **options))
 
-    def decide(self, network: "Network", inputs: Any) -> Decision:
+    def decide(self, network: Any, inputs: Any) -> Decision:
         """Return the decisions by the first output spikes."""
         model: TTFSLIF = network.model
         return model.decide(network.sequences(inputs))
@@ -59,13 +56,13 @@ class Continuous:
         """Train: `baselines.continuous_training.train_continuous`."""
         return finished(model, train_continuous(model, *args, **options))
 
-    def decide(self, network: "Network", inputs: Any) -> Decision:
+    def decide(self, network: Any, inputs: Any) -> Decision:
         """Return the first output spikes."""
         model: ContinuousNetwork = network.model
         return model.decide(inputs)
 
     def account(
-        self, network: "Network", labels: Int[Tensor, " batch"], times: SpikeTimes
+        self, network: Any, labels: Int[Tensor, " batch"], times: SpikeTimes
     ) -> dict[str, Any]:
         """Account for the first spikes, and for the same network read out at the frame's end.
 

@@ -5,7 +5,6 @@ benchmarks.neurobench` measures, and writes results/neurobench; `--show` lays th
 """
 
 import json
-import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -28,7 +27,7 @@ from bridges.neurobench.metrics import ContinuousModel, RankCoded, SpikeFrames, 
 from encoders.functional import encode
 from encoders.mnist import Split, load_mnist
 from encoders.temporal_mnist import take
-from rc_snn import zoo
+from rc_snn import files, zoo
 from rc_snn.models import RCLSTM, RCConvLSTM
 from rc_snn.spikes import spike_steps
 
@@ -251,17 +250,10 @@ def main(options: NeuroBench) -> None:
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     if not options.show:
-        _write(path, json.dumps(run(options), indent=1, allow_nan=False) + "\n")
+        files.write_text(path, json.dumps(run(options), indent=1, allow_nan=False) + "\n")
     text = markdown(json.loads(path.read_text()))
-    _write(path.with_suffix(".md"), text)
+    files.write_text(path.with_suffix(".md"), text)
     print(text)
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    partial.write_text(text)
-    os.replace(partial, path)
 
 
 if __name__ == "__main__":

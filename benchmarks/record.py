@@ -18,6 +18,8 @@ from typing import Any, NamedTuple
 
 import torch
 
+from rc_snn import files
+
 FORMAT = "rc_snn.record/1"
 
 
@@ -135,10 +137,7 @@ def save(record: Record, folder: Path) -> Path:
     path = folder / f"{record.name}.json"
     if path.exists() and isinstance(problem := read(path), str):
         raise ValueError(f"{path} {problem}; it was left as it is. Move it away and run again.")
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".json.partial")
-    partial.write_text(json.dumps(asdict(record), indent=1, allow_nan=False) + "\n")
-    os.replace(partial, path)
+    files.write_text(path, json.dumps(asdict(record), indent=1, allow_nan=False) + "\n")
     return path
 
 

@@ -148,8 +148,9 @@ class TaskRun:
         return RCLSTM(**asdict(self.model), dense_input=True, generator=generator)
 
 
-NOT_TRAINED_HERE: dict[str, Any] = {"best_epoch": None, "regime_reached": True, "history": []}
-"""What a record says of a training that was not ours."""
+def not_trained_here() -> dict[str, Any]:
+    """Return what a record says of a training that was not ours."""
+    return {"best_epoch": None, "regime_reached": True, "history": []}
 
 
 class Outcome(NamedTuple):

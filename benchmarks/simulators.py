@@ -25,6 +25,7 @@ from benchmarks.report import figures
 from bridges.networks.continuous import agreement
 from encoders.functional import encode
 from encoders.mnist import load_mnist
+from rc_snn import files
 
 SIMULATORS = {"brian2": "Brian2", "nest": "NEST"}
 PACKAGES = ("brian2", "nest-simulator")
@@ -180,14 +181,13 @@ def main(options: Simulators) -> int:
             time.perf_counter() - begin,
             source,
         )
-        folder.mkdir(parents=True, exist_ok=True)
         print(record.save(done, folder), file=sys.stderr)
     entries = read(options.results)
     if not entries:
         raise ValueError(f"{folder} holds no records. Run python -m benchmarks.simulators --run.")
     draw(entries, folder / "simulators.png")
     text = table(entries)
-    (folder / "simulators.txt").write_text(text + "\n")
+    files.write_text(folder / "simulators.txt", text + "\n")
     print(text, folder / "simulators.png", sep="\n")
     return 0
 

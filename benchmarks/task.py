@@ -17,7 +17,7 @@ import tyro
 from benchmarks import cluster, record
 from benchmarks.record import Record
 from benchmarks.run import Options, Outcome, Run, once
-from rc_snn import files
+from rc_snn.files import write_text
 
 
 class Makes(Protocol):
@@ -134,7 +134,7 @@ def publish(task: Task, records: Sequence[Record], options: Options) -> None:
     text = task.text(records).removesuffix("\n") + "\n"
     record.check_ours(written, made_of, text)
     record.check_ours(picture, made_of)
-    files.write_text(written, text)
+    write_text(written, text)
     print(text, end="")
     task.draw(records, options, picture)
     if picture.exists():

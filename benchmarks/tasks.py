@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 
 from benchmarks import record
-from benchmarks.report import figures
+from rc_snn import files
 from rc_snn.loop import TrainResult
 from rc_snn.models import RCLSTM, ReadOut
 from rc_snn.sequences import Labelled
@@ -165,7 +165,7 @@ def publish(options: TaskOptions, task: str, text: str, draw: Callable[[Path], o
     """Write a task's text and figure beside its records, the quick profile's apart, and print."""
     short = "" if options.profile == "paper" else f".{options.profile}"
     picture = options.results / task / f"{task}{short}.png"
-    figures.write_text(text.removesuffix("\n"), picture.with_suffix(".txt"))
+    files.write_text(picture.with_suffix(".txt"), text.removesuffix("\n") + "\n")
     draw(picture)
     print(text, picture, sep="\n")
 

@@ -25,12 +25,12 @@ from bridges import support
 from bridges.errors import BridgeError
 from bridges.networks import nir as nir_models
 from bridges.stream import file as stream_file
-from bridges.stream.file import replacing
 from bridges.stream.stream import SpikeStream
 from bridges.target import load
 from encoders.functional import encode, steps_to_times
 from encoders.mnist import Split, load_mnist
 from rc_snn import zoo
+from rc_snn.files import replacing
 from rc_snn.spikes import Decision, spike_steps
 
 Spikes: TypeAlias = Literal["answers", "inputs", "model"]

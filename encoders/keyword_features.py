@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import os
-import tempfile
 import zipfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -20,6 +18,7 @@ from tqdm import tqdm
 from encoders.log_mel import LogMel
 from encoders.mnist import DataError, cache_folder
 from encoders.speech_commands import KEYWORDS, SpeechCommands, SplitName, classes
+from rc_snn.files import replacing
 from rc_snn.sequences import ContextSequences, Labelled
 
 FORMAT = "rc_snn.keyword_features/1"
@@ -211,22 +210,14 @@ def make_features(source: SpeechCommands, front_end: LogMel) -> Features:
 
 
 def _write(path: Path, features: Features) -> None:
-    """Write features atomically, each process to a file of its own."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, partial = tempfile.mkstemp(".partial", path.stem, path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez(
-                file,
-                frames=features.frames.numpy(),
-                labels=features.labels.numpy(),
-                names=np.array(features.names),
-                n_short=np.array(features.n_short),
-            )
-        os.replace(partial, path)
-    except BaseException:
-        os.unlink(partial)
-        raise
+    with replacing(path) as partial, partial.open("wb") as file:
+        np.savez(
+            file,
+            frames=features.frames.numpy(),
+            labels=features.labels.numpy(),
+            names=np.array(features.names),
+            n_short=np.array(features.n_short),
+        )
 
 
 def _read(path: Path, source: SpeechCommands, front_end: LogMel) -> Features | None:

@@ -18,6 +18,8 @@ from jaxtyping import Int, UInt8
 from torch import Tensor
 from tqdm import tqdm
 
+from rc_snn import files
+
 
 @dataclass(frozen=True)
 class MnistFile:
@@ -239,7 +241,7 @@ def _fetch(file: MnistFile, cache: Path, mirrors: Sequence[str]) -> None:
         except (OSError, http.client.HTTPException) as error:
             tried.append(f"{url}: {error}")
         else:
-            os.replace(part, target)
+            files.publish(part, target)
             for left in cache.glob(f"{file.name}.*.part.gz"):  # of mirrors that failed
                 left.unlink()
             return

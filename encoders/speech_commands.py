@@ -5,7 +5,6 @@ import http.client
 import io
 import os
 import re
-import shutil
 import tarfile
 import zipfile
 from collections.abc import Callable, Sequence
@@ -19,6 +18,7 @@ from tonic import Dataset
 from encoders.audio import Samples, read_audio
 from encoders.mnist import DataError, cache_folder, download_to
 from encoders.transforms import transformed
+from rc_snn.files import replacing
 
 SplitName: TypeAlias = Literal["train", "validation", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
@@ -258,11 +258,8 @@ def download_archive(url: str | None = None) -> Path:
     if wrong:
         part.unlink()
         raise DataError(f"{url}: {wrong}. It was deleted; try again, or name a folder.")
-    unpacked = cache / "speech_commands_v0.02.part"
-    shutil.rmtree(unpacked, ignore_errors=True)
-    with tarfile.open(part) as archive:
+    with replacing(target) as unpacked, tarfile.open(part) as archive:
         archive.extractall(unpacked, filter="data")
-    os.replace(unpacked, target)
     part.unlink()
     return cache
 

@@ -1,6 +1,5 @@
 """Checkpoints: replaced atomically, refused with the reason; randomness is part of them."""
 
-import os
 import random
 from pathlib import Path
 from typing import Any
@@ -8,14 +7,15 @@ from typing import Any
 import numpy as np
 import torch
 
+from rc_snn.files import replacing
+
 FORMAT = "rc_snn.checkpoint/2"
 
 
 def write(path: Path, state: dict[str, Any]) -> None:
     """Replace a checkpoint atomically."""
-    partial = path.with_suffix(".partial")
-    torch.save({"format": FORMAT} | state, partial)
-    os.replace(partial, path)
+    with replacing(path) as partial:
+        torch.save({"format": FORMAT} | state, partial)
 
 
 def read(path: Path) -> dict[str, Any]:

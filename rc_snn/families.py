@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -24,33 +24,48 @@ from rc_snn.spikes import Decision, SpikeTimes, check_times, spike_steps
 from rc_snn.step_model import StepModel
 from rc_snn.training import train
 
-if TYPE_CHECKING:
-    from rc_snn.network import Network
-
 GROUP = "rc_snn.families"
 
 
+@runtime_checkable
 class Trained(Protocol):
     """What a family needs to know of a run to make its data."""
 
-    n_steps: int | None
-    """Steps per frame, T; None in continuous time."""
-    centred: bool
-    """Whether the mean of the training samples is subtracted from the input."""
+    @property
+    def n_steps(self) -> int | None:
+        """Return the steps per frame, T; None in continuous time."""
+
+    @property
+    def centred(self) -> bool:
+        """Return whether the mean of the training samples is subtracted from the input."""
+
+    @property
+    def device(self) -> str:
+        """Return where the samples are read."""
 
     def encode(self, images: Tensor) -> SpikeTimes:
         """Return the spike times of images."""
 
 
+@runtime_checkable
 class Split(Protocol):
     """Images with their classes."""
 
-    images: Tensor
-    labels: Tensor
+    @property
+    def images(self) -> Tensor:
+        """Return the images, `[batch, height, width]`."""
+
+    @property
+    def labels(self) -> Tensor:
+        """Return the classes, `[batch]`."""
 
 
+@runtime_checkable
 class Family(Protocol):
-    """A family of networks: models that are fed, trained and asked in one way."""
+    """A family of networks: models that are fed, trained and asked in one way.
+
+    A `network` is a `rc_snn.network.Network`, whose model is of the family.
+    """
 
     name: str
 
@@ -77,11 +92,11 @@ class Family(Protocol):
         The model is left on the CPU, its products in full precision.
         """
 
-    def decide(self, network: "Network", inputs: Any) -> Decision:
+    def decide(self, network: Any, inputs: Any) -> Decision:
         """Return the decisions on spike times in frames, or on sequences."""
 
     def account(
-        self, network: "Network", labels: Int[Tensor, " batch"], times: SpikeTimes
+        self, network: Any, labels: Int[Tensor, " batch"], times: SpikeTimes
     ) -> dict[str, Any]:
         """Account for a network on spike times: `rc_snn.regimes.account`, and what it costs."""
 
@@ -108,20 +123,20 @@ class RankCoded:
         inputs: Any = SpikeSequences(torch.cat(steps), run.n_steps)
         if run.centred:
             known: Any = inputs if like is None else like.inputs
-            mean = known.mean if known.mean is not None else known.mean_input()
+            mean = known.mean_input() if known.mean is None else known.mean.cpu()
             inputs = replace(inputs, mean=mean)
-        return Labelled(inputs, split.labels)
+        return Labelled(inputs, split.labels).to(run.device)
 
     def train(self, model: Any, *args: Any, **options: Any) -> TrainResult:
         """Train by rank coding, from the end, or by a peer's loss: `rc_snn.training.train`."""
         return finished(model, train(model, *args, **options))
 
-    def decide(self, network: "Network", inputs: Any) -> Decision:
+    def decide(self, network: Any, inputs: Any) -> Decision:
         """Return the decisions at θ."""
         return decide(network.model, network.sequences(inputs), network.theta)
 
     def account(
-        self, network: "Network", labels: Int[Tensor, " batch"], times: SpikeTimes
+        self, network: Any, labels: Int[Tensor, " batch"], times: SpikeTimes
     ) -> dict[str, Any]:
         """Account for the decisions, with the multiply-adds of the model's `cost()`."""
         decision = network.decide(times)
@@ -149,7 +164,7 @@ class Answering:
         """Refuse."""
         raise ValueError("A network that only answers cannot be trained here.")
 
-    def decide(self, network: "Network", inputs: Any) -> Decision:
+    def decide(self, network: Any, inputs: Any) -> Decision:
         """Return the model's own decisions."""
         found = network.model.decide(inputs)
         if not isinstance(found, Decision):
@@ -160,7 +175,7 @@ class Answering:
         return found
 
     def account(
-        self, network: "Network", labels: Int[Tensor, " batch"], times: SpikeTimes
+        self, network: Any, labels: Int[Tensor, " batch"], times: SpikeTimes
     ) -> dict[str, Any]:
         """Account for the decisions; the operations are those of the model's `cost()`, if any."""
         decision = network.decide(times)

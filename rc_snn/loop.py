@@ -2,7 +2,6 @@
 
 import csv
 import math
-import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from rc_snn import checkpoint
+from rc_snn.files import replacing
 from rc_snn.regimes import FAST_BELOW, SLOW_ABOVE
 
 Select: TypeAlias = Literal["fast", "slow", "any"]
@@ -230,12 +230,11 @@ class Loop(ABC):
 
     def _log(self) -> None:
         """Write the CSV log anew from the history, so that a resumed run has no row twice."""
-        partial = self.run_dir / "log.csv.partial"
-        with partial.open("w", newline="") as file:
+        log = self.run_dir / "log.csv"
+        with replacing(log) as partial, partial.open("w", newline="") as file:
             writer = csv.DictWriter(file, fieldnames=list(self.history[-1]))
             writer.writeheader()
             writer.writerows(self.history)
-        os.replace(partial, self.run_dir / "log.csv")
         if self.writer is not None:
             for name, value in self.history[-1].items():
                 self.writer.add_scalar(name, value, int(self.history[-1]["epoch"]))

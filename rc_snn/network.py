@@ -114,10 +114,10 @@ class Network:
             ValueError: if they do not fit the network.
         """
         if isinstance(inputs, Tensor) and self.reads == "sequences":
+            made_by = self.encoder.get("name", "its encoder")
             raise TypeError(
-                f"{self.name} reads sequences made by {dict(self.encoder).get('name', 'its encoder')}"
-                ", not spike times. Pass what the encoder gives, an object with n_steps, at(step) "
-                "and rows(index)."
+                f"{self.name} reads sequences made by {made_by}, not spike times. Pass what that "
+                "gives, an object with n_steps, at(step) and rows(index)."
             )
         if not isinstance(inputs, Sequences):
             times = families.check_spike_times(inputs, self.model.n_inputs)
@@ -133,8 +133,9 @@ class Network:
                 f"{self.name} reads {self.n_steps} steps, got sequences of {inputs.n_steps}."
             )
         if isinstance(inputs, SpikeSequences) and inputs.mean is None and self.mean is not None:
-            inputs = replace(inputs, mean=self.mean)
-        return inputs
+            return replace(inputs, mean=self.mean)
+        sequences: Sequences = inputs
+        return sequences
 
     def decide(self, inputs: Float[Tensor, "batch inputs"] | Sequences) -> Decision:
         """Return the decisions on spike times in frames, whatever the family; or on sequences.
@@ -177,7 +178,7 @@ class Network:
         Example:
             >>> import tempfile
             >>> from rc_snn.models import RCLSTM
-            >>> network = Network(name="mine", model=RCLSTM(6, 4, 3, n_dense=2), theta=0.9, n_steps=5)
+            >>> network = Network(name="mine", model=RCLSTM(6, 4, 3, n_dense=2), n_steps=5)
             >>> with tempfile.TemporaryDirectory() as folder:
             ...     back = load(network.save(Path(folder, "mine.safetensors")))
             >>> back.model.dense
@@ -438,7 +439,7 @@ def _content(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             tensors = {key: file.get_tensor(key) for key in file.keys()}
     except (OSError, SafetensorError) as error:
         raise ValueError(f"{path} cannot be read as safetensors ({error}).") from error
-    newer = {FORMAT: lambda tensors, about: (tensors, about)} | _OLD
+    newer: dict[str, Callable[..., _Content]] = {FORMAT: lambda *as_it_is: as_it_is, **_OLD}
     format_ = header.get("format", "")
     if format_ not in newer:
         raise ValueError(

@@ -6,7 +6,6 @@ what its record measured with exactly these rounded weights.
 """
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from rc_snn import files
 from rc_snn.models import RCLSTM, RCConvLSTM
 from rc_snn.runner import decide
 from rc_snn.sequences import SpikeSequences
@@ -130,11 +130,8 @@ def write_file(
 ) -> Path:
     """Write weights in float16, further tensors as they are, and text, atomically."""
     tensors = {k: _half(v) for k, v in model.state_dict().items()} | more
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
     header = {"format": format_, "about": json.dumps(about, sort_keys=True)}
-    partial.write_bytes(save(tensors, header))
-    os.replace(partial, path)
+    files.write_bytes(path, save(tensors, header))
     return path
 
 

@@ -9,13 +9,12 @@ network: its logits at every step, the trace, hold the answers of every threshol
 and says what they hold.
 """
 
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from benchmarks import record
@@ -24,7 +23,7 @@ from benchmarks.tasks import TaskData, TaskModel, TaskOptions, TaskRun, execute,
 from encoders import keyword_network
 from encoders.keyword_features import Features, KeywordData, load_keywords
 from encoders.speech_commands import SPLITS, find_recordings
-from rc_snn import zoo
+from rc_snn import files, zoo
 from rc_snn.exits import scores as exits
 from rc_snn.exits.curves import right_answers, sweep
 from rc_snn.models import RCLSTM
@@ -218,9 +217,8 @@ def _curve(logits: Tensor, right: Tensor, heard_ms: Tensor) -> dict[str, list[fl
 
 
 def _save_traces(traces: dict[str, Tensor], folder: Path) -> None:
-    partial = folder / "traces.partial"
-    save_file({name: logits.contiguous() for name, logits in traces.items()}, partial)
-    os.replace(partial, folder / "traces.safetensors")
+    content = save({name: logits.contiguous() for name, logits in traces.items()})
+    files.write_bytes(folder / "traces.safetensors", content)
 
 
 def traces_of(run: TaskRun, options: KeywordOptions) -> dict[str, Tensor]:

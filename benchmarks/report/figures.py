@@ -15,6 +15,6 @@ plt.style.use(Path(__file__).with_name("rc_snn.mplstyle"))
 
 def save(figure: Any, path: Path) -> None:
     """Write a figure atomically, and the same bytes for the same figure; then close it."""
-    with replacing(path, ".png") as partial:
+    with replacing(path, path.suffix) as partial:
         figure.savefig(partial, metadata={"Software": None})
     plt.close(figure)

@@ -5,7 +5,6 @@ tensor to stream and back and through files, writes results/exchange.json and pr
 """
 
 import json
-import os
 import sys
 import tempfile
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from benchmarks import record
 from benchmarks.report import tables
 from bridges.stream import file as stream_file
 from bridges.stream.stream import SpikeStream
+from rc_snn import files
 
 RATE = 10e6
 """Events per second asked for, from tensor to stream and back."""
@@ -149,11 +149,8 @@ def main(options: Exchange) -> int:
         "commit": record.source().commit,
         "command": record.command_line("exchange"),
     }
-    options.results.mkdir(parents=True, exist_ok=True)
-    partial_path = options.results / "exchange.json.partial"
-    partial_path.write_text(json.dumps(found, indent=1) + "\n")
-    os.replace(partial_path, options.results / "exchange.json")
-    (options.results / "exchange.txt").write_text(text(found) + "\n")
+    files.write_text(options.results / "exchange.json", json.dumps(found, indent=1) + "\n")
+    files.write_text(options.results / "exchange.txt", text(found) + "\n")
     print(text(found))
     return 0
 

@@ -26,9 +26,10 @@ from torch import Tensor, nn
 
 from benchmarks import record
 from benchmarks.keywords.task import SHIPPED_AS
-from benchmarks.report import figures, tables
+from benchmarks.report import tables
 from encoders.keyword_features import load_keywords
 from encoders.keyword_network import KeywordNetwork, load_network
+from rc_snn import files
 from rc_snn.fast.fused import Precision
 from rc_snn.models import RCLSTM
 from rc_snn.objective import rc_loss
@@ -215,8 +216,8 @@ def main(options: LongSequences) -> int:
     found = measure(net, batches, options.repeats)
     text = report(found, about)
     about["measured"] = [one._asdict() for one in found]
-    figures.write_text(json.dumps(about, indent=1), options.results / "long_sequences.json")
-    figures.write_text(text, options.results / "long_sequences.txt")
+    files.write_text(options.results / "long_sequences.json", json.dumps(about, indent=1) + "\n")
+    files.write_text(options.results / "long_sequences.txt", text + "\n")
     print(text)
     return 0
 

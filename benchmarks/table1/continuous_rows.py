@@ -95,9 +95,9 @@ def _authors(which: str) -> Recipe:
     return _recipe(model, README, encoder="alpha_psp", n_train=0, n_validation=0)
 
 
-def _row(name: str, line: int, regime: str, architecture: str, published: str, **r: Any) -> Row:
+def _row(name: str, line: int, regime: str, size: str, published: str, **more: Any) -> Row:
     kind = "α-PSP" if name.startswith("alpha") else "ReL-PSP"
-    return Row(name, line, regime, kind, architecture, published, kind, "continuous", **r)
+    return Row(name, line, regime, kind, size, published, kind, "continuous", **more)
 
 
 ROWS = (
@@ -138,9 +138,7 @@ ROWS = (
                 "quick": {
                     "tuned": _recipe(ContinuousModel("rel_psp", (784, n, 10)), _rel(8), **_SMALL)
                 },
-                "paper": {
-                    "tuned": _recipe(ContinuousModel("rel_psp", (784, n, 10)), _rel(epochs))
-                },
+                "paper": {"tuned": _recipe(ContinuousModel("rel_psp", (784, n, 10)), _rel(epochs))},
             },
         )
         for n, line, published, epochs in (

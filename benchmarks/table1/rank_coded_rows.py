@@ -93,7 +93,9 @@ def _lstm(name: str, line: int, regime: str, architecture: str, published: str, 
     return Row(name, line, regime, "RC-LSTM", architecture, published, "RC-LSTM", **r)
 
 
-def _convlstm(name: str, line: int, regime: str, architecture: str, published: str, **r: Any) -> Row:
+def _convlstm(
+    name: str, line: int, regime: str, architecture: str, published: str, **r: Any
+) -> Row:
     return Row(name, line, regime, "RC-ConvLSTM", architecture, published, "RC-ConvLSTM", **r)
 
 
@@ -161,7 +163,7 @@ ROWS = (
         *("rc-lstm-strict", 14, "strictly fast", "784-340-10, T=40", "—"),
         recipes={
             "paper": {
-                # θ = 0.5: in 40 steps a sample that waits to the end costs as much as 40 that do not.
+                # θ = 0.5: in 40 steps a sample that waits to the end costs as much as 40 others.
                 "augmented": _augmented(
                     _LSTM_FAST,
                     _fast(14, 11, beta=0.05, weight_decay=0.05, theta=0.5),

@@ -5,10 +5,13 @@ beside this one; those of other packages come in by the entry point group "rc_sn
 `--model package.module:factory`.
 """
 
-from collections.abc import Mapping, Sequence
+import importlib
+import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias
 
 from benchmarks.run import Profile
@@ -20,6 +23,8 @@ ProtocolName: TypeAlias = Literal["held-out", "paper"]
 RecipeName: TypeAlias = Literal["weights", "published", "tuned", "augmented"]
 """weights: the authors' own network, measured here. published: as its authors describe. tuned:
 ours, on the same images. augmented: ours, with randomly moved training images."""
+YOURS = "yours"
+"""Profile, recipe and regime of networks that were made elsewhere, and only measured here."""
 Augment: TypeAlias = Literal["bicubic affine"]
 """`encoders.random_affine` with its own bounds. Another reading of the images or other bounds are
 another name, because a record is known by its configuration."""
@@ -79,40 +84,70 @@ class Row:
 
 
 @cache
-def known_rows() -> Mapping[str, Row]:
-    """Return all rows by name, ours and those of packages that are installed.
+def known_rows(more: tuple[str, ...] = ()) -> Mapping[str, Row]:
+    """Return all rows by name: ours, those of packages that are installed, and more.
+
+    Args:
+        more: "package.module:factory" of rows; factories of networks are passed over.
 
     Raises:
         ValueError: if two rows have one name.
     """
+    entries = sorted(
+        entry_points(group=GROUP), key=lambda e: (not e.value.startswith("benchmarks."), e.name)
+    )
     found: dict[str, Row] = {}
-    entries = sorted(entry_points(group=GROUP), key=lambda e: (e.value.split(":")[0] != _OURS, e.name))
-    for entry in entries:
-        rows: Sequence[Row] = entry.load()
+    sources = [(entry.value, entry.load()) for entry in entries]
+    sources += [(name, (made,)) for name in more if isinstance(made := made_by(name), Row)]
+    for where, rows in sources:
         for row in rows:
             if row.name in found:
                 raise ValueError(
-                    f"Two rows are called {row.name!r}; one is of {entry.value}. Rename it there."
+                    f"Two rows are called {row.name!r}; one is of {where}. Rename it there."
                 )
             found[row.name] = row
     return found
 
 
-_OURS = "benchmarks.table1.all_rows"
+@cache
+def made_by(name: str) -> Any:
+    """Import a factory by its name, "package.module:function", and call it, once.
 
-
-def row_of(name: str) -> Row:
-    """Return the row of this name.
+    The current folder is looked at, too, as `python -m` does.
 
     Raises:
         ValueError: if there is none.
     """
-    if name not in known_rows():
+    module, _, path = name.partition(":")
+    if not module or not path:
+        raise ValueError(f"A factory is named package.module:function, got {name!r}.")
+    if not {"", str(Path.cwd())} & set(sys.path):
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        factory: Any = importlib.import_module(module)
+        for part in path.split("."):
+            factory = getattr(factory, part)
+    except (ImportError, AttributeError) as error:
         raise ValueError(
-            f"Table 1 has no row {name!r}; there are {', '.join(known_rows())}. Rows of another "
-            f'package come in by the entry point group "{GROUP}".'
+            f"{name} is not found ({error}). Name a module that Python finds from here, and a "
+            "function in it."
+        ) from error
+    return factory()
+
+
+def row_of(name: str, more: tuple[str, ...] = ()) -> Row:
+    """Return the row of this name; `more` as of `known_rows`.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    known = known_rows(more)
+    if name not in known:
+        raise ValueError(
+            f"Table 1 has no row {name!r}; there are {', '.join(known)}. Rows of another package "
+            f'come in by the entry point group "{GROUP}", or by --model package.module:factory.'
         )
-    return known_rows()[name]
+    return known[name]
 
 
 def by_line() -> list[Row]:

@@ -162,7 +162,7 @@ def planned(options: "Table1", digits: Digits) -> Iterator[RowRun]:
     for name, row, protocol, seed in product(
         options.recipe, options.rows, options.protocol, options.seeds
     ):
-        recipe = row_of(row).recipes.get(options.profile, {}).get(name)
+        recipe = row_of(row, options.model).recipes.get(options.profile, {}).get(name)
         if recipe is None:
             continue
         if getattr(recipe.model, "file", None) is not None and (protocol, seed) != _ONCE:
@@ -185,7 +185,7 @@ def planned(options: "Table1", digits: Digits) -> Iterator[RowRun]:
                 centred=recipe.centred,
                 augment=recipe.augment,
                 encoder=recipe.encoder,
-                family=row_of(row).family,
+                family=row_of(row, options.model).family,
             )
 
 
@@ -199,7 +199,7 @@ def _asked(train: Any, seed: int, options: "Table1") -> Any:
     return replace(train, seed=seed, **({"precision": options.precision} if precise else {}))
 
 
-def sizes(recipe: Recipe, protocol: ProtocolName, digits: Digits) -> dict[str, int]:
+def sizes(recipe: Recipe, protocol: ProtocolName, digits: Digits) -> dict[str, Any]:
     """Return how many images are trained on, held out, and tested on."""
     n_train = len(digits.train.labels)
     n_validation = min(recipe.n_validation, n_train // 8) if protocol == "held-out" else 0

@@ -19,9 +19,9 @@ from baselines.alpha_psp import load_network
 from benchmarks import record, task
 from benchmarks.record import Record
 from benchmarks.report.numbers import without_infinity
-from benchmarks.run import Data, Options, execute
+from benchmarks.run import Data, Options, execute, not_trained_here
 from benchmarks.table1 import outside, rows, table
-from benchmarks.table1.rows import ProtocolName, RecipeName
+from benchmarks.table1.rows import ProtocolName, RecipeName, Row, made_by
 from benchmarks.table1.runs import RowRun, planned, splits
 from benchmarks.table1.shipped import evaluate_shipped
 from encoders.functional import Polarity, ZeroPixels, random_affine
@@ -60,10 +60,11 @@ class Table1(Options):
     """package.module:factory; what it returns, a network or a row, joins the table."""
 
     def __post_init__(self) -> None:
-        if not self.rows:
-            object.__setattr__(self, "rows", tuple(rows.known_rows()))
+        known = rows.known_rows(self.model)
+        added = tuple(known.keys() - rows.known_rows().keys())
+        object.__setattr__(self, "rows", self.rows or added or tuple(known))
         for row in self.rows:
-            rows.row_of(row)
+            rows.row_of(row, self.model)
 
 
 class Task:
@@ -85,8 +86,10 @@ class Task:
         m = done.metrics
         steps, mean = m["time_to_insight"], m["strict_clock"]["mean"]
         when = f"mean spike time {mean} frames" if steps is None else f"{steps:.2f} steps"
+        seed = done.config["train"].get("seed")
+        which = "" if seed is None else f" seed {seed}"
         return (
-            f"{done.config['row']} {done.config['polarity']} seed {done.config['train']['seed']}: "
+            f"{done.config['row']} {done.config['polarity']}{which}: "
             f"accuracy {100 * m['accuracy']:.2f} %, time to insight: {when}, "
             f"fired {100 * m['fired'] / m['n']:.1f} %, {done.seconds:.0f} s"
         )
@@ -146,9 +149,8 @@ def _published(run: RowRun, digits: Digits, test: Split, command: str) -> Record
     source = record.source()
     net = run.network(load_network(_find(str(run.file), Path(digits.origin))))
     metrics = without_infinity(net.account(test.labels, run.encode(test.images)))
-    about = {"best_epoch": None, "regime_reached": True, "history": []}
     return record.new_record(
-        run.task, run.name, run.config, metrics, about, 0, source, command
+        run.task, run.name, run.config, metrics, not_trained_here(), 0, source, command
     )
 
 
@@ -187,25 +189,20 @@ def main(options: Table1) -> int:
         raise ValueError("device is cuda, but torch finds none. Use --device cpu.")
     digits = load_mnist(options.data)
     shipped = digits.title == MNIST_TITLE and not options.train
-    if options.model:
-        yours = [outside.measure(name, digits, options) for name in options.model]
-        for done in yours:
-            print(TASK.summary(done) if "seed" in done.config.get("train", {}) else done.name)
-        status = 0
-    elif shipped:
+    status, networks = 0, [name for name in options.model if not isinstance(made_by(name), Row)]
+    for name in networks:
+        print(TASK.summary(outside.measure(name, digits, options)))
+    if shipped and not options.model:
         status = evaluate_shipped(digits)
-    else:
-        status = 0
+    elif not networks:
         for outcome in task.make_all(TASK, options):
             print(outcome.line, file=sys.stderr)
             status |= int(outcome.failed)
     folder = options.results / TASK.name
     records = [r for r in record.read_all(folder) if r.config["data"] == digits.name]
     if shipped:
-        records = [r for r in records if r.config["profile"] in ("paper", outside.PROFILE)]
+        records = [r for r in records if r.config["profile"] in ("paper", rows.YOURS)]
     print(table.table1(records, digits.title, "text"))
     if options.train:
         print(table.write(records, options.results, digits.title), file=sys.stderr)
     return status
-
-

@@ -10,7 +10,6 @@ its silent end, no dt, no labels. Who reads them says sensor, duration and dt. O
 file; several are a folder of files. Written by faery, read by an independent package.
 """
 
-import os
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -23,6 +22,7 @@ from bridges.errors import BridgeError
 from bridges.stream.clock import tick_us
 from bridges.stream.stream import EVENT_DTYPE, Array, SpikeStream
 from bridges.target import Target, load
+from rc_snn.files import replacing
 
 SensorSize: TypeAlias = tuple[int, int, int]
 """Width, height, polarities, as tonic has it."""
@@ -148,18 +148,17 @@ def export(form: EventFormat, stream: SpikeStream, path: Path | str) -> Path:
             f"{path} exists, and a folder is never overwritten. Remove it, or name another."
         )
     faery, (width, height, _) = load(form.target, "faery"), sensor_size(stream)
-    names = file_names(form, path.stem, len(recordings))
-    with tempfile.TemporaryDirectory(".partial", f"{path.name}.", path.parent) as partial:
-        folder = Path(partial, path.name)
-        folder.mkdir()
-        for name, events in zip(names, recordings, strict=True):
+    with replacing(path, form.suffix) as partial:
+        places = [partial]
+        if len(recordings) != 1:
+            partial.mkdir()
+            places = [partial / name for name in file_names(form, path.stem, len(recordings))]
+        for place, events in zip(places, recordings, strict=True):
             native = np.zeros(len(events), faery.EVENTS_DTYPE)
             for column in "txyp":
                 native[column] = events[column]
-            written = folder / name
             # Without zero_t0=False faery starts the clock at the first event: no latency is left.
-            faery.events_stream_from_array(native, (width, height)).to_file(written, zero_t0=False)
-        os.replace(written if len(recordings) == 1 else folder, path)
+            faery.events_stream_from_array(native, (width, height)).to_file(place, zero_t0=False)
     return path
 
 

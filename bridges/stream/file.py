@@ -14,17 +14,16 @@ is refused and never read as other spikes.
 
 import hashlib
 import json
-import os
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bridges.stream.stream import Array, SpikeStream
+from rc_snn.files import replacing
 
 FORMAT = "rc_snn.spikes/1"
 _CORE = ("ticks", "units", "offsets")
@@ -61,20 +60,6 @@ def save(stream: SpikeStream, path: Path | str) -> Path:
     with replacing(path) as partial:
         write(partial, json.dumps(about), arrays)
     return path
-
-
-@contextmanager
-def replacing(path: Path, suffix: str = "") -> Iterator[Path]:
-    """Give a place beside a path to write to; it replaces the path when all has gone well.
-
-    `suffix` ends the name of that place, for writers that insist on theirs.
-    """
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial{suffix}")
-    try:
-        yield partial
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def load(path: Path | str) -> SpikeStream:

@@ -10,6 +10,7 @@ import numpy as np
 from bridges.errors import BridgeError
 from bridges.stream import file as stream_file
 from bridges.stream.stream import SpikeStream
+from rc_snn.files import replacing
 
 FOLDER = Path(__file__).parents[1] / "targets" / "scripts"
 
@@ -34,7 +35,7 @@ def export(name: str, stream: SpikeStream, path: Path | str) -> Path:
         raise ValueError(f"{name} takes a script; name it .py, got {path.name!r}.")
     parts = [(FOLDER / part).read_text() for part in (f"run_{name}.py", "main.py")]
     stream_file.save(stream, path.with_suffix(".npz"))
-    with stream_file.replacing(path) as partial:
+    with replacing(path) as partial:
         partial.write_text("\n\n".join(part.strip() + "\n" for part in parts))
     return path
 

@@ -7,9 +7,9 @@ import numpy as np
 
 from bridges.errors import BridgeError
 from bridges.stream.clock import seconds, to_ticks
-from bridges.stream.file import replacing
 from bridges.stream.stream import SpikeStream
 from bridges.target import Target, load
+from rc_snn.files import replacing
 
 TARGET = Target(
     name="nir",

@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 
 from bridges.errors import BridgeError
-from bridges.stream.file import replacing
 from bridges.stream.stream import Array, SpikeStream
 from bridges.stream.timeline import by_unit, cut, refuse_timeline, starts, stops
 from bridges.target import Target, load
+from rc_snn.files import replacing
 
 TARGET = Target(
     name="nwb",

@@ -23,10 +23,10 @@ import numpy as np
 
 from bridges.errors import BridgeError
 from bridges.stream.clock import Unit, to_ticks
-from bridges.stream.file import replacing
 from bridges.stream.stream import Array, SpikeStream
 from bridges.stream.timeline import refuse_long
 from bridges.target import Target, load
+from rc_snn.files import replacing
 
 TARGET = Target(
     name="sonata",

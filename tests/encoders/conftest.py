@@ -34,7 +34,7 @@ def small_mnist(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
         for name, content in raw.items()
     )
     assert [f.name for f in files] == [f.name for f in mnist.MNIST_FILES]
-    monkeypatch.setattr(sources, "MNIST_FILES", files)
+    monkeypatch.setattr(mnist, "MNIST_FILES", files)
     monkeypatch.delenv("RC_SNN_DATA", raising=False)
     return raw
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from encoders import mnist
 from encoders.mnist import DataError, Digits, load_mnist
 
 FIRST = "train-images-idx3-ubyte"
@@ -100,7 +101,7 @@ def cache(
 ) -> Path:
     """Nothing beside the project, an empty cache: `load_mnist` has to download. No proxy."""
     project = tmp_path / "project"
-    monkeypatch.setattr(sources, "__file__", str(project / "encoders" / "mnist.py"))
+    monkeypatch.setattr(mnist, "__file__", str(project / "encoders" / "mnist.py"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     return tmp_path / "cache" / "rc_snn" / "mnist"
@@ -111,7 +112,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def part_file(cache: Path, mirror: Mirror, name: str = FIRST) -> Path:
-    """Where `sources` keeps what it has of an unfinished file."""
+    """Where `mnist` keeps what it has of an unfinished file."""
     tag = hashlib.md5(mirror.url.encode()).hexdigest()[:8]
     return cache / f"{name}.{tag}.part.gz"
 

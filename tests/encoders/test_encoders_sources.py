@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from encoders import mnist
 from encoders.mnist import (
     MNIST_FILES,
     DataError,
@@ -42,7 +43,7 @@ def put_project_into(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     The user's cache becomes `folder/cache`.
     """
-    monkeypatch.setattr(sources, "__file__", str(folder / "project" / "encoders" / "mnist.py"))
+    monkeypatch.setattr(mnist, "__file__", str(folder / "project" / "encoders" / "mnist.py"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
 
 
