@@ -185,7 +185,7 @@ def hidden_states(model: RCLSTM | RCConvLSTM, inputs: Sequences, dt_s: float) ->
         NIR's grid: float64 `[sample, time, features + 1]`.
 
     Example:
-        >>> from rc_snn.runner import DenseSequences
+        >>> from rc_snn.sequences import DenseSequences
         >>> hidden_states(RCLSTM(3, 4, 5), DenseSequences(torch.zeros(10, 2, 3)), 1e-3).shape
         (2, 10, 5)
     """
