@@ -5,19 +5,19 @@ rank coding (left) and from the end of the sequence (right), for several entropy
 from the records in results/keywords, which `python -m benchmarks.keywords --train` makes.
 """
 
-import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-import tyro
 
 from benchmarks.keywords import task as keywords
 from benchmarks.keywords.task import THETA, KeywordOptions
 from benchmarks.record import Record
 from benchmarks.report import figures, tables
-from benchmarks.tasks import publish
+from benchmarks.run import Options
+from benchmarks.task import start
 from rc_snn.objective import critical_beta
 
 SHADES = {0.0: "#9ecae1", 0.1: "#6baed6", 0.2: "#3182bd", 0.3: "#08519c", 0.4: "#08306b"}
@@ -51,8 +51,9 @@ def over_epochs(group: Sequence[Record], column: str) -> Any:
     return np.array([[row[column] for row in r.training["history"]] for r in group])
 
 
-def draw(done: Sequence[Record], heard_ms: Sequence[float]) -> Any:
+def draw(done: Sequence[Record], path: Path) -> None:
     """Draw the four panels; a line is the mean over seeds, a band their range."""
+    heard_ms = done[0].metrics["heard_ms"]
     figure, axes = plt.subplots(
         2, 2, figsize=(10, 7), sharex=True, sharey="row", layout="constrained"
     )
@@ -88,7 +89,7 @@ def draw(done: Sequence[Record], heard_ms: Sequence[float]) -> Any:
         f"{bound:.4f} a converged network does not fire",
         size=10,
     )
-    return figure
+    figures.save(figure, path)
 
 
 def _line(axis: Any, values: Any, style: dict[str, Any]) -> None:
@@ -150,22 +151,25 @@ def _range(values: Any) -> str:
     return f"{values.mean():.2f} ({values.min():.2f}-{values.max():.2f})"
 
 
-def main(options: KeywordOptions) -> int:
-    """Make the records where asked to, draw the figure, print its numbers; return the status."""
-    if options.train:
-        keywords.make_all(options)
-    done = keywords.records(options)
-    publish(
-        options,
-        "figure4",
-        report(done),
-        lambda path: figures.save(draw(done, done[0].metrics["heard_ms"]), path),
-    )
-    return 0
+class Figure4(keywords.Keywords):
+    """Figure 4: draw keyword networks as they learn, from the records in results/keywords."""
 
+    name, of = "figure4", keywords.TASK
+
+    def text(self, records: Sequence[Record]) -> str:
+        """Return the figure in numbers."""
+        return report(records)
+
+    def draw(self, records: Sequence[Record], options: Options, path: Path) -> None:
+        """Draw accuracy and spike time over the epochs."""
+        draw(records, path)
+
+    def readme(self, results: Path) -> list[str]:
+        """Return nothing: README shows Figure 5."""
+        return []
+
+
+TASK = Figure4()
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(tyro.cli(KeywordOptions)))
-    except ValueError as error:
-        sys.exit(f"error: {error}")
+    start(TASK, KeywordOptions)

@@ -1,13 +1,7 @@
 """The command: see `benchmarks.keywords.task`."""
 
-import sys
-
-import tyro
-
-from benchmarks.keywords.task import KeywordOptions, main
+from benchmarks.keywords.task import TASK, KeywordOptions
+from benchmarks.task import start
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(tyro.cli(KeywordOptions)))
-    except ValueError as error:
-        sys.exit(f"error: {error}")
+    start(TASK, KeywordOptions)
