@@ -13,7 +13,6 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import torch
-import tyro
 from matplotlib.ticker import MaxNLocator
 
 from benchmarks import record
@@ -28,6 +27,7 @@ from benchmarks.task import make_all, prepare
 from encoders.functional import Encoding, Polarity, encode_latency
 from encoders.mnist import Digits, load_mnist
 from encoders.temporal_mnist import take
+from rc_snn import commands
 from rc_snn.objective import critical_beta
 from rc_snn.spikes import spike_frames, spike_steps
 from rc_snn.training import TrainConfig
@@ -175,7 +175,4 @@ def main(options: Figure3) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(tyro.cli(Figure3)))
-    except ValueError as error:
-        sys.exit(f"error: {error}")
+    commands.run(main, Figure3)

@@ -6,6 +6,7 @@ from the records in results/keywords, which `python -m benchmarks.keywords --tra
 """
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from benchmarks.keywords.task import THETA, KeywordOptions
 from benchmarks.record import Record
 from benchmarks.report import figures, tables
 from benchmarks.run import Options
-from benchmarks.task import start
+from benchmarks.task import command
+from rc_snn import commands
 from rc_snn.objective import critical_beta
 
 SHADES = {0.0: "#9ecae1", 0.1: "#6baed6", 0.2: "#3182bd", 0.3: "#08519c", 0.4: "#08306b"}
@@ -172,4 +174,4 @@ class Figure4(keywords.Keywords):
 TASK = Figure4()
 
 if __name__ == "__main__":
-    start(TASK, KeywordOptions)
+    commands.run(partial(command, TASK), KeywordOptions)

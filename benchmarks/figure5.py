@@ -7,6 +7,7 @@ chosen on the validation split.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ from benchmarks.record import Record
 from benchmarks.report import figures, numbers, tables
 from benchmarks.report.numbers import mean_and_half, seed_interval
 from benchmarks.run import Options
-from benchmarks.task import start
+from benchmarks.task import command
+from rc_snn import commands
 from rc_snn.exits.curves import Curve, accuracy_within, frontier
 
 ROWS = {
@@ -232,4 +234,4 @@ class Figure5(keywords.Keywords):
 TASK = Figure5()
 
 if __name__ == "__main__":
-    start(TASK, KeywordOptions)
+    commands.run(partial(command, TASK), KeywordOptions)

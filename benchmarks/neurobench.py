@@ -5,7 +5,6 @@ benchmarks.neurobench` measures, and writes results/neurobench; `--show` lays th
 """
 
 import json
-import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -14,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import tyro
 from torch.utils.data import TensorDataset
 from tqdm import tqdm
 
@@ -27,7 +25,7 @@ from bridges.neurobench.metrics import ContinuousModel, RankCoded, SpikeFrames, 
 from encoders.functional import encode
 from encoders.mnist import Split, load_mnist
 from encoders.temporal_mnist import take
-from rc_snn import files, zoo
+from rc_snn import commands, files, zoo
 from rc_snn.models import RCLSTM, RCConvLSTM
 from rc_snn.spikes import spike_steps
 
@@ -257,7 +255,4 @@ def main(options: NeuroBench) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(tyro.cli(NeuroBench))
-    except (ImportError, OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
+    commands.run(main, NeuroBench)

@@ -17,7 +17,6 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import torch
-import tyro
 
 from baselines import zoo
 from benchmarks import record
@@ -25,7 +24,7 @@ from benchmarks.report import figures
 from bridges.networks.continuous import agreement
 from encoders.functional import encode
 from encoders.mnist import load_mnist
-from rc_snn import files
+from rc_snn import commands, files
 
 SIMULATORS = {"brian2": "Brian2", "nest": "NEST"}
 PACKAGES = ("brian2", "nest-simulator")
@@ -193,7 +192,4 @@ def main(options: Simulators) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(tyro.cli(Simulators)))
-    except ValueError as error:
-        sys.exit(f"error: {error}")
+    commands.run(main, Simulators)

@@ -7,12 +7,11 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
-
 from benchmarks import record, simulators
 from benchmarks.table1 import table, time_to_accuracy
 from bridges import support
 from encoders.mnist import MNIST_TITLE
+from rc_snn import commands
 from rc_snn.files import write_text
 
 
@@ -60,4 +59,4 @@ def main(options: Tables) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Tables))
+    commands.run(main, Tables)

@@ -4,15 +4,13 @@ A task lives in a room of its own and says which runs it has, how each is made, 
 say and show. The harness here makes what does not exist yet, in turn or on Ray, and publishes.
 """
 
-import inspect
 import sys
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn, Protocol
+from typing import Any, Protocol
 
 import torch
-import tyro
 
 from benchmarks import cluster, record
 from benchmarks.record import Record
@@ -115,14 +113,6 @@ def command(task: Task, options: Options) -> int:
             failed |= outcome.failed
     publish(task, task.find(options), options)
     return int(failed)
-
-
-def start(task: Task, options: type[Options] = Options) -> NoReturn:
-    """Run a task by its command line; what is wrong with input or data is said in words."""
-    try:
-        sys.exit(command(task, tyro.cli(options, description=inspect.getdoc(task))))
-    except (ImportError, OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
 
 
 def publish(task: Task, records: Sequence[Record], options: Options) -> None:

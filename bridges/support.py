@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from types import ModuleType
 
 import numpy as np
-import tyro
 
 from bridges import targets as bridge_modules
 from bridges.errors import BridgeError
 from bridges.stream.stream import SpikeStream
 from bridges.target import Target
+from rc_snn import commands
 
 NAMES = tuple(sorted(module.name for module in pkgutil.iter_modules(bridge_modules.__path__)))
 """Every target: a module of `bridges.targets` with `TARGET`, `round_trip(stream)` and `export`."""
@@ -127,4 +127,4 @@ def _check(name: str) -> str:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(tyro.cli(Support)))
+    commands.run(main, Support)

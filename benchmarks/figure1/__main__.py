@@ -1,7 +1,11 @@
 """The command: see `benchmarks.figure1.task`."""
 
+from functools import partial
+
 from benchmarks.figure1.task import TASK
-from benchmarks.task import start
+from benchmarks.run import Options
+from benchmarks.task import command
+from rc_snn import commands
 
 if __name__ == "__main__":
-    start(TASK)
+    commands.run(partial(command, TASK), Options)

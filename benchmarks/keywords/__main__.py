@@ -1,7 +1,10 @@
 """The command: see `benchmarks.keywords.task`."""
 
+from functools import partial
+
 from benchmarks.keywords.task import TASK, KeywordOptions
-from benchmarks.task import start
+from benchmarks.task import command
+from rc_snn import commands
 
 if __name__ == "__main__":
-    start(TASK, KeywordOptions)
+    commands.run(partial(command, TASK), KeywordOptions)

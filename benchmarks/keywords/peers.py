@@ -11,6 +11,7 @@ One record per seed holds the accuracy of each on the test set, within each mean
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
@@ -26,7 +27,8 @@ from benchmarks.keywords.task import KeywordOptions
 from benchmarks.record import Record
 from benchmarks.report.numbers import seeds
 from benchmarks.run import Profile, TaskRun
-from benchmarks.task import start
+from benchmarks.task import command
+from rc_snn import commands
 from rc_snn.exits import scores as exits
 from rc_snn.exits.curves import (
     Curve,
@@ -385,4 +387,4 @@ TASK = Peers()
 assert set(METHODS) == set(get_args(Method))
 
 if __name__ == "__main__":
-    start(TASK, KeywordOptions)
+    commands.run(partial(command, TASK), KeywordOptions)

@@ -1,7 +1,10 @@
 """The command: see `benchmarks.nmnist.task`."""
 
+from functools import partial
+
 from benchmarks.nmnist.task import TASK, EventDigits
-from benchmarks.task import start
+from benchmarks.task import command
+from rc_snn import commands
 
 if __name__ == "__main__":
-    start(TASK, EventDigits)
+    commands.run(partial(command, TASK), EventDigits)

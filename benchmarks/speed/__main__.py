@@ -1,10 +1,7 @@
 """The command: see `benchmarks.speed.task`."""
 
-import sys
-
-import tyro
-
 from benchmarks.speed.task import Speed, main
+from rc_snn import commands
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(Speed)))
+    commands.run(main, Speed)

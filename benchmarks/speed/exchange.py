@@ -5,7 +5,6 @@ tensor to stream and back and through files, writes results/exchange.json and pr
 """
 
 import json
-import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,13 +15,12 @@ from time import perf_counter
 from typing import Any
 
 import torch
-import tyro
 
 from benchmarks import record
 from benchmarks.report import tables
 from bridges.stream import file as stream_file
 from bridges.stream.stream import SpikeStream
-from rc_snn import files
+from rc_snn import commands, files
 
 RATE = 10e6
 """Events per second asked for, from tensor to stream and back."""
@@ -156,4 +154,4 @@ def main(options: Exchange) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(Exchange)))
+    commands.run(main, Exchange)

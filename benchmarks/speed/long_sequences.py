@@ -11,7 +11,6 @@ Steps are counted until their end, t = mean of t_sp + 1. The target is an overhe
 """
 
 import json
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +20,6 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-import tyro
 from torch import Tensor, nn
 
 from benchmarks import record
@@ -29,7 +27,7 @@ from benchmarks.keywords.task import SHIPPED_AS
 from benchmarks.report import tables
 from encoders.keyword_features import load_keywords
 from encoders.keyword_network import KeywordNetwork, load_network
-from rc_snn import files
+from rc_snn import commands, files
 from rc_snn.fast.fused import Precision
 from rc_snn.models import RCLSTM
 from rc_snn.objective import rc_loss
@@ -223,7 +221,4 @@ def main(options: LongSequences) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(tyro.cli(LongSequences)))
-    except ValueError as error:
-        sys.exit(f"error: {error}")
+    commands.run(main, LongSequences)

@@ -3,19 +3,18 @@
 `python -m benchmarks.table1.accuracy_time` draws results/accuracy_time.png. Nothing here measures.
 """
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 
 import matplotlib.pyplot as plt
-import tyro
 from matplotlib.lines import Line2D
 
 from benchmarks import record
 from benchmarks.record import Record
 from benchmarks.report import figures
 from benchmarks.table1.table import groups, paper_records
+from rc_snn import commands
 from rc_snn.regimes import FAST_BELOW, SLOW_ABOVE
 
 CLOCKS = {
@@ -81,7 +80,4 @@ def main(options: AccuracyTime) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(tyro.cli(AccuracyTime)))
-    except ValueError as error:
-        sys.exit(f"error: {error}")
+    commands.run(main, AccuracyTime)

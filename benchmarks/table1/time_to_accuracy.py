@@ -17,7 +17,6 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import torch
 import torch.nn.functional as F
-import tyro
 
 from benchmarks import record
 from benchmarks.report import tables
@@ -27,7 +26,7 @@ from benchmarks.table1.task import Table1
 from encoders.functional import Polarity
 from encoders.mnist import Digits, load_mnist
 from encoders.temporal_mnist import latency_sequences
-from rc_snn import families
+from rc_snn import commands, families
 from rc_snn.objective import rc_loss
 from rc_snn.regimes import FAST_BELOW
 from rc_snn.spikes import first_spike, spike_frames
@@ -200,7 +199,4 @@ def main(options: TimeToAccuracy) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(tyro.cli(TimeToAccuracy)))
-    except ValueError as error:
-        sys.exit(f"error: {error}")
+    commands.run(main, TimeToAccuracy)

@@ -9,15 +9,14 @@ network, or a read-out of one, on the whole test set; nothing is chosen on it.
 them.
 """
 
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
-import tyro
 
 from benchmarks import record
 from benchmarks.record import Record
@@ -28,6 +27,7 @@ from benchmarks.table1.task import Table1, digits_of, make
 from benchmarks.task import command
 from encoders.functional import encode
 from encoders.mnist import MNIST_TITLE, Digits, load_mnist
+from rc_snn import commands
 from rc_snn.network import load
 from rc_snn.regimes import account
 from rc_snn.runner import decide
@@ -223,7 +223,4 @@ def draw(found: list[Curve], path: Path) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(command(TASK, tyro.cli(Tradeoff)))
-    except ValueError as error:
-        sys.exit(f"error: {error}")
+    commands.run(partial(command, TASK), Tradeoff)

@@ -8,7 +8,6 @@ from statistics import mean, stdev
 import pytest
 import torch
 
-from baselines import zoo as baselines_zoo
 from benchmarks import record, tables
 from benchmarks.table1 import task as job
 from benchmarks.table1.continuous_rows import TIMING_RECIPES
@@ -17,7 +16,7 @@ from benchmarks.table1.task import Table1
 from encoders.functional import encode_latency
 from encoders.mnist import DataError, embedded_digits
 from encoders.temporal_mnist import latency_sequences
-from rc_snn import zoo
+from rc_snn import load
 from rc_snn.regimes import account
 from rc_snn.runner import decide
 from rc_snn.training import TrainConfig
@@ -179,7 +178,7 @@ def test_an_augmented_run_ships_weights_that_decide_as_its_record_says(small, mo
     moved = replace(small, rows=("rc-lstm-fast",), recipe=("augmented",), seeds=(0, 1), ship=True)
     assert job.main(moved) == 0
     assert zoo.names() == ["rc-lstm-12-fast-augmented"], "one network, of seed 0"
-    net = zoo.load("rc-lstm-12-fast-augmented")
+    net = load("rc-lstm-12-fast-augmented")
     [made] = [r for r in records(moved) if r.name == net.record]
     test = latency_sequences(digits.test, net.n_steps, **net.encoder)
     decision = net.decide(test.inputs.steps)

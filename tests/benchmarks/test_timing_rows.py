@@ -6,12 +6,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+from benchmarks.table1.continuous_run import without_infinity
 
-from baselines import zoo
 from baselines.continuous_training import ContinuousConfig
 from benchmarks import record, tables
 from benchmarks.table1.continuous_rows import TIMING_RECIPES, TimingModel, TimingRun
-from benchmarks.table1.continuous_run import without_infinity
 from benchmarks.table1.rows import PUBLISHED
 from benchmarks.table1.task import Table1, configs, run_name, run_one, splits
 from encoders.mnist import Digits, Split, embedded_digits

@@ -19,7 +19,7 @@ from bridges.targets import norse as norse_bridge
 from bridges.targets import rockpool, sinabs, spikingjelly
 from bridges.targets import snntorch as snntorch_bridge
 from encoders import embedded_digits, encode_latency
-from rc_snn import spike_steps, zoo
+from rc_snn import load, spike_steps
 from rc_snn.spikes import Decision
 
 
@@ -44,7 +44,7 @@ def answers() -> tuple[Decision, torch.Tensor, SpikeStream, int]:
 
     The network was trained on images of the same set: these figures check a program, not it.
     """
-    net = zoo.load("rc-lstm-340-slow")
+    net = load("rc-lstm-340-slow")
     digits = embedded_digits().test
     steps = spike_steps(encode_latency(digits.images, **net.encoder), net.n_steps)
     decision = net.decide(steps)
