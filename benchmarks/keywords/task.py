@@ -22,10 +22,10 @@ from torch import Tensor
 from benchmarks import record
 from benchmarks.record import Record
 from benchmarks.run import Data, Options, Profile, TaskModel, TaskRun, execute, run_folder
-from encoders import keyword_network
 from encoders.keyword_features import Features, KeywordData, load_keywords
+from encoders.keyword_network import keyword_network
 from encoders.speech_commands import SPLITS, find_recordings
-from rc_snn import files
+from rc_snn import files, network
 from rc_snn.exits import scores as exits
 from rc_snn.exits.curves import right_answers, sweep
 from rc_snn.models import RCLSTM
@@ -245,7 +245,7 @@ def _write_network(
 ) -> None:
     """Write the network beside its checkpoint, and into the package where that is asked for."""
     measured = ("n", "correct", "accuracy", "time_to_insight", "fired", "mean_heard_ms")
-    network = keyword_network.KeywordNetwork(
+    net = keyword_network(
         name=SHIPPED_AS,
         model=model,
         theta=THETA,
@@ -255,10 +255,11 @@ def _write_network(
         measured={key: metrics[key] for key in measured},
         record=run.name,
     )
-    keyword_network.write(network, run_folder(run, options))
+    file = f"{net.name}.safetensors"
+    net.save(run_folder(run, options) / file, half=True)
     t = run.train
     if options.ship and (t.method, t.beta, t.seed) == SHIPPED and run.profile == "paper":
-        keyword_network.write(network, keyword_network.FOLDER)
+        net.save(network.SHELF / file, half=True)
 
 
 def records(options: Options) -> list[Record]:

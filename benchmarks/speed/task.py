@@ -20,7 +20,6 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from baselines import zoo as baselines_zoo
 from baselines.continuous_training import Timed
 from benchmarks import record
 from benchmarks.report import tables
@@ -50,6 +49,7 @@ from encoders.functional import encode_latency
 from encoders.mnist import Split, load_mnist
 from encoders.temporal_mnist import latency_sequences, take
 from rc_snn.models import RCLSTM, RCConvLSTM
+from rc_snn.network import load
 from rc_snn.sequences import Labelled, SpikeSequences
 from rc_snn.training import ANSWER_AT_ONCE
 
@@ -204,11 +204,8 @@ def measure_baselines(split: Split, options: Speed) -> list[Ratio]:
     """Time the event kernels of the trained baselines that ship, and α-PSP's tensor path."""
     times = encode_latency(split.images, zero_pixels="silent").float()
     batch, n = Timed(times, split.labels), options.repeats
-    alpha, rel = (
-        baselines_zoo.load(name).model
-        for name in ("alpha-psp-340-fast-published", "rel-psp-340-slow")
-    )
-    reference = set_path(baselines_zoo.load("alpha-psp-340-fast-published").model, fast=False)
+    alpha, rel = (load(name).model for name in ("alpha-psp-340-fast-published", "rel-psp-340-slow"))
+    reference = set_path(load("alpha-psp-340-fast-published").model, fast=False)
     return [
         throughput("α-PSP 784-340-10 training", alpha_update(alpha, batch), batch, n, 6_000),
         throughput("α-PSP 784-340-10 forward", timing_inference(alpha, batch), batch, n, 10_000),

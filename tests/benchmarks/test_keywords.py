@@ -11,8 +11,8 @@ from benchmarks.keywords import task as keywords
 from benchmarks.keywords.task import KeywordOptions
 from benchmarks.speed import long_sequences
 from benchmarks.task import command
-from encoders import keyword_network
 from encoders.keyword_features import Features, KeywordData, Normalisation
+from encoders.keyword_network import keyword_network, load_network
 from encoders.log_mel import LogMel
 from encoders.speech_commands import classes
 from rc_snn.exits.curves import accuracy_within
@@ -84,9 +84,7 @@ def test_records_hold_what_the_networks_answer_and_figures_are_drawn_from_them(
     # A curve is what the runner decides, threshold by threshold.
     run = next(r for r in keywords.TASK.runs(options) if r.train.method == "rc")
     done = next(r for r in found if r.name == run.name)
-    network = keyword_network.read(
-        keywords.run_folder(run, options) / "rc-lstm-keywords.safetensors"
-    )
+    network = load_network(keywords.run_folder(run, options) / "rc-lstm-keywords.safetensors")
     for split, data in (("validation", heard.validation), ("test", heard.test)):
         curve = done.metrics["curves"][split]
         for i in range(0, len(keywords.THETAS), 19):
@@ -175,7 +173,7 @@ def test_torchs_network_in_the_comparison_computes_what_ours_does():
     )
     generator = torch.Generator().manual_seed(0)
     model = RCLSTM(420, 8, 9, n_dense=4, dense_input=True, generator=generator)
-    net = keyword_network.KeywordNetwork(
+    net = keyword_network(
         "n", model, 0.5, data.normalisation, data.front_end, data.classes, {}, "r"
     )
     batch = data.sequences("train")
