@@ -210,14 +210,16 @@ def execute(
         command: command line, for the record.
         folder: of the checkpoint; default: `run_folder`.
     """
-    source = record.source()
+    source, folder = record.source(), folder or run_folder(run, options)
+    if options.force:
+        (folder / "checkpoint.pt").unlink(missing_ok=True)
     model = run.build()
     result = families.family(run.family).train(
         model,
         data.training,
         data.validation,
         run.train,
-        folder or run_folder(run, options),
+        folder,
         fresh=data.fresh,
         tensorboard=options.tensorboard,
         description=run.title,

@@ -235,7 +235,7 @@ class RCConvLSTM(nn.Module):
         kernel_size: int = 5,
         *,
         pool: int = 1,
-        image_shape: tuple[int, int] = (28, 28),
+        image_shape: Sequence[int] = (28, 28),
         n_classes: int = 10,
         read_out: ReadOut = "softmax",
         forget_bias: float = 0.0,
@@ -245,7 +245,8 @@ class RCConvLSTM(nn.Module):
     ) -> None:
         super().__init__()
         generator = fresh_generator(generator)
-        depth = len(channels)
+        height, width = image_shape
+        image_shape, depth = (height, width), len(channels)
         if depth == 0 or pool < 1 or min(image_shape) // pool**depth < 1:
             raise ValueError(
                 f"RCConvLSTM needs at least one layer and a grid left to read, got channels="

@@ -203,6 +203,6 @@ def main(options: Table1) -> int:
     if shipped:
         records = [r for r in records if r.config["profile"] in ("paper", rows.YOURS)]
     print(table.table1(records, digits.title, "text"))
-    if options.train:
+    if records and not shipped:
         print(table.write(records, options.results, digits.title), file=sys.stderr)
     return status
