@@ -6,6 +6,8 @@ from the records in results/keywords, which `python -m benchmarks.keywords --tra
 """
 
 from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -15,7 +17,8 @@ from benchmarks.keywords import task as keywords
 from benchmarks.keywords.task import THETA, KeywordOptions
 from benchmarks.record import Record
 from benchmarks.report import figures, tables
-from benchmarks.tasks import publish
+from benchmarks.run import Options
+from benchmarks.task import command
 from rc_snn import commands
 from rc_snn.objective import critical_beta
 
@@ -50,8 +53,9 @@ def over_epochs(group: Sequence[Record], column: str) -> Any:
     return np.array([[row[column] for row in r.training["history"]] for r in group])
 
 
-def draw(done: Sequence[Record], heard_ms: Sequence[float]) -> Any:
+def draw(done: Sequence[Record], path: Path) -> None:
     """Draw the four panels; a line is the mean over seeds, a band their range."""
+    heard_ms = done[0].metrics["heard_ms"]
     figure, axes = plt.subplots(
         2, 2, figsize=(10, 7), sharex=True, sharey="row", layout="constrained"
     )
@@ -87,7 +91,7 @@ def draw(done: Sequence[Record], heard_ms: Sequence[float]) -> Any:
         f"{bound:.4f} a converged network does not fire",
         size=10,
     )
-    return figure
+    figures.save(figure, path)
 
 
 def _line(axis: Any, values: Any, style: dict[str, Any]) -> None:
@@ -149,19 +153,25 @@ def _range(values: Any) -> str:
     return f"{values.mean():.2f} ({values.min():.2f}-{values.max():.2f})"
 
 
-def main(options: KeywordOptions) -> int:
-    """Make the records where asked to, draw the figure, print its numbers; return the status."""
-    if options.train:
-        keywords.make_all(options)
-    done = keywords.records(options)
-    publish(
-        options,
-        "figure4",
-        report(done),
-        lambda path: figures.save(draw(done, done[0].metrics["heard_ms"]), path),
-    )
-    return 0
+class Figure4(keywords.Keywords):
+    """Figure 4: draw keyword networks as they learn, from the records in results/keywords."""
 
+    name, of = "figure4", keywords.TASK
+
+    def text(self, records: Sequence[Record]) -> str:
+        """Return the figure in numbers."""
+        return report(records)
+
+    def draw(self, records: Sequence[Record], options: Options, path: Path) -> None:
+        """Draw accuracy and spike time over the epochs."""
+        draw(records, path)
+
+    def readme(self, results: Path) -> list[str]:
+        """Return nothing: README shows Figure 5."""
+        return []
+
+
+TASK = Figure4()
 
 if __name__ == "__main__":
-    commands.run(main, KeywordOptions)
+    commands.run(partial(command, TASK), KeywordOptions)

@@ -7,6 +7,8 @@ chosen on the validation split.
 """
 
 from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -18,9 +20,10 @@ from benchmarks.keywords import task as keywords
 from benchmarks.keywords.peers import AT_MS
 from benchmarks.keywords.task import KeywordOptions
 from benchmarks.record import Record
-from benchmarks.report import figures, tables
+from benchmarks.report import figures, numbers, tables
 from benchmarks.report.numbers import mean_and_half, seed_interval
-from benchmarks.tasks import publish
+from benchmarks.run import Options
+from benchmarks.task import command
 from rc_snn import commands
 from rc_snn.exits.curves import Curve, accuracy_within, frontier
 
@@ -144,7 +147,7 @@ def cells(values: Any, *, signed: bool = False) -> list[str]:
     return [mean_and_half(column, signed=signed, starred=signed) for column in percent]
 
 
-def draw(done: Sequence[Record]) -> Any:
+def draw(done: Sequence[Record], path: Path) -> None:
     """Draw curves over θ of the first seed, and the comparison over seeds."""
     figure, axes = plt.subplots(1, 3, figsize=(13.5, 4.6), sharey=True, layout="constrained")
     seeds = sorted({r.config["train"]["seed"] for r in done})
@@ -157,7 +160,7 @@ def draw(done: Sequence[Record]) -> Any:
     for axis in axes:
         axis.set(xlabel="mean time heard at the answer (ms)")
         axis.legend(loc="lower right")
-    return figure
+    figures.save(figure, path)
 
 
 def _curves(axis: Any, done: Sequence[Record], method: str) -> None:
@@ -197,14 +200,38 @@ def _comparison(axis: Any, done: Sequence[Record], n_seeds: int) -> None:
     axis.set(title=f"C  chosen on validation, {n_seeds} seeds (95 %)")
 
 
-def main(options: KeywordOptions) -> int:
-    """Make the records where asked to, draw the figure, print its numbers; return the status."""
-    if options.train:
-        keywords.make_all(options)
-    done = keywords.records(options)
-    publish(options, "figure5", report(done), lambda path: figures.save(draw(done), path))
-    return 0
+class Figure5(keywords.Keywords):
+    """Figure 5: draw accuracy against decision time of keyword networks, from their records."""
 
+    name, of = "figure5", keywords.TASK
+
+    def text(self, records: Sequence[Record]) -> str:
+        """Return the figure in numbers."""
+        return report(records)
+
+    def draw(self, records: Sequence[Record], options: Options, path: Path) -> None:
+        """Draw curves over θ, and the comparison at equal mean time."""
+        draw(records, path)
+
+    def readme(self, results: Path) -> list[str]:
+        """Return the comparison at equal mean time."""
+        options = KeywordOptions(results=results)
+        done = self.find(options)
+        found = within(done, torch.tensor(AT_MS, dtype=torch.float64))
+        rows = [["", *(f"{ms:g} ms" for ms in AT_MS)]]
+        rows += [[name, *cells(values)] for name, values in found.items()]
+        return [
+            f"**Keywords** (Figure 5; accuracy in % within a mean time heard, "
+            f"{done[0].metrics['n']:,} test clips; ± 95 % over {numbers.seeds(options.seeds)}; "
+            "choices on validation)",
+            "",
+            *tables.markdown(rows),
+            "",
+            *(f"{line}." for line in verdict(found)),
+        ]
+
+
+TASK = Figure5()
 
 if __name__ == "__main__":
-    commands.run(main, KeywordOptions)
+    commands.run(partial(command, TASK), KeywordOptions)

@@ -4,6 +4,7 @@ A run is anything with a name and a config. Its name ends in the hash of its con
 record that exists is never made twice, and one of another config never taken for it.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -151,6 +152,30 @@ class TaskRun:
 def not_trained_here() -> dict[str, Any]:
     """Return what a record says of a training that was not ours."""
     return {"best_epoch": None, "regime_reached": True, "history": []}
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A run that trains nothing: what is measured, and by what."""
+
+    task: str
+    """Folder of the records in results/."""
+    config: dict[str, Any]
+    """Everything that decides the result: JSON values."""
+
+    @property
+    def name(self) -> str:
+        """Return the name of the record."""
+        return f"{self.task}_{record.config_key(self.config)}"
+
+    def record(self, measure: Callable[[], dict[str, Any]], command: str) -> record.Record:
+        """Measure, and return the record."""
+        source, began = record.source(), time.perf_counter()
+        metrics = measure()
+        seconds = time.perf_counter() - began
+        return record.new_record(
+            self.task, self.name, self.config, metrics, {}, seconds, source, command
+        )
 
 
 class Outcome(NamedTuple):

@@ -6,13 +6,34 @@ Nothing here trains or measures. A number that no record holds cannot appear.
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
-from benchmarks import record, simulators
+from benchmarks import figure5, record, simulators
+from benchmarks.figure1 import task as figure1
+from benchmarks.figure2 import task as figure2
+from benchmarks.keywords import peers
+from benchmarks.nmnist import task as nmnist
 from benchmarks.table1 import table, time_to_accuracy
+from benchmarks.table1 import task as table1
 from bridges import support
 from encoders.mnist import MNIST_TITLE
 from rc_snn import commands
 from rc_snn.files import write_text
+
+
+class Shown(Protocol):
+    """A task that README shows."""
+
+    def readme(self, results: Path) -> list[str]:
+        """Return its lines of Markdown."""
+
+
+SHOWN: dict[str, tuple[Shown, ...]] = {
+    "table1": (table1.TASK,),
+    "tasks": (figure1.TASK, figure2.TASK, figure5.TASK, peers.TASK, nmnist.TASK),
+    "simulators": (simulators.TASK,),
+}
+"""The blocks of README that tasks fill, and in which order."""
 
 
 def with_block(text: str, name: str, block: str) -> str:
@@ -27,16 +48,13 @@ def with_block(text: str, name: str, block: str) -> str:
 
 def readme_with_tables(readme: str, results: Path) -> str:
     """Return the README's text with its tables made anew, from records and what bridges say."""
-    from benchmarks import task_tables  # the main job prints its table without all of the tasks
-
-    shown = table.paper_records(results / "table1")
-    text = with_block(readme, "table1", table.table1(shown, MNIST_TITLE, "markdown"))
     times = time_to_accuracy.table(record.read_all(results / "time_to_accuracy"))
-    text = with_block(text, "time", times)
+    text = with_block(readme, "time", times)
     text = with_block(text, "bridges", support.markdown() + "\n")
-    text = with_block(text, "tasks", task_tables.block(results))
-    said = simulators.verdicts(simulators.read(results))
-    return with_block(text, "simulators", "\n".join(f"- {line}" for line in said) + "\n")
+    for name, tasks in SHOWN.items():
+        lines = [line for task in tasks for line in [*task.readme(results), ""]]
+        text = with_block(text, name, "\n".join(lines))
+    return text
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,11 @@ class Makes(Protocol):
 
 
 class Task(Makes, Protocol):
-    """An experiment, and what its records say and show."""
+    """An experiment, and what its records say and show.
+
+    One that shows another's records names that one as `of`; one whose text is not plain names its
+    `ending`, such as ".md".
+    """
 
     def find(self, options: Any) -> list[Record]:
         """Return the records that text and figure are made of.
@@ -53,7 +57,7 @@ class Task(Makes, Protocol):
         """Return what the records say, for `results/<name>/<name>.txt`."""
 
     def draw(self, records: Sequence[Record], options: Any, path: Path) -> None:
-        """Draw the figure."""
+        """Draw the figure, if the task has one."""
 
     def readme(self, results: Path) -> list[str]:
         """Return what README shows of it, as lines of Markdown; none is nothing."""
@@ -94,12 +98,17 @@ def make(task: Makes, run: Run, options: Options, *, command: str) -> Outcome:
     )
 
 
+def owner(task: Task) -> Makes:
+    """Return the task whose records this one shows."""
+    return getattr(task, "of", task)
+
+
 def command(task: Task, options: Options) -> int:
     """Make records where asked to; write and print what they say; return the exit status."""
     prepare(options)
     failed = False
     if options.train:
-        for outcome in make_all(task, options):
+        for outcome in make_all(owner(task), options):
             print(outcome.line, file=sys.stderr)
             failed |= outcome.failed
     publish(task, task.find(options), options)
@@ -109,11 +118,14 @@ def command(task: Task, options: Options) -> int:
 def publish(task: Task, records: Sequence[Record], options: Options) -> None:
     """Write a task's text and figure beside its records, the quick profile's apart, and print."""
     short = "" if options.profile == "paper" else f".{options.profile}"
-    folder = options.results / task.name
-    picture = folder / f"{task.name}{short}.png"
-    text = task.text(records)
-    record.check_ours(picture.with_suffix(".txt"), folder, text)
-    record.check_ours(picture, folder)
-    write_text(picture.with_suffix(".txt"), text.removesuffix("\n") + "\n")
+    made_of = options.results / owner(task).name
+    picture = options.results / task.name / f"{task.name}{short}.png"
+    written = picture.with_suffix(getattr(task, "ending", ".txt"))
+    text = task.text(records).removesuffix("\n") + "\n"
+    record.check_ours(written, made_of, text)
+    record.check_ours(picture, made_of)
+    write_text(written, text)
+    print(text, end="")
     task.draw(records, options, picture)
-    print(text, picture, sep="\n")
+    if picture.exists():
+        print(picture)

@@ -1,6 +1,7 @@
 """How Figure 1 is drawn: rasters of spikes and activations, lags, and the exact limit."""
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ EDGES = {"positive": (-3, 6), "negative": (-8, 4)}
 """Smallest and largest lag with a bar of its own; what is beyond is added to it."""
 
 
-def draw(records: list[Record], path: Path) -> None:
+def draw(records: Sequence[Record], path: Path) -> None:
     """Draw the rasters of the first seed, and what all seeds have in common, from the records."""
     figure = plt.figure(figsize=(13.0, 12.5), layout="constrained")
     parts: Any = figure.subfigures(2, 1, height_ratios=(2.1, 1))
@@ -157,7 +158,7 @@ def _activations(axis: Any, done: Record) -> None:
     axis.imshow(p, **SHADES)
 
 
-def _summary(part: Any, records: list[Record]) -> None:
+def _summary(part: Any, records: Sequence[Record]) -> None:
     """Draw the lags of both classes, decisions over time, and accuracy against mean step."""
     positive, negative, time, frontier_axis = part.subplots(1, 4)
     rc, eos = of(records, "rc"), of(records, "eos")
@@ -228,7 +229,7 @@ def _decided(axis: Any, rc: list[dict[str, Any]], eos: list[dict[str, Any]]) -> 
     axis.legend(fontsize=7)
 
 
-def _tradeoff(axis: Any, records: list[Record]) -> None:
+def _tradeoff(axis: Any, records: Sequence[Record]) -> None:
     """Draw accuracy against the mean decision step, with the frontier that nothing can pass."""
     rules, certain = frontier(), posterior_rule(1.0)
     steps = [r.mean_step for r in rules]

@@ -1,5 +1,6 @@
 """How Figure 2 is drawn: inputs, spike times over training, accuracy against mean time."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ N_EXAMPLES = 3
 """Input examples of each class: of low, middle and high noise."""
 
 
-def draw(records: list[Record], limit: Record, path: Path) -> None:
+def draw(records: Sequence[Record], limit: Record, path: Path) -> None:
     """Draw the figure from the records of networks and limit."""
     figure = plt.figure(figsize=(11.0, 8.2), layout="constrained")
     axes = figure.subplot_mosaic([["A", "C"], ["B", "C"]], width_ratios=(1, 1.5))
@@ -63,7 +64,7 @@ def _inputs(axis: Any, one: Record) -> None:
     axis.set_title("A  inputs of the test set, by class and noise", loc="left", size=10)
 
 
-def _over_training(axis: Any, records: list[Record]) -> None:
+def _over_training(axis: Any, records: Sequence[Record]) -> None:
     """Draw the first spikes on the validation set over training: mean, and 10 to 90 %."""
     said = set()
     for r in records:
@@ -102,7 +103,7 @@ def _over_training(axis: Any, records: list[Record]) -> None:
     axis.set_title("B  first spikes over training; marker: epoch kept", loc="left", size=10)
 
 
-def _accuracy(axis: Any, records: list[Record], limit: Record) -> None:
+def _accuracy(axis: Any, records: Sequence[Record], limit: Record) -> None:
     """Draw accuracy against mean time: limit, simpler rules, θ sweeps, published points."""
     best, rules = limit_of(limit.metrics), limit.metrics["fresh"]
     steps = [*best.mean_steps, float(limit.config["problem"]["n_steps"] - 1)]
@@ -125,7 +126,7 @@ def _accuracy(axis: Any, records: list[Record], limit: Record) -> None:
     axis.set_title("C  accuracy against mean time", loc="left", size=10)
 
 
-def _networks(axis: Any, records: list[Record], style: dict[str, Any]) -> None:
+def _networks(axis: Any, records: Sequence[Record], style: dict[str, Any]) -> None:
     """Draw the θ sweeps of a method, and where its θ and its fixed steps lie."""
     for i, r in enumerate(records):
         name = r.config["train"]["method"].upper()

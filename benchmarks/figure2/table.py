@@ -1,5 +1,6 @@
 """The table of Figure 2: published values beside ours, and how far each is from the limit."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isnan
 from textwrap import wrap
@@ -25,6 +26,10 @@ class Published:
     accuracy: float
     steps: int
 
+    def __str__(self) -> str:
+        """Return both, as tables show them."""
+        return f"{self.accuracy:g} at {self.steps}"
+
 
 PUBLISHED = {
     "rc": Published(95.45, 14),
@@ -42,7 +47,7 @@ class Point:
     step: float
 
 
-def readings(records: list[Record], which: str) -> dict[str, list[Point]]:
+def readings(records: Sequence[Record], which: str) -> dict[str, list[Point]]:
     """Return the points of all seeds: RC, EOS with RC inference, at the end, and cut."""
     found: dict[str, list[Point]] = {"rc": [], "eos": [], "end": [], "cut": []}
     for r in records:
@@ -63,7 +68,7 @@ LABELS = {
 }
 
 
-def text(records: list[Record], limit: Record) -> str:
+def text(records: Sequence[Record], limit: Record) -> str:
     """Return the table: networks, published values, rules with the exact posterior, θ sweeps."""
     on_test = limit_of(limit.metrics, "on_test")
     lines = _networks(records, on_test)
@@ -73,6 +78,19 @@ def text(records: list[Record], limit: Record) -> str:
     for which in WHICH:
         lines += _sweeps(records, which, on_test)
     return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def markdown(records: Sequence[Record], limit: Record) -> list[str]:
+    """Return what README shows: networks beside the published values."""
+    on_test = limit_of(limit.metrics, "on_test")
+    rows = [["network", "accuracy %", "mean step", "below the limit", "published"]]
+    for which, when in WHICH.items():
+        for key, points in readings(records, which).items():
+            if not points:
+                continue
+            _, accuracy, step, _, below, _ = _row("", points, on_test)
+            rows.append([f"{LABELS[key]}, {when}", accuracy, step, below, str(PUBLISHED[key])])
+    return tables.markdown(rows)
 
 
 WIDTH = 116
@@ -100,7 +118,7 @@ def _table(title: str, rows: list[list[str]], more: str = "") -> list[str]:
     return tables.text([head, *rows], "<>", widths=WIDTHS, gap="")
 
 
-def _networks(records: list[Record], limit: Frontier) -> list[str]:
+def _networks(records: Sequence[Record], limit: Frontier) -> list[str]:
     n, seeds = records[0].config["data"]["n_test"], {r.config["train"]["seed"] for r in records}
     about = (
         "Two-sequence problem (Figure 2). Mean step: decision step, 0..39, silent sequences at 39; "
@@ -112,7 +130,7 @@ def _networks(records: list[Record], limit: Frontier) -> list[str]:
     lines = wrap(about, WIDTH)
     for which, label in WHICH.items():
         rows = [
-            [*_row(LABELS[k], p, limit), f"{PUBLISHED[k].accuracy:g} at {PUBLISHED[k].steps}"]
+            [*_row(LABELS[k], p, limit), str(PUBLISHED[k])]
             for k, p in readings(records, which).items()
             if p
         ]
@@ -134,7 +152,7 @@ def accuracy_at(record: Record, which: str, step: float) -> float:
     return float(np.interp(step, x, y, left=np.nan, right=np.nan))
 
 
-def _equal_times(records: list[Record], limit: Frontier) -> list[str]:
+def _equal_times(records: Sequence[Record], limit: Frontier) -> list[str]:
     """Return what training by rank coding gains at equal mean time, θ swept."""
     rows = [["", *map(str, TIMES)]]
     for which, label in WHICH.items():
@@ -187,7 +205,7 @@ def _rules(limit: Record) -> list[str]:
     return ["", *wrap(about, WIDTH), *_table("", rows)]
 
 
-def _sweeps(records: list[Record], which: str, limit: Frontier) -> list[str]:
+def _sweeps(records: Sequence[Record], which: str, limit: Frontier) -> list[str]:
     lines = []
     for method in ("rc", "eos"):
         swept: list[list[dict[str, Any]]] = [

@@ -9,8 +9,7 @@ One record per seed holds the accuracy of each on the test set, within each mean
 `python -m benchmarks.keywords.peers` draws and prints from the records in results/peers.
 """
 
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,7 +24,10 @@ from benchmarks import record
 from benchmarks.keywords import peers_report
 from benchmarks.keywords import task as keywords
 from benchmarks.keywords.task import KeywordOptions
-from benchmarks.tasks import Profile, publish
+from benchmarks.record import Record
+from benchmarks.report.numbers import seeds
+from benchmarks.run import Profile, TaskRun
+from benchmarks.task import command
 from rc_snn import commands
 from rc_snn.exits import scores as exits
 from rc_snn.exits.curves import (
@@ -81,7 +83,7 @@ Traces: TypeAlias = Mapping[Training, Tensor]
 
 @dataclass(frozen=True)
 class Splits:
-    """What one seed's networks say on the two splits, and where they come from."""
+    """What one seed's networks say on the two splits."""
 
     validation: Traces
     validation_labels: Int[Tensor, " held_out"]
@@ -89,8 +91,6 @@ class Splits:
     test_labels: Int[Tensor, " batch"]
     heard_ms: Float[Tensor, " time"]
     """What had been heard at each step."""
-    about: dict[str, Any]
-    """What decides the traces, for the record's config: names of the networks' records."""
 
 
 class Sweeps(NamedTuple):
@@ -250,59 +250,86 @@ def _row(rules: Sweeps, clock: Tensor, beta: float | None) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Peers(KeywordOptions):
-    """Draw and print from the records, or make them with --train from trained keyword networks."""
+class PeersRun:
+    """What decides one seed's comparison."""
+
+    profile: Profile
+    seed: int
+    networks: tuple[Training, ...]
+    about: dict[str, Any]
+    """What decides the traces: names of the networks' records."""
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Return the configuration as it is recorded and hashed."""
+        return {
+            "profile": self.profile,
+            "seed": self.seed,
+            "networks": [list(n) for n in sorted(self.networks)],
+            "prices": list(PRICES),
+            "blocks": list(BLOCKS),
+            "about": self.about,
+        }
+
+    @property
+    def name(self) -> str:
+        """Return the name of the record."""
+        return f"{self.profile}_seed{self.seed}_{record.config_key(self.config)}"
 
 
-def of_keywords(seed: int, options: KeywordOptions) -> Splits:
-    """Return what the keyword networks of a seed say, those that every seed has.
+def trainings(seed: int, options: KeywordOptions) -> dict[Training, TaskRun]:
+    """Return the keyword networks of a seed, those that every seed has."""
+    return {
+        Training(run.train.method, run.train.beta): run
+        for run in keywords.repeated(options, keywords.spoken(options).config, seed)
+    }
+
+
+def runs(options: KeywordOptions) -> list[PeersRun]:
+    """Return one comparison for each seed."""
+    of_seed = {seed: trainings(seed, options) for seed in options.seeds}
+    return [
+        PeersRun(
+            options.profile,
+            seed,
+            tuple(networks),
+            {"records": sorted(run.name for run in networks.values())},
+        )
+        for seed, networks in of_seed.items()
+    ]
+
+
+def splits_of(seed: int, options: KeywordOptions) -> Splits:
+    """Return what the keyword networks of a seed say.
 
     Raises:
         ValueError: if a network has not been trained here.
     """
     heard = keywords.spoken(options)
-    runs = {
-        Training(run.train.method, run.train.beta): run
-        for run in keywords.repeated(options, heard.config, seed)
+    traces = {
+        network: keywords.traces_of(run, options)
+        for network, run in trainings(seed, options).items()
     }
-    traces = {network: keywords.traces_of(run, options) for network, run in runs.items()}
     return Splits(
         validation={network: found["validation"] for network, found in traces.items()},
-        validation_labels=heard.data.validation.labels,
+        validation_labels=heard.validation.labels,
         test={network: found["test"] for network, found in traces.items()},
-        test_labels=heard.data.test.labels,
-        heard_ms=heard.keywords.front_end.heard_ms(torch.arange(heard.data.test.inputs.n_steps)),
-        about={"records": sorted(run.name for run in runs.values())},
+        test_labels=heard.test.labels,
+        heard_ms=heard.keywords.front_end.heard_ms(torch.arange(heard.test.inputs.n_steps)),
     )
 
 
-def make_record(splits: Splits, seed: int, profile: Profile, folder: Path) -> Path:
-    """Measure one seed's networks, unless their record exists; return the record's path."""
+def make(run: PeersRun, options: KeywordOptions, command: str) -> Record:
+    """Measure one seed's networks."""
     source, began = record.source(), perf_counter()
-    config = {
-        "profile": profile,
-        "seed": seed,
-        "networks": [list(n) for n in sorted(splits.validation)],
-        "prices": list(PRICES),
-        "blocks": list(BLOCKS),
-        "about": splits.about,
-    }
-    name = f"{profile}_seed{seed}_{record.config_key(config)}"
-    if (folder / f"{name}.json").exists():
-        return folder / f"{name}.json"
-    metrics = measure(
-        splits.validation,
-        splits.validation_labels,
-        splits.test,
-        splits.test_labels,
-        splits.heard_ms,
+    s = splits_of(run.seed, options)
+    metrics = measure(s.validation, s.validation_labels, s.test, s.test_labels, s.heard_ms)
+    return record.new_record(
+        "peers", run.name, run.config, metrics, {}, perf_counter() - began, source, command
     )
-    seconds = perf_counter() - began
-    done = record.new_record("peers", name, config, metrics, {}, seconds, source)
-    return record.save(done, folder)
 
 
-def find(folder: Path, profile: Profile, seeds: Sequence[int]) -> list[record.Record]:
+def find(folder: Path, profile: Profile, of_seeds: Sequence[int]) -> list[Record]:
     """Read the records of these seeds.
 
     Raises:
@@ -310,7 +337,7 @@ def find(folder: Path, profile: Profile, seeds: Sequence[int]) -> list[record.Re
     """
     known = [r for r in record.read_all(folder) if r.config["profile"] == profile]
     found = []
-    for seed in seeds:
+    for seed in of_seeds:
         mine = [r for r in known if r.config["seed"] == seed]
         if len(mine) != 1:
             raise ValueError(
@@ -323,21 +350,41 @@ def find(folder: Path, profile: Profile, seeds: Sequence[int]) -> list[record.Re
     return found
 
 
-def main(options: Peers, splits: Callable[[int, Peers], Splits] = of_keywords) -> int:
-    """Make records where asked to; draw the figure, print the table; return the exit status."""
-    if options.threads is not None:
-        torch.set_num_threads(options.threads)
-    folder = options.results / "peers"
-    if options.train:
-        for seed in options.seeds:
-            made = make_record(splits(seed, options), seed, options.profile, folder)
-            print(made, file=sys.stderr)
-    done = find(folder, options.profile, options.seeds)
-    publish(options, "peers", peers_report.report(done), partial(peers_report.draw, done))
-    return 0
+class Peers:
+    """Peers in early inference: compare how keyword networks are trained and stopped."""
+
+    name = "peers"
+    runs = staticmethod(runs)
+    make = staticmethod(make)
+    text = staticmethod(peers_report.report)
+
+    def summary(self, done: Record) -> str:
+        """Say what the best row is."""
+        rows = done.metrics["rows"]
+        best = max(rows, key=lambda name: float(rows[name]["area"]))
+        return f"seed {done.config['seed']}: largest area {100 * rows[best]['area']:.2f} % ({best})"
+
+    def find(self, options: KeywordOptions) -> list[Record]:
+        """Return one record for each seed."""
+        return find(options.results / self.name, options.profile, options.seeds)
+
+    def draw(self, records: Sequence[Record], options: KeywordOptions, path: Path) -> None:
+        """Draw accuracy against mean time heard."""
+        peers_report.draw(records, path)
+
+    def readme(self, results: Path) -> list[str]:
+        """Return the rows with one network per seed."""
+        options = KeywordOptions(results=results)
+        return [
+            "**Peers in early inference** (the same keyword networks; area under the accuracy-time "
+            f"curve in %, ± 95 % over {seeds(options.seeds)})",
+            "",
+            *peers_report.markdown(self.find(options)),
+        ]
 
 
+TASK = Peers()
 assert set(METHODS) == set(get_args(Method))
 
 if __name__ == "__main__":
-    commands.run(main, Peers)
+    commands.run(partial(command, TASK), KeywordOptions)

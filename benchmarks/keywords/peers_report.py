@@ -92,6 +92,36 @@ def report(done: Sequence[Record]) -> str:
     return "\n".join([head, "", *values, "", *differences, "", NOTES])
 
 
+README = (
+    "EOS + θ",
+    "EOS + per-step θ",
+    "EOS + top-2 gap",
+    "EOS + patience",
+    "max-pooling loss + θ",
+    "RC best β + θ",
+    "RC best β + per-step θ",
+    "every-step loss + θ",
+    "every-step loss + per-step θ",
+)
+"""Rows that README shows: one network per seed each."""
+
+
+def markdown(done: Sequence[Record]) -> list[str]:
+    """Return the table that README shows."""
+    rows = done[0].metrics["rows"]
+
+    def areas(name: str) -> list[float]:
+        return [100 * r.metrics["rows"][name]["area"] for r in done]
+
+    base = areas(REFERENCES[0])
+    lines = [["trained and stopped by", "area", f"minus {REFERENCES[0]}"]]
+    for name in README:
+        if name in rows:
+            gain = [a - b for a, b in zip(areas(name), base, strict=True)]
+            lines.append([name, mean_and_half(areas(name)), mean_and_half(gain, signed=True)])
+    return tables.markdown(lines)
+
+
 def draw(done: Sequence[Record], path: Path) -> None:
     """Draw accuracy against mean time heard, mean and interval over seeds."""
     heard = np.array(done[0].metrics["heard_ms"])

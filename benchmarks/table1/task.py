@@ -97,7 +97,7 @@ class Task:
     def readme(self, results: Path) -> list[str]:
         """Return the table of the records that are checked in."""
         found = table.paper_records(results / "table1")
-        return table.table1(found, MNIST_TITLE, "markdown").split("\n")
+        return table.table1(found, MNIST_TITLE, "markdown").splitlines()
 
 
 TASK = Task()

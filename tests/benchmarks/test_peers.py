@@ -12,7 +12,9 @@ from torch import Tensor
 
 from benchmarks import record
 from benchmarks.keywords import peers, peers_report
-from benchmarks.keywords.peers import Peers, Splits, Training, measure
+from benchmarks.keywords.peers import PeersRun, Splits, Training, measure
+from benchmarks.keywords.task import KeywordOptions
+from benchmarks.task import command
 from rc_snn.exits import scores as exits
 from rc_snn.exits.scores import exit_at
 
@@ -51,7 +53,6 @@ def splits(seed: int = 0, networks=NETWORKS) -> Splits:
         {n: logits(test, onset[n], 10 * i + seed + 5) for i, n in enumerate(networks)},
         test,
         HEARD,
-        {"networks": f"of seed {seed}"},
     )
 
 
@@ -75,9 +76,20 @@ def metrics():
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     place = tmp_path_factory.mktemp("results")
-    options = Peers(train=True, profile="quick", results=place)
-    assert peers.main(options, lambda seed, _: splits(seed)) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(peers.Peers, "runs", lambda _, options: planned(options))
+        patch.setattr(peers, "splits_of", lambda seed, _: splits(seed))
+        options = KeywordOptions(train=True, profile="quick", results=place)
+        assert command(peers.TASK, options) == 0
+        before = {p: p.stat().st_mtime_ns for p in place.glob("peers/*.json")}
+        patch.setattr(peers, "measure", lambda *_: pytest.fail("the record was not used"))
+        assert command(peers.TASK, options) == 0
+        assert {p: p.stat().st_mtime_ns for p in place.glob("peers/*.json")} == before
     return place / "peers"
+
+
+def planned(options: KeywordOptions) -> list[PeersRun]:
+    return [PeersRun("quick", seed, NETWORKS, {"of": f"seed {seed}"}) for seed in options.seeds]
 
 
 def test_each_training_and_rule_has_its_rows(metrics):
@@ -168,14 +180,12 @@ def test_one_beta_needs_no_composite():
 def test_a_record_per_seed_is_made_once_and_found_again(folder):
     done = peers.find(folder, "quick", (0, 1, 2))
     assert [r.config["seed"] for r in done] == [0, 1, 2]
-    before = {p: p.stat().st_mtime_ns for p in folder.glob("*.json")}
-    assert len(before) == 3
-    peers.make_record(splits(1), 1, "quick", folder)
-    assert {p: p.stat().st_mtime_ns for p in folder.glob("*.json")} == before
+    assert len(list(folder.glob("*.json"))) == 3
+    assert [r.name for r in done] == [run.name for run in planned(KeywordOptions())]
     with pytest.raises(ValueError, match=r"0 records of the profile paper.*--train"):
         peers.find(folder, "paper", (0,))
     with pytest.raises(ValueError, match="0 records of the profile quick with seed 7"):
-        peers.main(Peers(profile="quick", seeds=(7,), results=folder.parent))
+        command(peers.TASK, KeywordOptions(profile="quick", seeds=(7,), results=folder.parent))
 
 
 def test_the_table_says_what_the_records_hold(folder):

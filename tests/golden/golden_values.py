@@ -29,10 +29,10 @@ from benchmarks.keywords import task as keywords
 from benchmarks.keywords.task import KeywordOptions
 from benchmarks.nmnist.event_digits import runs as nmnist_runs
 from benchmarks.nmnist.task import EventDigits
+from benchmarks.run import Options
 from benchmarks.table1 import tradeoff
 from benchmarks.table1.runs import planned
 from benchmarks.table1.task import Table1
-from benchmarks.tasks import TaskOptions
 from encoders.functional import encode
 from encoders.mnist import Digits, Split, embedded_digits
 from rc_snn import checkpoint, network
@@ -78,15 +78,15 @@ def names() -> dict[str, list[str]]:
             for d in (mnist, few)
             for seed in SEEDS
         ]
-        options = TaskOptions(profile=profile, seeds=SEEDS)
-        found[f"figure1 {profile}"] = [r.name for r in figure1.runs(options)]
-        found[f"figure2 {profile}"] = [r.name for r in figure2.runs(options)]
+        options = Options(profile=profile, seeds=SEEDS)
+        found[f"figure1 {profile}"] = [r.name for r in figure1.TASK.runs(options)]
+        found[f"figure2 {profile}"] = [r.name for r in figure2.trainings(options)]
         found[f"nmnist {profile}"] = [
             r.name for r in nmnist_runs(EventDigits(profile=profile, seeds=SEEDS))
         ]
         data = keywords.records(KeywordOptions())[0].config["data"]
         asked = KeywordOptions(profile=profile, seeds=SEEDS)
-        found[f"keywords {profile}"] = [r.name for r in keywords.runs(asked, data)]
+        found[f"keywords {profile}"] = [r.name for r in keywords.trainings(asked, data)]
     found["tradeoff"] = [run.name for run in tradeoff.temperature_runs(tradeoff.Tradeoff(), mnist)]
     return found
 
