@@ -22,7 +22,7 @@ from benchmarks.record import Record
 from benchmarks.report import figures
 from benchmarks.tasks import publish
 from rc_snn import commands
-from rc_snn.exits.curves import Curve, accuracy_within, frontier
+from rc_snn.exits import Curve, accuracy_within, frontier
 
 ROWS = {
     "EOS β=0": ("eos", "first"),

@@ -14,7 +14,7 @@ from benchmarks.record import Record
 from benchmarks.tasks import TaskData, TaskModel, TaskOptions, TaskRun, execute
 from encoders.event_frames import Disturb, EventFrames, event_sequences, share_arrived
 from encoders.nmnist import SUBSET, SUBSET_NAME, NeuromorphicMNIST
-from rc_snn.exits.scores import confidence, exit_at
+from rc_snn.exits import confidence, exit_at
 from rc_snn.regimes import account
 from rc_snn.runner import trace
 from rc_snn.sequences import Labelled

@@ -32,7 +32,7 @@ from benchmarks.report import figures
 from benchmarks.tasks import TaskOptions, find, publish, spread
 from encoders.event_frames import EventFrames
 from encoders.nmnist import SUBSET_NAME, NeuromorphicMNIST
-from rc_snn.exits.curves import Curve, choose
+from rc_snn.exits import Curve, choose
 from rc_snn.spikes import crossed, first_step
 
 BUDGETS_MS = (80.0, 100.0, 120.0, 140.0, 160.0, 180.0, 200.0, 240.0, 280.0)

@@ -44,7 +44,8 @@ class StepModule(nn.Module):
             `n_classes` logits.
 
     Example:
-        >>> from rc_snn.runner import DenseSequences, run
+        >>> from rc_snn.runner import run
+        >>> from rc_snn.sequences import DenseSequences
         >>> model = StepModule(nn.GRUCell(3, 2), n_inputs=3, n_classes=2)
         Traceback (most recent call last):
         ...

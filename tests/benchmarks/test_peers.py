@@ -13,8 +13,8 @@ from torch import Tensor
 from benchmarks import record
 from benchmarks.keywords import peers, peers_report
 from benchmarks.keywords.peers import Network, Peers, Splits, measure
-from rc_snn.exits import scores as exits
-from rc_snn.exits.scores import exit_at
+from rc_snn import exits
+from rc_snn.exits import exit_at
 
 T, K = 20, 4
 HEARD = torch.arange(T).double() * 40 + 200
