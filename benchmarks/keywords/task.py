@@ -23,9 +23,8 @@ from benchmarks.tasks import TaskData, TaskModel, TaskOptions, TaskRun, execute,
 from encoders import keyword_network
 from encoders.keyword_features import Features, KeywordData, load_keywords
 from encoders.speech_commands import SPLITS, find_recordings
-from rc_snn import files, zoo
-from rc_snn.exits import scores as exits
-from rc_snn.exits.curves import right_answers, sweep
+from rc_snn import exits, files, zoo
+from rc_snn.exits import right_answers, sweep
 from rc_snn.models import RCLSTM
 from rc_snn.regimes import account
 from rc_snn.runner import trace
@@ -162,7 +161,10 @@ def make(run: TaskRun, spoken: Spoken, options: KeywordOptions) -> Record:
         zoo.round_to_half(model)  # what is measured is what may ship
         held_out = spoken.data.validation
         with torch.no_grad():
-            traces = {"validation": _trace(model, held_out), "test": _trace(model, test)}
+            traces = {
+                "validation": trace(model, held_out.inputs, batch_size=250),
+                "test": trace(model, test.inputs, batch_size=250),
+            }
         labels = {"validation": held_out.labels, "test": test.labels}
         _save_traces(traces, run_folder(run, options))
         _write_network(
@@ -171,11 +173,6 @@ def make(run: TaskRun, spoken: Spoken, options: KeywordOptions) -> Record:
         return metrics
 
     return execute(run, spoken.data, options, measure)
-
-
-def _trace(model: RCLSTM, data: Labelled) -> Tensor:
-    parts = torch.arange(len(data)).split(250)
-    return torch.cat([trace(model, data.inputs.rows(part)) for part in parts], dim=1)
 
 
 def _metrics(
