@@ -14,8 +14,9 @@ from benchmarks.table1 import task as job
 from benchmarks.table1.continuous_rows import TIMING_RECIPES
 from benchmarks.table1.rows import PUBLISHED, RECIPES, ModelConfig, Recipe, as_config
 from benchmarks.table1.task import Table1
+from encoders.fetch import DataError
 from encoders.functional import encode_latency
-from encoders.mnist import DataError, embedded_digits
+from encoders.mnist import embedded_digits
 from encoders.temporal_mnist import latency_sequences
 from rc_snn import zoo
 from rc_snn.regimes import account

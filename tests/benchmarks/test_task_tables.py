@@ -17,7 +17,7 @@ from benchmarks.nmnist import task as nmnist
 from benchmarks.nmnist.event_digits import runs as nmnist_runs
 from benchmarks.nmnist.task import EventDigits
 from benchmarks.tasks import TaskOptions, find
-from encoders.mnist import DataError
+from encoders.fetch import DataError
 from encoders.speech_commands import find_recordings
 
 TEXTS = {
