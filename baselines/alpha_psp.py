@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -13,6 +14,7 @@ from baselines import kernels
 from baselines.continuous import ContinuousNetwork, Dense, layer_sizes, normal
 from baselines.first_spikes import Crossing, Parts, Run, Sorted
 from baselines.network_file import read_parameters
+from rc_snn.models import fresh_generator
 
 DECAY = 0.18176949150701854
 """Decay rate K, per frame, of the published networks and of their training command."""
@@ -173,7 +175,7 @@ def crossing(z: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
 def alpha_psp(
     sizes: Sequence[int] = (784, 340, 10),
     *,
-    generator: torch.Generator,
+    generator: torch.Generator | None = None,
     n_pulses: int = 10,
     theta: float = THETA,
     decay: float = DECAY,
@@ -188,7 +190,7 @@ def alpha_psp(
 
     Args:
         sizes: units per layer, input first.
-        generator: source of the weights.
+        generator: source of the weights; default: a new one with seed 0.
         n_pulses: synchronisation pulses of each layer.
         theta: threshold θ.
         decay: decay rate K, per frame.
@@ -203,6 +205,7 @@ def alpha_psp(
         >>> net.layers[0].pulses[:2] * 11
         tensor([1., 2.], grad_fn=<MulBackward0>)
     """
+    generator = fresh_generator(generator)
     neuron, layers = AlphaPSP(theta, decay, clip), []
     pulses = torch.arange(1, n_pulses + 1) / (n_pulses + 1)
     for n_in, n_out in layer_sizes(sizes):
@@ -210,7 +213,13 @@ def alpha_psp(
         parts = [(n_in, weight_mean), (n_pulses, pulse_mean)]
         weight = [normal((n, n_out), mean * std, std, generator) for n, mean in parts]
         layers.append(Dense(neuron, torch.cat(weight), pulses.clone() if n_pulses else None))
-    return ContinuousNetwork(layers)
+    return ContinuousNetwork(layers, alpha_psp, _options(sizes, n_pulses, neuron))
+
+
+def _options(sizes: Sequence[int], n_pulses: int, neuron: AlphaPSP) -> dict[str, Any]:
+    """Return what `alpha_psp` makes another such network of."""
+    sized = {"sizes": [int(size) for size in sizes], "n_pulses": n_pulses}
+    return sized | {"theta": neuron.theta, "decay": neuron.decay, "clip": neuron.clip}
 
 
 def load_network(
@@ -247,4 +256,5 @@ def load_network(
     for weight, pulses in zip(held.weights, held.pulses, strict=False):
         own = pulses.to(dtype).clone() if len(pulses) else None
         layers.append(Dense(neuron, weight.t().contiguous().to(dtype), own))
-    return ContinuousNetwork(layers)
+    sizes = [layers[0].n_inputs, *(layer.n_outputs for layer in layers)]
+    return ContinuousNetwork(layers, alpha_psp, _options(sizes, len(held.pulses[0]), neuron))

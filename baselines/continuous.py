@@ -1,7 +1,7 @@
 """Networks whose neurons spike at most once, in continuous time: layers, decisions, their cost."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -124,12 +124,21 @@ class ContinuousNetwork(nn.Module):
 
     Args:
         layers: from the input to the output; the last one is dense.
+        maker: what made the layers, such as `baselines.rel_psp.rel_psp`; None: a network of layers
+            of its own, which cannot be written to a file.
+        options: the maker's keyword arguments, JSON values.
     """
 
     layers: Any  # an nn.ModuleList of Dense and Conv, which its own type does not say
 
-    def __init__(self, layers: Sequence[Dense | Conv]) -> None:
+    def __init__(
+        self,
+        layers: Sequence[Dense | Conv],
+        maker: Callable[..., Any] | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
         super().__init__()
+        self.maker, self.options = maker, options
         self.layers = nn.ModuleList(layers)
         self.n_inputs: int = layers[0].n_inputs
         self.n_classes: int = layers[-1].weight.shape[1]

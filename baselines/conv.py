@@ -6,14 +6,15 @@ import torch
 
 from baselines.continuous import ContinuousNetwork, Conv, Dense, layer_sizes, normal
 from baselines.rel_psp import ReLPSP
+from rc_snn.models import fresh_generator
 
 
 def conv_rel_psp(
     channels: Sequence[int] = (16, 32),
     hidden: Sequence[int] = (800, 128),
     *,
-    generator: torch.Generator,
-    size: tuple[int, int] = (28, 28),
+    generator: torch.Generator | None = None,
+    size: Sequence[int] = (28, 28),
     n_classes: int = 10,
     kernel_size: int = 5,
     pool: int = 2,
@@ -29,7 +30,7 @@ def conv_rel_psp(
     Args:
         channels: of each convolution, each followed by pooling.
         hidden: units of the dense hidden layers.
-        generator: source of the weights.
+        generator: source of the weights; default: a new one with seed 0.
         size: height and width of the image.
         n_classes: number of classes.
         kernel_size: side of the kernels.
@@ -45,9 +46,10 @@ def conv_rel_psp(
         >>> [t.shape[1] for t in net.spike_times(torch.zeros(1, 784))]
         [2304, 512, 800, 128, 10]
     """
-    neuron = ReLPSP(theta, min_slope)
+    generator, neuron = fresh_generator(generator), ReLPSP(theta, min_slope)
     layers: list[Dense | Conv] = []
-    grid = (*size, 1)
+    height, width = size
+    grid = (height, width, 1)
     for i, n_out in enumerate(channels):
         n_in = kernel_size**2 * grid[2]
         # The first kernel sees a piece of a stroke: about ten of its inputs spike.
@@ -61,7 +63,18 @@ def conv_rel_psp(
             (n_in, n_out), theta * 3.0 / n_in, theta * gain * _SPREAD / n_in**0.5, generator
         )
         layers.append(Dense(neuron, weight))
-    return ContinuousNetwork(layers)
+    options = {
+        "channels": list(channels),
+        "hidden": list(hidden),
+        "size": list(size),
+        "n_classes": n_classes,
+        "kernel_size": kernel_size,
+        "pool": pool,
+        "theta": theta,
+        "min_slope": min_slope,
+        "gain": gain,
+    }
+    return ContinuousNetwork(layers, conv_rel_psp, options)
 
 
 _SPREAD = 0.5

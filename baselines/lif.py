@@ -2,7 +2,8 @@
 
 import math
 import warnings
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -120,6 +121,9 @@ class NorseLIF:
 
 
 Neurons: TypeAlias = SnnTorchLIF | NorseLIF
+Library: TypeAlias = Literal["snntorch", "norse"]
+LIBRARIES: dict[Library, type[Neurons]] = {"snntorch": SnnTorchLIF, "norse": NorseLIF}
+"""Whose LIF neurons, by the name of the library."""
 
 
 class LIFNetwork(nn.Module):
@@ -141,6 +145,11 @@ class LIFNetwork(nn.Module):
 
     spiking = True
     """Whether the output neurons spike; else they only integrate."""
+
+    @property
+    def maker(self) -> Any:
+        """Return what makes such a network from its `options`."""
+        return rc_lif if isinstance(self, RCLIF) else ttfs_lif
 
     def __init__(
         self,
@@ -170,6 +179,14 @@ class LIFNetwork(nn.Module):
                 bound = neurons.weight_scale / math.sqrt(weight.shape[1])
                 for parameter in (weight, bias):
                     parameter.uniform_(-bound, bound, generator=generator)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Return what `rc_lif` or `ttfs_lif` makes another such network of."""
+        [library] = [name for name, kind in LIBRARIES.items() if isinstance(self.neurons, kind)]
+        sizes = {"n_inputs": self.n_inputs, "n_hidden": len(self.bias_h)}
+        own = {"n_classes": self.n_classes, "neurons": asdict(self.neurons)}
+        return {"library": library} | sizes | own
 
     def advance(self, x: Input, state: State | None) -> Step:
         """Advance both layers by one step; the spikes and potentials are the outputs'."""
@@ -242,6 +259,30 @@ class TTFSLIF(LIFNetwork):
             raise ValueError("There are no sequences to decide on; inputs is empty.")
         parts = torch.arange(len(inputs)).split(batch_size)
         return Decision.cat([first_output_spike(*self(inputs.rows(part))) for part in parts])
+
+
+def rc_lif(library: Library, *, neurons: Mapping[str, Any] | None = None, **options: Any) -> RCLIF:
+    """Make a rank-coded LIF network, by the name of the library whose neurons it has.
+
+    Args:
+        library: "snntorch" or "norse".
+        neurons: parameters of `SnnTorchLIF` or `NorseLIF`; default: their own.
+        options: sizes and generator, as `LIFNetwork` takes them.
+    """
+    return RCLIF(_neurons(library, neurons), **options)
+
+
+def ttfs_lif(
+    library: Library, *, neurons: Mapping[str, Any] | None = None, **options: Any
+) -> TTFSLIF:
+    """Make a LIF network whose first output spike answers; arguments as of `rc_lif`."""
+    return TTFSLIF(_neurons(library, neurons), **options)
+
+
+def _neurons(library: Library, parameters: Mapping[str, Any] | None) -> Neurons:
+    if library not in LIBRARIES:
+        raise ValueError(f"library must be one of {', '.join(LIBRARIES)}, got {library!r}.")
+    return LIBRARIES[library](**(parameters or {}))
 
 
 def first_output_spike(z: Course, v: Course) -> Decision:

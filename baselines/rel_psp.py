@@ -10,6 +10,7 @@ from torch import Tensor
 from baselines import kernels
 from baselines.continuous import ContinuousNetwork, Dense, layer_sizes, normal
 from baselines.first_spikes import Crossing, Parts, Run, Sorted
+from rc_snn.models import fresh_generator
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ class ReLPSP:
 def rel_psp(
     sizes: Sequence[int] = (784, 340, 10),
     *,
-    generator: torch.Generator,
+    generator: torch.Generator | None = None,
     theta: float = 1.0,
     min_slope: float = 2.0,
     gain: float = 1.0,
@@ -97,7 +98,7 @@ def rel_psp(
 
     Args:
         sizes: units per layer, input first.
-        generator: source of the weights.
+        generator: source of the weights; default: a new one with seed 0.
         theta: threshold θ.
         min_slope: bound of 1 / S in gradients.
         gain: multiplies the spread of all weights.
@@ -107,10 +108,11 @@ def rel_psp(
         >>> [t.shape[1] for t in net.spike_times(torch.zeros(1, 784))]
         [340, 10]
     """
-    neuron = ReLPSP(theta, min_slope)
+    generator, neuron = fresh_generator(generator), ReLPSP(theta, min_slope)
     layers = []
     for i, (n_in, n_out) in enumerate(layer_sizes(sizes)):
         mean, n = (3.0 / n_in, n_in) if i else (0.0, min(100, n_in))
         weight = normal((n_in, n_out), theta * mean, theta * gain * 0.5 / n**0.5, generator)
         layers.append(Dense(neuron, weight))
-    return ContinuousNetwork(layers)
+    options = {"sizes": list(sizes), "theta": theta, "min_slope": min_slope, "gain": gain}
+    return ContinuousNetwork(layers, rel_psp, options)

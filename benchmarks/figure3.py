@@ -6,7 +6,8 @@ mean spike time and β over the epochs, with `critical_beta` marked. It is drawn
 results/figure3; `--train` makes that record first, and resumes where it was stopped.
 """
 
-from dataclasses import dataclass, replace
+import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,14 @@ import torch
 from matplotlib.ticker import MaxNLocator
 
 from benchmarks import record
+from benchmarks.record import Record
 from benchmarks.report import figures
+from benchmarks.run import Options, find
 from benchmarks.table1 import task as table1
-from benchmarks.table1.rows import ModelConfig, Profile, RunConfig
+from benchmarks.table1.rank_coded_rows import StepNetwork
+from benchmarks.table1.runs import RowRun
+from benchmarks.table1.task import digits_of, make
+from benchmarks.task import make_all, prepare
 from encoders.functional import Encoding, Polarity, encode_latency
 from encoders.mnist import Digits, load_mnist
 from encoders.temporal_mnist import take
@@ -30,33 +36,19 @@ BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#666666"
 
 
 @dataclass(frozen=True)
-class Figure3:
+class Figure3(Options):
     """Draw Figure 3 from its record, or train for it with --train."""
 
-    train: bool = False
-    """Make the record: train, or go on with what was stopped."""
-    profile: Profile = "paper"
-    """quick: minutes, on part of the training images. paper: all of them."""
     polarity: Polarity = "bright_first"
     """Which pixels spike first."""
-    seed: int = 0
-    """Seed of weights and batch order."""
-    threads: int | None = None
-    """CPU threads; default: torch's."""
-    data: Path | None = None
-    """Folder with MNIST; default: as for table1."""
-    results: Path = record.RESULTS
-    """Where the record and the figure go."""
-    runs: Path = record.PROJECT / "runs"
-    """Where checkpoints and logs go."""
 
 
-def config(options: Figure3, digits: Digits) -> RunConfig:
+def run_of(options: Figure3, digits: Digits, seed: int) -> RowRun:
     """Return the run behind the figure."""
     quick = options.profile == "quick"
     n_validation = min(1_000 if quick else 5_000, len(digits.train.labels) // 8)
     available = len(digits.train.labels) - n_validation
-    return RunConfig(
+    return RowRun(
         row="rc-lstm-fast",
         profile=options.profile,
         protocol="held-out",
@@ -67,26 +59,45 @@ def config(options: Figure3, digits: Digits) -> RunConfig:
         n_train=min(5_000, available) if quick else available,
         n_validation=n_validation,
         n_test=min(10_000, len(digits.test.labels)),
-        model=ModelConfig("lstm", 340, forget_bias=3.0),
+        model=StepNetwork("lstm", 340, forget_bias=3.0),
         train=TrainConfig(
             epochs=6 if quick else 20,
             batch_size=64 if quick else 128,
             beta=0.165,
             beta_after=0.0,
             switch_epoch=3 if quick else 8,
-            seed=options.seed,
+            seed=seed,
             select="fast",
         ),
+        task="figure3",
     )
 
 
-def make_record(options: Figure3, digits: Digits) -> Path:
-    """Train, account for the result on the test set, and write the record."""
-    if options.threads is not None:
-        torch.set_num_threads(options.threads)
-    job = table1.Table1(results=options.results, runs=options.runs / "figure3")
-    done = table1.execute(config(options, digits), digits, job, record.command_line("figure3"))
-    return record.save(replace(done, benchmark="figure3"), options.results / "figure3")
+class Task:
+    """Figure 3 as a task of the harness."""
+
+    name = "figure3"
+
+    def runs(self, options: Figure3) -> list[RowRun]:
+        """Return one run for each seed."""
+        digits = load_mnist(options.data)
+        return [run_of(options, digits, seed) for seed in options.seeds]
+
+    def make(self, run: RowRun, options: Figure3, command: str) -> Record:
+        """Train, account for the result on the test set, and return the record."""
+        digits = digits_of(run.data, options.data)
+        return make(run, digits, options, command, options.runs / "figure3" / run.name)
+
+    def summary(self, done: Record) -> str:
+        """Say what the kept epoch reached."""
+        return table1.TASK.summary(done)
+
+    def find(self, options: Figure3) -> list[Record]:
+        """Return the record of the first seed that there is one of."""
+        return find(self.runs(options), options.results / "figure3")[:1]
+
+
+TASK = Task()
 
 
 def draw(done: record.Record, digits: Digits, path: Path) -> None:
@@ -105,7 +116,7 @@ def draw(done: record.Record, digits: Digits, path: Path) -> None:
         epochs, [100 * r["train_accuracy"] for r in history], color=GREY, lw=0.8, label="training"
     )
     accuracy.set(ylabel="accuracy (%)")
-    accuracy.legend(frameon=False, loc="lower right")
+    accuracy.legend(loc="lower right", fontsize="medium")
     step.plot(epochs, [r["val_mean_step"] for r in history], color=ORANGE)
     step.axhline(0.05 * c["n_steps"], color=GREY, ls=":", lw=1)
     step.text(
@@ -120,7 +131,6 @@ def draw(done: record.Record, digits: Digits, path: Path) -> None:
     beta.xaxis.set_major_locator(MaxNLocator(integer=True))
     for axis in (accuracy, step, beta):
         axis.axvline(c["train"]["switch_epoch"] + 0.5, color=GREY, ls="--", lw=1)
-        axis.spines[["top", "right"]].set_visible(False)
     m = done.metrics
     figure.suptitle(
         f"RC-LSTM 784-340-10, {c['polarity'].replace('_', ' ')}, {c['n_train']:,} images, "
@@ -149,20 +159,19 @@ def _draw_digit(figure: Any, c: dict[str, Any], digits: Digits) -> None:
 
 def main(options: Figure3) -> int:
     """Make the record where asked to, and draw the figure; return the exit status."""
-    digits = load_mnist(options.data)
-    name = table1.run_name(config(options, digits))
-    folder = options.results / "figure3"
-    path = folder / f"{name}.json"
-    if options.train and not path.exists():
-        path = make_record(options, digits)
-    done: record.Record | str = "is not there" if not path.exists() else record.read(path)
-    if isinstance(done, str):
-        raise ValueError(f"{path} {done}. Run python -m benchmarks.figure3 --train to make it.")
+    prepare(options)
+    failed = False
+    if options.train:
+        for outcome in make_all(TASK, options):
+            print(outcome.line, file=sys.stderr)
+            failed |= outcome.failed
+    [done] = TASK.find(options)
     short = "" if options.profile == "paper" else f".{options.profile}"
-    target = folder / f"figure3_{options.polarity}{short}.png"
-    draw(done, digits, target)
-    print(target)
-    return 0
+    path = options.results / "figure3" / f"figure3_{options.polarity}{short}.png"
+    record.check_ours(path, path.parent)
+    draw(done, load_mnist(options.data), path)
+    print(path)
+    return int(failed)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ from the records in results/keywords, which `python -m benchmarks.keywords --tra
 """
 
 from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -14,8 +16,9 @@ import numpy as np
 from benchmarks.keywords import task as keywords
 from benchmarks.keywords.task import THETA, KeywordOptions
 from benchmarks.record import Record
-from benchmarks.report import figures
-from benchmarks.tasks import publish
+from benchmarks.report import figures, tables
+from benchmarks.run import Options
+from benchmarks.task import command
 from rc_snn import commands
 from rc_snn.objective import critical_beta
 
@@ -50,8 +53,9 @@ def over_epochs(group: Sequence[Record], column: str) -> Any:
     return np.array([[row[column] for row in r.training["history"]] for r in group])
 
 
-def draw(done: Sequence[Record], heard_ms: Sequence[float]) -> Any:
+def draw(done: Sequence[Record], path: Path) -> None:
     """Draw the four panels; a line is the mean over seeds, a band their range."""
+    heard_ms = done[0].metrics["heard_ms"]
     figure, axes = plt.subplots(
         2, 2, figsize=(10, 7), sharex=True, sharey="row", layout="constrained"
     )
@@ -77,9 +81,9 @@ def draw(done: Sequence[Record], heard_ms: Sequence[float]) -> Any:
         axis.set(xlabel="epoch", ylim=(0, len(heard_ms) - 1))
         _milliseconds(axis, heard_ms)
     for axis in axes.flat:
-        axis.spines["top"].set_visible(False)
-    axes[0, 0].legend(frameon=False, fontsize=8, loc="lower right")
-    axes[0, 1].legend(frameon=False, fontsize=8, loc="lower right")
+        axis.spines["right"].set_visible(True)
+    for axis in axes[0]:
+        axis.legend(loc="lower right")
     bound = critical_beta(THETA, len(done[0].config["data"]["classes"]))
     n_seeds = len({r.config["train"]["seed"] for r in done})
     figure.suptitle(
@@ -87,7 +91,7 @@ def draw(done: Sequence[Record], heard_ms: Sequence[float]) -> Any:
         f"{bound:.4f} a converged network does not fire",
         size=10,
     )
-    return figure
+    figures.save(figure, path)
 
 
 def _line(axis: Any, values: Any, style: dict[str, Any]) -> None:
@@ -105,16 +109,18 @@ def _milliseconds(axis: Any, heard_ms: Sequence[float]) -> None:
     ticks = range(0, len(heard_ms), 20)
     right.set(ylim=axis.get_ylim(), ylabel="heard (ms)")
     right.set_yticks(list(ticks), [f"{heard_ms[i]:.0f}" for i in ticks])
-    right.spines["top"].set_visible(False)
+    right.spines["right"].set_visible(True)
+
+
+HEAD = (
+    *("training", "seeds", "best accuracy", "at epoch", "step there", "last accuracy"),
+    "last step",
+)
 
 
 def report(done: Sequence[Record]) -> str:
     """Return the figure in numbers: best epoch, and the last."""
-    lines = [
-        "Validation, RC inference at θ; step, and accuracy %; mean over seeds (range)",
-        f"{'training':<12}  {'seeds':>5}  {'best accuracy':>22}  {'at epoch':>8}  "
-        f"{'step there':>18}  {'last accuracy':>22}  {'last step':>18}",
-    ]
+    rows = [HEAD]
     for method in ("rc", "eos"):
         prefix = "val_" if method == "rc" else "val_spike_"
         for beta in betas_of(done, method):
@@ -123,12 +129,19 @@ def report(done: Sequence[Record]) -> str:
             step = over_epochs(group, f"{prefix}mean_step")
             best = accuracy.argmax(axis=1)
             seeds = np.arange(len(group))
-            lines.append(
-                f"{method.upper() + f' β={beta:g}':<12}  {len(group):>5}  "
-                f"{_range(accuracy[seeds, best]):>22}  {np.median(best + 1):>8.0f}  "
-                f"{_range(step[seeds, best]):>18}  {_range(accuracy[:, -1]):>22}  "
-                f"{_range(step[:, -1]):>18}"
+            rows.append(
+                (
+                    f"{method.upper()} β={beta:g}",
+                    str(len(group)),
+                    _range(accuracy[seeds, best]),
+                    f"{np.median(best + 1):.0f}",
+                    _range(step[seeds, best]),
+                    _range(accuracy[:, -1]),
+                    _range(step[:, -1]),
+                )
             )
+    lines = ["Validation, RC inference at θ; step, and accuracy %; mean over seeds (range)"]
+    lines += tables.text(rows, "<>", widths=(12, 5, 22, 8, 18, 22, 18))
     lines += ["", "Published (section 3.4; ten keywords, 105,829 utterances, 1,000 epochs):"]
     lines += [f"  {name}: {said}" for name, said in PUBLISHED]
     return "\n".join(lines)
@@ -140,19 +153,25 @@ def _range(values: Any) -> str:
     return f"{values.mean():.2f} ({values.min():.2f}-{values.max():.2f})"
 
 
-def main(options: KeywordOptions) -> int:
-    """Make the records where asked to, draw the figure, print its numbers; return the status."""
-    if options.train:
-        keywords.make_all(options)
-    done = keywords.records(options)
-    publish(
-        options,
-        "figure4",
-        report(done),
-        lambda path: figures.save(draw(done, done[0].metrics["heard_ms"]), path),
-    )
-    return 0
+class Figure4(keywords.Keywords):
+    """Figure 4: draw keyword networks as they learn, from the records in results/keywords."""
 
+    name, of = "figure4", keywords.TASK
+
+    def text(self, records: Sequence[Record]) -> str:
+        """Return the figure in numbers."""
+        return report(records)
+
+    def draw(self, records: Sequence[Record], options: Options, path: Path) -> None:
+        """Draw accuracy and spike time over the epochs."""
+        draw(records, path)
+
+    def readme(self, results: Path) -> list[str]:
+        """Return nothing: README shows Figure 5."""
+        return []
+
+
+TASK = Figure4()
 
 if __name__ == "__main__":
-    commands.run(main, KeywordOptions)
+    commands.run(partial(command, TASK), KeywordOptions)

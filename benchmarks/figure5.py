@@ -7,6 +7,8 @@ chosen on the validation split.
 """
 
 from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -16,11 +18,12 @@ import torch
 from benchmarks.figure4 import DASHES, GREEN, RED, SHADES, betas_of, trained_as
 from benchmarks.keywords import task as keywords
 from benchmarks.keywords.peers import AT_MS
-from benchmarks.keywords.peers_report import interval
 from benchmarks.keywords.task import KeywordOptions
 from benchmarks.record import Record
-from benchmarks.report import figures
-from benchmarks.tasks import publish
+from benchmarks.report import figures, numbers, tables
+from benchmarks.report.numbers import mean_and_half, seed_interval
+from benchmarks.run import Options
+from benchmarks.task import command
 from rc_snn import commands
 from rc_snn.exits import Curve, accuracy_within, frontier
 
@@ -103,20 +106,25 @@ def report(done: Sequence[Record]) -> str:
         f"β and θ are chosen on {first.config['data']['sizes'][1]:,} validation clips; ± is half "
         "of a 95 % t-interval over seeds.",
         "",
-        _line("", head),
-        *(_line(name, cells(values)) for name, values in found.items()),
+        *_table(["", *head], [[name, *cells(values)] for name, values in found.items()]),
         "",
-        _line(f"minus {REFERENCE}", head),
-        *(
-            _line(name, cells(values - found[REFERENCE], signed=True))
-            for name, values in found.items()
-            if REFERENCE in found and name != REFERENCE
+        *_table(
+            [f"minus {REFERENCE}", *head],
+            [
+                [name, *cells(values - found[REFERENCE], signed=True)]
+                for name, values in found.items()
+                if REFERENCE in found and name != REFERENCE
+            ],
         ),
         "",
         "* the interval does not hold 0. Published (Figure 5): RC above conventional training at "
         "any desired speed.",
     ]
     return "\n".join([*lines, *verdict(found)])
+
+
+def _table(head: list[str], rows: list[list[str]]) -> list[str]:
+    return tables.text([head, *rows], "<>", widths=(16, 14))
 
 
 def verdict(found: dict[str, Any]) -> list[str]:
@@ -126,7 +134,7 @@ def verdict(found: dict[str, Any]) -> list[str]:
     differences = (found["RC best β"] - found[REFERENCE]).T
     said = []
     for ms, values in zip(AT_MS, differences, strict=True):
-        mean, half = interval(values.tolist())
+        mean, half = seed_interval(values.tolist())
         sure = not np.isnan(half) and abs(mean) > half
         word = "ahead" if mean > 0 else "behind"
         said.append(f"{ms:g} ms: {word if sure else f'{word}, interval holds 0'}")
@@ -135,20 +143,11 @@ def verdict(found: dict[str, Any]) -> list[str]:
 
 def cells(values: Any, *, signed: bool = False) -> list[str]:
     """Return mean and half of the interval over seeds, in percent, of each column."""
-    found = []
-    for column in 100 * values.T:
-        mean, half = interval(column.tolist())
-        star = "*" if signed and abs(mean) > half else ""
-        shown = f"{mean:+.2f}" if signed else f"{mean:.2f}"
-        found.append(shown if np.isnan(half) else f"{shown} ±{half:.2f}{star}")
-    return found
+    percent = (100 * values).T.tolist()
+    return [mean_and_half(column, signed=signed, starred=signed) for column in percent]
 
 
-def _line(name: str, cells: Sequence[str]) -> str:
-    return "  ".join([name.ljust(16), *(cell.rjust(14) for cell in cells)])
-
-
-def draw(done: Sequence[Record]) -> Any:
+def draw(done: Sequence[Record], path: Path) -> None:
     """Draw curves over θ of the first seed, and the comparison over seeds."""
     figure, axes = plt.subplots(1, 3, figsize=(13.5, 4.6), sharey=True, layout="constrained")
     seeds = sorted({r.config["train"]["seed"] for r in done})
@@ -160,9 +159,8 @@ def draw(done: Sequence[Record]) -> Any:
     axes[0].set(ylabel="test accuracy (%)", ylim=(0, 100))
     for axis in axes:
         axis.set(xlabel="mean time heard at the answer (ms)")
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.legend(frameon=False, fontsize=8, loc="lower right")
-    return figure
+        axis.legend(loc="lower right")
+    figures.save(figure, path)
 
 
 def _curves(axis: Any, done: Sequence[Record], method: str) -> None:
@@ -192,7 +190,7 @@ def _comparison(axis: Any, done: Sequence[Record], n_seeds: int) -> None:
         "every-step loss": ("#cc79a7", ":"),
     }
     for name, values in within(done, heard).items():
-        mean, half = np.array([interval(column.tolist()) for column in 100 * values.T]).T
+        mean, half = np.array([seed_interval(column.tolist()) for column in 100 * values.T]).T
         colour, dashes = styles[name]
         axis.plot(heard, mean, color=colour, ls=dashes, label=name, drawstyle="steps-post")
         if n_seeds > 1:
@@ -202,14 +200,38 @@ def _comparison(axis: Any, done: Sequence[Record], n_seeds: int) -> None:
     axis.set(title=f"C  chosen on validation, {n_seeds} seeds (95 %)")
 
 
-def main(options: KeywordOptions) -> int:
-    """Make the records where asked to, draw the figure, print its numbers; return the status."""
-    if options.train:
-        keywords.make_all(options)
-    done = keywords.records(options)
-    publish(options, "figure5", report(done), lambda path: figures.save(draw(done), path))
-    return 0
+class Figure5(keywords.Keywords):
+    """Figure 5: draw accuracy against decision time of keyword networks, from their records."""
 
+    name, of = "figure5", keywords.TASK
+
+    def text(self, records: Sequence[Record]) -> str:
+        """Return the figure in numbers."""
+        return report(records)
+
+    def draw(self, records: Sequence[Record], options: Options, path: Path) -> None:
+        """Draw curves over θ, and the comparison at equal mean time."""
+        draw(records, path)
+
+    def readme(self, results: Path) -> list[str]:
+        """Return the comparison at equal mean time."""
+        options = KeywordOptions(results=results)
+        done = self.find(options)
+        found = within(done, torch.tensor(AT_MS, dtype=torch.float64))
+        rows = [["", *(f"{ms:g} ms" for ms in AT_MS)]]
+        rows += [[name, *cells(values)] for name, values in found.items()]
+        return [
+            f"**Keywords** (Figure 5; accuracy in % within a mean time heard, "
+            f"{done[0].metrics['n']:,} test clips; ± 95 % over {numbers.seeds(options.seeds)}; "
+            "choices on validation)",
+            "",
+            *tables.markdown(rows),
+            "",
+            *(f"{line}." for line in verdict(found)),
+        ]
+
+
+TASK = Figure5()
 
 if __name__ == "__main__":
-    commands.run(main, KeywordOptions)
+    commands.run(partial(command, TASK), KeywordOptions)

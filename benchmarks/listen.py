@@ -16,8 +16,9 @@ import numpy as np
 import tyro
 
 from encoders.audio import MIN_SAMPLES, SAMPLE_RATE, Samples, stream_audio
-from encoders.keyword_network import KeywordNetwork, KeywordStream, load_network
+from encoders.keyword_network import KeywordStream, load_network
 from rc_snn import commands
+from rc_snn.network import Network
 from rc_snn.spikes import check_theta
 
 
@@ -75,7 +76,7 @@ class Heard:
 
 
 def hear(
-    network: KeywordNetwork, pieces: Iterable[Samples], theta: float | None = None
+    network: Network, pieces: Iterable[Samples], theta: float | None = None
 ) -> Iterator[Heard]:
     """Answer clip after clip, each as soon as its answer is out; memory does not grow.
 
@@ -87,7 +88,7 @@ def hear(
         theta: threshold θ; None takes the network's.
     """
     stream = KeywordStream(network, theta)
-    clip_samples = network.front_end.clip_samples
+    clip_samples = stream.front_end.clip_samples
     taken, silent = 0, True
     for part in _within_clips(pieces, clip_samples):
         start = taken - taken % clip_samples
@@ -124,7 +125,7 @@ def _heard(stream: KeywordStream, start: int, silent: bool) -> Heard:
     assert heard_ms is not None
     label = int(decision.label)
     return Heard(
-        start_ms=1000.0 * start / network.front_end.sample_rate,
+        start_ms=1000.0 * start / stream.front_end.sample_rate,
         heard_ms=heard_ms,
         label=network.classes[label],
         p=float(decision.scores[0, label]),
@@ -178,7 +179,7 @@ def limited(pieces: Iterable[Samples], seconds: int | None) -> Iterator[Samples]
             return
 
 
-def listen_to(network: KeywordNetwork, pieces: Iterable[Samples], options: Listen) -> None:
+def listen_to(network: Network, pieces: Iterable[Samples], options: Listen) -> None:
     """Print one line for each clip, as soon as it is answered."""
     for heard in hear(network, limited(pieces, options.seconds), options.theta):
         print(f"  {heard.line()}", flush=True)

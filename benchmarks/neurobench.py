@@ -6,7 +6,7 @@ benchmarks.neurobench` measures, and writes results/neurobench; `--show` lays th
 
 import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
@@ -19,6 +19,7 @@ from tqdm import tqdm
 from baselines import zoo as baselines_zoo
 from baselines.continuous import ContinuousNetwork
 from benchmarks import record
+from benchmarks.report import tables
 from bridges.neurobench.account import REASONS, Operations, books
 from bridges.neurobench.metrics import ContinuousModel, RankCoded, SpikeFrames, measure
 from encoders.functional import encode
@@ -165,11 +166,11 @@ def markdown(content: dict[str, Any]) -> str:
         f"**NeuroBench {content['versions']['neurobench']} beside our own account**",
         f"The first {config['samples']:,} test images of {config['data']}, batches of "
         f"{config['batch_size']}; {here['cpu']}, torch {content['versions']['torch']}.",
-        _lines(STATIC, (_static(row) for row in found if not row["whole"])),
-        _lines(OPERATIONS, (_operations(row) for row in found)),
-        _lines(EXIT, _early_exit(found)),
+        _table(STATIC, (_static(row) for row in found if not row["whole"])),
+        _table(OPERATIONS, (_operations(row) for row in found)),
+        _table(EXIT, _early_exit(found)),
         "**From our figures to NeuroBench's**, operations per sample until the answer:",
-        _lines(DIFFERENCES, (line for row in found if not row["whole"] for line in _bridge(row))),
+        _table(DIFFERENCES, (line for row in found if not row["whole"] for line in _bridge(row))),
         f"Not explained, at most, in any run above: {unexplained:.6f} operations per sample.",
         *(f"*{reason}*: {why}" for reason, why in REASONS.items() if reason in used),
         *NOTES,
@@ -237,9 +238,8 @@ def _bridge(row: Row) -> Iterator[list[str]]:
         yield [row["network"], row["layers"], name, *numbers]
 
 
-def _lines(header: Iterable[str], lines: Iterable[list[str]]) -> str:
-    header = list(header)
-    return "\n".join(f"| {' | '.join(x)} |" for x in (header, ["---"] * len(header), *lines))
+def _table(header: Sequence[str], lines: Iterable[list[str]]) -> str:
+    return "\n".join(tables.markdown([header, *lines]))
 
 
 def main(options: NeuroBench) -> None:

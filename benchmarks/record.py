@@ -4,10 +4,12 @@ import hashlib
 import json
 import os
 import platform
+import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+import tomllib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -19,10 +21,25 @@ import torch
 from rc_snn import files
 
 FORMAT = "rc_snn.record/1"
-_ROOT = Path(__file__).resolve().parents[1]
-PROJECT = _ROOT if (_ROOT / "pyproject.toml").exists() else Path.cwd()
-"""The checkout; where the package was installed without one, the current folder."""
-RESULTS = PROJECT / "results"
+
+
+def _checkout() -> Path | None:
+    """Return the folder of the project's own checkout; None where the package was installed."""
+    root = Path(__file__).resolve().parents[1]
+    try:
+        project = tomllib.loads((root / "pyproject.toml").read_text())["project"]["name"]
+    except (OSError, ValueError, KeyError):
+        return None
+    return root if project == "rc_snn" else None
+
+
+CHECKOUT = _checkout()
+"""The project's own folder; None where the package was installed without one."""
+HOME = CHECKOUT or Path.cwd()
+RESULTS = HOME / "results"
+"""Where records go unless told otherwise: beside the project's pyproject.toml, or here."""
+RUNS = HOME / "runs"
+"""Where checkpoints, logs and weights go unless told otherwise."""
 PACKAGES = ("rc_snn", "torch", "numpy", "tonic", "snntorch", "norse", "mlxtend", "numba")
 
 
@@ -124,6 +141,33 @@ def save(record: Record, folder: Path) -> Path:
     return path
 
 
+def check_ours(path: Path, folder: Path, text: str | None = None) -> None:
+    """Refuse to write over a table or figure that we did not write.
+
+    What is generated lies beside the records it is made of: an existing file where no record of
+    ours is, or a text that begins otherwise, is somebody else's.
+
+    Args:
+        path: the file to be written.
+        folder: where the records are that it is made of.
+        text: what is to be written, unless it is a figure.
+
+    Raises:
+        ValueError: if there is such a file.
+    """
+    if not path.exists():
+        return
+    ours = any(not isinstance(read(p), str) for p in sorted(folder.glob("*.json")))
+    if ours and text is not None:
+        head = re.split(r"\d|\n", text, maxsplit=1)[0]
+        ours = path.read_text(errors="replace").startswith(head)
+    if not ours:
+        raise ValueError(
+            f"{path} is not a file that rc_snn wrote from records in {folder}; it was left as it "
+            "is. Move it away, or name another folder with --results."
+        )
+
+
 def read(path: Path) -> Record | str:
     """Read a record, or say in words what is wrong with the file."""
     try:
@@ -155,10 +199,10 @@ def read_all(folder: Path) -> list[Record]:
     return records
 
 
-def _git(arguments: Iterable[str]) -> str | None:
+def _git(folder: Path, *arguments: str) -> str | None:
     try:
         done = subprocess.run(
-            ["git", "-C", str(PROJECT), *arguments], capture_output=True, text=True, check=True
+            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True
         )
     except (OSError, subprocess.CalledProcessError):
         return None
@@ -166,15 +210,17 @@ def _git(arguments: Iterable[str]) -> str | None:
 
 
 def source() -> Source:
-    """Return commit and state of the project; call it before a run, which may outlast commits."""
-    commit = _git(["rev-parse", "HEAD"])
-    if commit is None:
+    """Return commit and state of the project; call it before a run, which may outlast commits.
+
+    Of a package that lies in somebody else's repository, the commit is not ours: "unknown".
+    """
+    top = None if CHECKOUT is None else _git(CHECKOUT, "rev-parse", "--show-toplevel")
+    if CHECKOUT is None or top is None or Path(top).resolve() != CHECKOUT:
         return Source("unknown", None)
     # Tables and weights that earlier runs have left are not what a run is made of.
-    code = [".", ":(exclude)results", ":(exclude)rc_snn/weights", ":(exclude)baselines/weights"]
-    return Source(
-        commit, bool(_git(["status", "--porcelain", "--untracked-files=no", "--", *code]))
-    )
+    code = [".", ":(exclude)results", ":(exclude)rc_snn/weights"]
+    changed = _git(CHECKOUT, "status", "--porcelain", "--untracked-files=no", "--", *code)
+    return Source(_git(CHECKOUT, "rev-parse", "HEAD") or "unknown", bool(changed))
 
 
 def machine() -> dict[str, Any]:

@@ -4,28 +4,37 @@
 networks by their own clocks, on real images; the record says by how much their first spikes differ,
 for steps that get smaller, with spikes within the steps ("precise") and with spikes on the grid.
 
-`python -m benchmarks.simulators` draws from the record in results/simulators; `--run` makes it.
+`python -m benchmarks.simulators` draws from the record in results/simulators; `--train` simulates,
+and makes it.
 """
 
 import importlib
 import sys
 import time
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib import metadata
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import matplotlib.pyplot as plt
 import torch
 
-from baselines import zoo
-from benchmarks import record
+from benchmarks.record import Record
 from benchmarks.report import figures
+from benchmarks.run import Measurement, Options, find
+from benchmarks.task import command
 from bridges.networks.continuous import agreement
 from encoders.functional import encode
 from encoders.mnist import load_mnist
-from rc_snn import commands, files
+from rc_snn import commands
+from rc_snn.network import Network, load
+from rc_snn.spikes import SpikeTimes
 
+Entry: TypeAlias = dict[str, Any]
+"""What one simulation of a network says."""
 SIMULATORS = {"brian2": "Brian2", "nest": "NEST"}
 PACKAGES = ("brian2", "nest-simulator")
 STEPS = (1e-2, 5e-3, 2e-3, 1e-3, 5e-4)
@@ -34,13 +43,11 @@ TARGET = 0.99
 
 
 @dataclass(frozen=True)
-class Simulators:
-    """Compare clock-driven simulations with the closed form."""
+class SimulatorOptions(Options):
+    """The options of every task, and what to simulate; --train simulates."""
 
-    run: bool = False
-    """Simulate, and make the record; else draw what it holds."""
     networks: tuple[str, ...] = ("alpha-psp-340-fast-published", "rel-psp-340-slow")
-    """Networks of `baselines.zoo`."""
+    """Networks in continuous time, by the names under which they ship."""
     simulators: tuple[str, ...] = tuple(SIMULATORS)
     """Which simulators."""
     images: int = 100
@@ -49,49 +56,49 @@ class Simulators:
     """Steps of the clock, in frames."""
     frames: float = 3.0
     """Simulated time."""
-    threads: int = 1
+    threads: int | None = 1
     """CPU threads."""
-    data: Path | None = None
-    """Folder with MNIST; default: as for table1."""
-    results: Path = record.RESULTS
-    """Where the record and the figure go."""
 
 
-def measure(options: Simulators) -> list[dict[str, Any]]:
-    """Return one entry per network, simulator, mode and step, hidden and output neurons apart."""
-    images = load_mnist(options.data).test.images[: options.images]
-    found = []
-    for name in options.networks:
-        net = zoo.load(name)
-        model = net.model.double()
-        times = encode(images, **net.encoder).double()
-        with torch.no_grad():
-            exact = model.spike_times(times)
-        for simulator in options.simulators:
-            bridge = importlib.import_module(f"bridges.networks.{simulator}")
-            for precise in (True, False):
-                for dt in options.steps:
-                    begin = time.perf_counter()
-                    ran = bridge.spike_times(
-                        model, times, dt=dt, frames=options.frames, precise=precise
-                    )
-                    seconds = time.perf_counter() - begin
-                    layers = [
-                        asdict(agreement(a, b, dt, options.frames))
-                        for a, b in zip(ran, exact, strict=True)
-                    ]
-                    joined = agreement(
-                        torch.cat(ran, dim=1), torch.cat(exact, dim=1), dt, options.frames
-                    )
-                    about = {"network": name, "simulator": simulator, "precise": precise, "dt": dt}
-                    found.append(
-                        about | {"all": asdict(joined), "layers": layers, "seconds": seconds}
-                    )
-                    print(_line(found[-1]), file=sys.stderr)
-    return found
+def measure(
+    network: Network,
+    simulator: str,
+    times: SpikeTimes,
+    steps: Iterable[float],
+    frames: float,
+) -> Iterator[Entry]:
+    """Yield one entry for each mode and step, hidden and output neurons apart.
+
+    Args:
+        network: a network in continuous time.
+        simulator: "brian2" or "nest".
+        times: its input.
+        steps: of the simulator's clock, in frames.
+        frames: simulated time.
+    """
+    bridge = importlib.import_module(f"bridges.networks.{simulator}")
+    model = network.model.double()
+    with torch.no_grad():
+        exact = model.spike_times(times.double())
+    for precise in (True, False):
+        for dt in steps:
+            begin = time.perf_counter()
+            ran = bridge.spike_times(model, times.double(), dt=dt, frames=frames, precise=precise)
+            seconds = time.perf_counter() - begin
+            layers = [agreement(a, b, dt, frames) for a, b in zip(ran, exact, strict=True)]
+            joined = agreement(torch.cat(ran, dim=1), torch.cat(exact, dim=1), dt, frames)
+            yield {
+                "network": network.name,
+                "simulator": simulator,
+                "precise": precise,
+                "dt": dt,
+                "all": asdict(joined),
+                "layers": [asdict(layer) for layer in layers],
+                "seconds": seconds,
+            }
 
 
-def _line(entry: dict[str, Any]) -> str:
+def _line(entry: Entry) -> str:
     a = entry["all"]
     mode = "precise" if entry["precise"] else "on grid"
     return (
@@ -101,7 +108,7 @@ def _line(entry: dict[str, Any]) -> str:
     )
 
 
-def table(entries: list[dict[str, Any]]) -> str:
+def table(entries: list[Entry]) -> str:
     """Lay the entries out, and say whether the target is met."""
     head = (
         f"{'network':30} {'in':7} {'spikes':8} {'dt':>7} {'within dt %':>10} {'fired':>7} "
@@ -114,7 +121,7 @@ def table(entries: list[dict[str, Any]]) -> str:
     return "\n".join([head, *map(_line, entries), "", notes, "", *verdicts(entries)])
 
 
-def verdicts(entries: list[dict[str, Any]]) -> list[str]:
+def verdicts(entries: list[Entry]) -> list[str]:
     """Say for each network and simulator whether the target is met at dt = 1e-3 frames."""
     said = []
     for e in entries:
@@ -129,13 +136,7 @@ def verdicts(entries: list[dict[str, Any]]) -> list[str]:
     return said
 
 
-def read(results: Path) -> list[dict[str, Any]]:
-    """Return the entries of all records."""
-    records = record.read_all(results / "simulators")
-    return [entry for r in records for entry in r.metrics["entries"]]
-
-
-def draw(entries: list[dict[str, Any]], path: Path) -> None:
+def draw(entries: list[Entry], path: Path) -> None:
     """Draw the differences over dt: one panel per network."""
     names = sorted({e["network"] for e in entries})
     figure, axes = plt.subplots(
@@ -157,40 +158,62 @@ def draw(entries: list[dict[str, Any]], path: Path) -> None:
         steps = sorted({e["dt"] for e in entries})
         axis.plot(steps, steps, color="0.5", lw=1, ls=":", label="one dt")
         axis.set(xscale="log", yscale="log", title=name, xlabel="dt (frames)")
-        axis.spines[["top", "right"]].set_visible(False)
     axes[0][0].set_ylabel("largest difference of a first spike\nfrom the closed form (frames)")
-    axes[0][0].legend(frameon=False, fontsize=8)
+    axes[0][0].legend()
     figures.save(figure, path)
 
 
-def main(options: Simulators) -> int:
-    """Simulate where asked to; draw and print what the records hold; return the exit status."""
-    folder = options.results / "simulators"
-    torch.set_num_threads(options.threads)
-    if options.run:
-        keys = ("networks", "simulators", "images", "steps", "frames")
-        config = {key: getattr(options, key) for key in keys}
-        source, begin = record.source(), time.perf_counter()
-        entries = measure(options)
-        done = record.new_record(
-            "simulators",
-            f"simulators_{record.config_key(config)}",
-            config,
-            {"entries": entries, "versions": {p: metadata.version(p) for p in PACKAGES}},
-            {},
-            time.perf_counter() - begin,
-            source,
-        )
-        print(record.save(done, folder), file=sys.stderr)
-    entries = read(options.results)
-    if not entries:
-        raise ValueError(f"{folder} holds no records. Run python -m benchmarks.simulators --run.")
-    draw(entries, folder / "simulators.png")
-    text = table(entries)
-    files.write_text(folder / "simulators.txt", text + "\n")
-    print(text, folder / "simulators.png", sep="\n")
-    return 0
+def make(run: Measurement, options: SimulatorOptions, command: str) -> Record:
+    """Simulate all networks, and say how far they are from the closed form."""
+    c = run.config
 
+    def simulate() -> dict[str, Any]:
+        images, entries = load_mnist(options.data).test.images[: c["images"]], []
+        for name, simulator in product(c["networks"], c["simulators"]):
+            net = load(name)
+            times = encode(images, **net.encoder)
+            for entry in measure(net, simulator, times, c["steps"], c["frames"]):
+                print(_line(entry), file=sys.stderr)
+                entries.append(entry)
+        return {"entries": entries, "versions": {p: metadata.version(p) for p in PACKAGES}}
+
+    return run.record(simulate, command)
+
+
+class Simulators:
+    """Trained networks in Brian2 and NEST: how far their spikes are from the closed form."""
+
+    name = "simulators"
+    make = staticmethod(make)
+
+    def runs(self, options: SimulatorOptions) -> list[Measurement]:
+        """Return the one run."""
+        keys = ("networks", "simulators", "images", "steps", "frames")
+        return [Measurement(self.name, {key: getattr(options, key) for key in keys})]
+
+    def summary(self, done: Record) -> str:
+        """Say how much was simulated."""
+        return f"{len(done.metrics['entries'])} simulations"
+
+    def find(self, options: SimulatorOptions) -> list[Record]:
+        """Return the record."""
+        return find(self.runs(options), options.results / self.name)
+
+    def text(self, records: Sequence[Record]) -> str:
+        """Return all differences, and whether the target is met."""
+        return table(records[0].metrics["entries"])
+
+    def draw(self, records: Sequence[Record], options: Options, path: Path) -> None:
+        """Draw the differences over dt."""
+        draw(records[0].metrics["entries"], path)
+
+    def readme(self, results: Path) -> list[str]:
+        """Return whether the target is met."""
+        [done] = self.find(SimulatorOptions(results=results))
+        return [f"- {line}" for line in verdicts(done.metrics["entries"])]
+
+
+TASK = Simulators()
 
 if __name__ == "__main__":
-    commands.run(main, Simulators)
+    commands.run(partial(command, TASK), SimulatorOptions)

@@ -11,25 +11,22 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import torch
 import tyro
 from torch import Tensor
 from tqdm import tqdm
 
-from baselines import zoo as baselines
-from baselines.continuous import ContinuousNetwork
 from bridges import support
 from bridges.errors import BridgeError
 from bridges.networks import nir as nir_models
 from bridges.stream import file as stream_file
 from bridges.stream.stream import SpikeStream
-from bridges.target import load
 from encoders.functional import encode, steps_to_times
 from encoders.mnist import Split, load_mnist
-from rc_snn import commands, zoo
-from rc_snn.files import replacing
+from rc_snn import commands
+from rc_snn.network import Network, load, names
 from rc_snn.spikes import Decision, spike_steps
 
 Spikes: TypeAlias = Literal["answers", "inputs", "model"]
@@ -43,7 +40,7 @@ class Convert:
     """Write spikes, or a model, as a file or a runnable script of a target."""
 
     input: tyro.conf.Positional[str]
-    """A stream file (.h5, .hdf5 or .npz), or the name of a network that ships with the package."""
+    """A stream file (.h5, .hdf5, .npz), a network's (.safetensors), or a network that ships."""
     to: To
     """The target."""
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
@@ -118,30 +115,25 @@ def _from_file(config: Convert) -> SpikeStream:
 
 
 def _from_network(config: Convert) -> SpikeStream:
-    """Return answers or inputs of a network that ships, on test images."""
+    """Return answers or inputs of a network, on test images."""
     net, images = _network(config.input), _images(config)
-    label = images.labels.numpy()
-    continuous = isinstance(net.model, ContinuousNetwork)
-    n_steps = config.steps if continuous else _n_steps(net)
+    n_steps = config.steps if net.n_steps is None else net.n_steps
     dt_s = _DT if config.dt is None else config.dt
+    times = torch.cat([encode(part, **net.encoder) for part in _parts(images.images)])
     if config.spikes == "inputs":
-        times = torch.cat([encode(part, **net.encoder) for part in _parts(images.images)])
         on_grid = steps_to_times(spike_steps(times, n_steps), n_steps)
         stream = replace(SpikeStream.from_times(on_grid, n_steps, dt_s), shape=(1, 28, 28))
     else:
-        decision = Decision.cat(
-            [_decide(net, encode(part, **net.encoder)) for part in _parts(images.images)]
-        )
-        if continuous:
+        decision = Decision.cat([net.decide(part) for part in _parts(times)])
+        if decision.step is None:
             stream = _first_spikes(decision, n_steps, dt_s)
         else:
-            n_classes = decision.scores.shape[1]
-            stream = SpikeStream.from_decision(decision, n_steps, n_classes, dt_s)
-    about = {"network": net.name, "spikes": config.spikes, "encoder": net.encoder}
+            stream = SpikeStream.from_decision(decision, n_steps, len(net.classes), dt_s)
+    about = {"network": net.name, "spikes": config.spikes, "encoder": dict(net.encoder)}
     return replace(
         stream,
         metadata=about | {"steps_per_frame": n_steps},
-        samples=dict(stream.samples) | {"label": label},
+        samples=dict(stream.samples) | {"label": images.labels.numpy()},
     )
 
 
@@ -162,52 +154,26 @@ def _model(config: Convert) -> str:
             f"A network itself goes to NIR only, not to {config.to}. Brian2 and NEST run it by "
             "bridges.networks.brian2 and bridges.networks.nest."
         )
-    net, nir = _network(config.input), load(support.bridge("nir").TARGET)
-    if isinstance(net.model, ContinuousNetwork):
-        graph = nir_models.graph(net.model)
-        with replacing(config.output) as path:
-            nir.write(path, graph)
-        return f"{net.name} -> {config.output}"
-    if not isinstance(net, zoo.Trained):
-        raise BridgeError(
-            f"{net.name} is a LIF network of {net.architecture.library}; export it by that library."
+    net = _network(config.input)
+    times = encode(_images(config).images, **net.encoder)
+    dt_s = _DT if config.dt is None else config.dt
+    return nir_models.export(net, config.output, _hidden(config.output), times, dt_s)
+
+
+def _network(name: str) -> Network:
+    """Return a network that ships, or that is in a file; it must read spike times of images."""
+    if name not in names() and Path(name).suffix != ".safetensors":
+        raise ValueError(
+            f"{name!r} is neither a stream file (.h5, .hdf5, .npz) nor a network's (.safetensors), "
+            f"nor one that ships: {', '.join(names())}."
         )
-    images = _images(config).images
-    inputs = net.sequences(spike_steps(encode(images, **net.encoder), net.n_steps))
-    held = nir_models.hidden_states(net.model, inputs, _DT if config.dt is None else config.dt)
-    data = nir.NIRGraphData({"input": nir.NIRNodeData({"h_and_log_z": held})})
-    hidden = _hidden(config.output)
-    graph = nir_models.read_out(net.model, net.theta)
-    with replacing(hidden) as path:
-        nir.write_data(path, data)
-    with replacing(config.output) as path:
-        nir.write(path, graph)
-    return (
-        f"read-out of {net.name} -> {config.output}; its input of {len(images)} samples -> {hidden}"
-    )
-
-
-def _network(name: str) -> Any:
-    """Return a network that ships, rank-coded or a baseline."""
-    if name in zoo.names():
-        return zoo.load(name)
-    if name in baselines.names():
-        return baselines.load(name)
-    raise ValueError(
-        f"{name!r} is neither a stream file (.h5, .hdf5, .npz) nor a network that ships: "
-        f"{', '.join([*zoo.names(), *baselines.names()])}."
-    )
-
-
-def _n_steps(net: Any) -> int:
-    return int(net.n_steps if isinstance(net, zoo.Trained) else net.architecture.n_steps)
-
-
-def _decide(net: Any, times: Tensor) -> Decision:
-    decision: Decision = net.decide(
-        spike_steps(times, net.n_steps) if isinstance(net, zoo.Trained) else times
-    )
-    return decision
+    net = load(name)
+    if net.reads != "times":
+        raise BridgeError(
+            f"{net.name} reads {net.encoder.get('name', 'sequences')}, not spikes of images. "
+            "Decide on its sequences, and carry the answers with SpikeStream.from_decision."
+        )
+    return net
 
 
 def _images(config: Convert) -> Split:
@@ -216,10 +182,10 @@ def _images(config: Convert) -> Split:
     return Split(test.images[:n], test.labels[:n])
 
 
-def _parts(images: Tensor) -> Iterator[Tensor]:
-    """Return the images in batches, with a progress bar."""
-    return iter(tqdm(images.split(BATCH), unit="batch", disable=None, leave=False))
+def _parts(tensor: Tensor) -> Iterator[Tensor]:
+    """Return a tensor in batches, with a progress bar."""
+    return iter(tqdm(tensor.split(BATCH), unit="batch", disable=None, leave=False))
 
 
 if __name__ == "__main__":
-    commands.run(lambda options: print(main(options)), Convert)
+    commands.run(lambda config: print(main(config)), Convert)

@@ -1,37 +1,20 @@
 """What each target can carry: `python -m bridges.support` prints the table, `--check` proves it."""
 
 import importlib
+import pkgutil
 from dataclasses import dataclass
 from types import ModuleType
 
 import numpy as np
 
+from bridges import targets as bridge_modules
 from bridges.errors import BridgeError
 from bridges.stream.stream import SpikeStream
 from bridges.target import Target
 from rc_snn import commands
 
-NAMES = (
-    "snntorch",
-    "norse",
-    "spikingjelly",
-    "sinabs",
-    "rockpool",
-    "lava",
-    "tonic",
-    "nir",
-    "brian2",
-    "nest",
-    "pynn",
-    "nengo",
-    "neo",
-    "sonata",
-    "nwb",
-    "aedat4",
-    "es",
-    "dat",
-)
-"""Every target: a module of `bridges` with a `TARGET`, `round_trip(stream)` and `export`."""
+NAMES = tuple(sorted(module.name for module in pkgutil.iter_modules(bridge_modules.__path__)))
+"""Every target: a module of `bridges.targets` with `TARGET`, `round_trip(stream)` and `export`."""
 
 
 def bridge(name: str) -> ModuleType:
@@ -50,8 +33,8 @@ def bridge(name: str) -> ModuleType:
 
 
 def targets() -> list[Target]:
-    """Return what every target carries."""
-    return [bridge(name).TARGET for name in NAMES]
+    """Return what every target carries, in the order of the table."""
+    return sorted((bridge(name).TARGET for name in NAMES), key=lambda t: (t.row, t.name))
 
 
 HEADER = (
@@ -76,7 +59,7 @@ def lines() -> list[list[str]]:
             t.kind,
             t.unit,
             word[t.repeats],
-            word[t.twice],
+            word[t.per_tick != 1],
             f"{t.shift} tick{'s' * (t.shift > 1)} later, undone" if t.shift else "as it is",
             t.samples,
             t.limits or "—",
@@ -122,7 +105,7 @@ def main(config: Support) -> int:
         print(markdown())
         return 0
     failed = 0
-    for name in config.only or NAMES:
+    for name in config.only or [t.name for t in targets()]:
         verdict = _check(name)
         failed += verdict.startswith("LOST")
         print(f"{bridge(name).TARGET.title:14} {verdict}")

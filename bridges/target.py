@@ -1,4 +1,4 @@
-"""What a bridge says of its target, as data, and how it gets hold of the target's package."""
+"""What a bridge says of its target, as data; what follows from it; how to get hold of it."""
 
 import importlib
 import importlib.util
@@ -6,27 +6,38 @@ import os
 import sys
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, TypeAlias
+
+from bridges.errors import BridgeError
+from bridges.stream.clock import LONGEST, tick_us
+from bridges.stream.pixels import as_image
+from bridges.stream.stream import SpikeStream
 
 Kind: TypeAlias = Literal["simulator", "library", "file"]
 
 
 @dataclass(frozen=True)
 class Target:
-    """What a target carries. `bridges.support` prints it, and the tests hold it to the bridge.
+    """What a target carries: `admit` refuses the rest, `bridges.support` prints it.
 
     Args:
-        name: module in `bridges`, extra of the package, and name on the command line.
-        title: name in tables.
+        name: module in `bridges.targets`, extra of the package, and name on the command line.
+        title: name in tables and messages.
         kind: a simulator with a clock of its own, a library that takes tensors, or a file.
         needs: modules that the bridge imports, when it is used.
         versions: what it was tested with.
         unit: of time in the target.
         repeats: a unit may spike several times in a sample.
-        twice: a unit may spike twice in one tick.
+        per_tick: so often a unit may spike in one tick; None is any number of times.
+        samples: how several samples travel.
+        row: place in tables, in steps of ten; default: last.
+        end_us: the target counts whole microseconds, and ends before this one; None: it does not.
+        side: units are pixels of a sensor, whose sides are at most this long; None: they are not.
+        float_times: float64 times count from the start of each "sample", or on one "timeline" for
+            all, and must keep ticks apart; "": the target holds no such times, or finds its ticks.
         shift: ticks by which the bridge moves spikes, and back again, because the target refuses
             the first.
-        samples: how several samples travel.
         limits: what else it does not carry, in a few words; "" is nothing.
         suffix: of what `export` writes: ".py" is a script that runs where the target is installed.
         own_environment: cannot be installed beside the others; the bridge runs a script in the
@@ -41,13 +52,66 @@ class Target:
     versions: str
     unit: str
     repeats: bool
-    twice: bool
+    per_tick: int | None
     samples: str
+    row: int = 1_000
+    end_us: int | None = None
+    side: int | None = None
+    float_times: Literal["", "sample", "timeline"] = ""
     shift: int = 0
     limits: str = ""
     suffix: str = ".py"
     own_environment: str = ""
     install: str = ""
+
+    def admit(self, stream: SpikeStream) -> None:
+        """Refuse a stream that the target cannot carry, as far as its fields say.
+
+        Raises:
+            BridgeError: if a unit spikes too often, a tick is no whole number of microseconds, a
+                spike comes too late, the units are no such sensor, or there are too many ticks for
+                float64 times.
+
+        Example:
+            >>> from bridges.targets.brian2 import TARGET
+            >>> twice = SpikeStream.silent(1, 3, 10, 1e-3).with_spikes([0, 0], [4, 4], [1, 1])
+            >>> TARGET.admit(twice)  # doctest: +ELLIPSIS
+            Traceback (most recent call last):
+            bridges.errors.BridgeError: Brian2 holds one spike per unit and tick; 1 spikes ...
+        """
+        if not self.repeats and (repeated := stream.repeated()):
+            raise BridgeError(
+                f"{self.title} holds one spike per unit and sample; {repeated} spikes are not the "
+                "first. Drop them yourself."
+            )
+        if self.per_tick is not None:
+            stream.refuse_twice(self.title, self.per_tick)
+        if self.end_us is not None:
+            last_us = int(stream.ticks.max(initial=0)) * tick_us(stream.dt_s, self.title)
+            if last_us >= self.end_us:
+                raise BridgeError(
+                    f"The last spike is at {last_us} µs; {self.title} goes up to "
+                    f"{self.end_us - 1} µs. Take shorter samples, or a target that goes further."
+                )
+        if self.side is not None:
+            as_image(stream, self.side)
+        n_ticks = stream.n_steps * (len(stream) if self.float_times == "timeline" else 1)
+        if self.float_times and n_ticks > LONGEST:
+            raise BridgeError(
+                f"{self.title}: times are float64, which keep {LONGEST} ticks apart; this "
+                f"{self.float_times} has {n_ticks}. Choose a larger dt_s, or send less at a time."
+            )
+
+    def named(self, path: Path | str) -> Path:
+        """Return the path of a file to write.
+
+        Raises:
+            ValueError: if it has another suffix.
+        """
+        path = Path(path)
+        if path.suffix != self.suffix:
+            raise ValueError(f"{self.title} takes a file named *{self.suffix}, got {path.name!r}.")
+        return path
 
     def missing(self) -> str | None:
         """Return why the bridge cannot be used here; None if it can."""

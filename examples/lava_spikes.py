@@ -5,16 +5,16 @@ import os
 from bridges.stream.stream import SpikeStream
 from bridges.targets import lava
 from encoders import embedded_digits, encode_latency
-from rc_snn import spike_steps, zoo
+from rc_snn import load
 
 if not os.environ.get(lava.TARGET.own_environment):
     print(f"Set {lava.TARGET.own_environment} to a Python 3.10 that has lava-nc.")
     raise SystemExit(0)
 
-net = zoo.load("rc-lstm-340-fast")
+net = load("rc-lstm-340-fast")
 digits = embedded_digits().test
 times = encode_latency(digits.images[:50], **net.encoder)
-decision = net.decide(spike_steps(times, net.n_steps))
+decision = net.decide(times)
 sent = SpikeStream.from_decision(decision, net.n_steps, n_classes=10, dt_s=1e-3)
 
 data = lava.ring_buffer_data(sent)  # np.save it, for a source.RingBuffer of your own

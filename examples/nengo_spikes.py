@@ -5,16 +5,16 @@ import warnings
 from bridges.stream.stream import SpikeStream
 from bridges.targets import nengo as to_nengo
 from encoders import embedded_digits, encode_latency
-from rc_snn import spike_steps, zoo
+from rc_snn import load
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # Nengo 4.1 uses numpy's old names
     import nengo
 
-net = zoo.load("rc-lstm-340-fast")
+net = load("rc-lstm-340-fast")
 digits = embedded_digits().test
 times = encode_latency(digits.images[:50], **net.encoder)
-decision = net.decide(spike_steps(times, net.n_steps))
+decision = net.decide(times)
 sent = SpikeStream.from_decision(
     decision,
     net.n_steps,

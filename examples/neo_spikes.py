@@ -6,12 +6,12 @@ from elephant.conversion import BinnedSpikeTrain
 from bridges.stream.stream import SpikeStream
 from bridges.targets import neo
 from encoders import embedded_digits, encode_latency
-from rc_snn import spike_steps, zoo
+from rc_snn import load
 
-net = zoo.load("rc-lstm-340-fast")
+net = load("rc-lstm-340-fast")
 digits = embedded_digits().test
 times = encode_latency(digits.images[::20], **net.encoder)
-decision = net.decide(spike_steps(times, net.n_steps))
+decision = net.decide(times)
 sent = SpikeStream.from_decision(decision, net.n_steps, n_classes=10, dt_s=1e-3)
 
 block = neo.to_block(sent)  # a Segment per digit, a SpikeTrain per class, for your own analysis

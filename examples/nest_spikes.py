@@ -5,12 +5,12 @@ import nest
 from bridges.stream.stream import SpikeStream
 from bridges.targets import nest as to_nest
 from encoders import embedded_digits, encode_latency
-from rc_snn import spike_steps, zoo
+from rc_snn import load
 
-net = zoo.load("rc-lstm-340-fast")
+net = load("rc-lstm-340-fast")
 digits = embedded_digits().test
 times = encode_latency(digits.images[:50], **net.encoder)
-decision = net.decide(spike_steps(times, net.n_steps))
+decision = net.decide(times)
 sent = SpikeStream.from_decision(decision, net.n_steps, n_classes=10, dt_s=1e-3)
 
 nest.verbosity = nest.VerbosityLevel.ERROR

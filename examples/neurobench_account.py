@@ -6,9 +6,9 @@ from bridges.neurobench.account import REASONS, Operations, books
 from bridges.neurobench.metrics import RankCoded, latency_frames, measure
 from encoders import embedded_digits
 from encoders.temporal_mnist import take
-from rc_snn import zoo
+from rc_snn import load
 
-net = zoo.load("rc-lstm-340-fast")
+net = load("rc-lstm-340-fast")
 digits = embedded_digits().test
 data = latency_frames(take(digits, torch.arange(0, 1000, 20)), net.n_steps, **net.encoder)
 network = RankCoded(net)  # give neurobench_model(network) to a Benchmark of your own

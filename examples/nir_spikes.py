@@ -10,9 +10,9 @@ from bridges.networks import nir as nir_models
 from bridges.stream.stream import SpikeStream
 from bridges.targets import nir as nir_bridge
 from encoders import embedded_digits, encode_latency
-from rc_snn import spike_steps, zoo
+from rc_snn import load, spike_steps
 
-net = zoo.load("rc-lstm-340-fast")
+net = load("rc-lstm-340-fast")
 digits = embedded_digits().test
 inputs = net.sequences(spike_steps(encode_latency(digits.images[:50], **net.encoder), net.n_steps))
 decision = net.decide(inputs.steps)

@@ -6,11 +6,11 @@ from bridges import target
 from bridges.stream.stream import SpikeStream
 from bridges.targets import norse
 from encoders import embedded_digits, encode_latency
-from rc_snn import spike_steps, zoo
+from rc_snn import load
 
-net = zoo.load("rc-lstm-340-slow")
+net = load("rc-lstm-340-slow")
 times = encode_latency(embedded_digits().test.images[:50], **net.encoder)
-decision = net.decide(spike_steps(times, net.n_steps))
+decision = net.decide(times)
 sent = SpikeStream.from_decision(decision, net.n_steps, n_classes=10, dt_s=1e-3)
 
 nt = target.load(norse.TARGET)  # norse.torch, imported without its warnings

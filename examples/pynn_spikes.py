@@ -6,12 +6,12 @@ from bridges.stream.stream import SpikeStream
 from bridges.targets import pynn
 from bridges.targets.brian2 import interpreted
 from encoders import embedded_digits, encode_latency
-from rc_snn import spike_steps, zoo
+from rc_snn import load
 
-net = zoo.load("rc-lstm-340-fast")
+net = load("rc-lstm-340-fast")
 digits = embedded_digits().test
 times = encode_latency(digits.images[:20], **net.encoder)
-decision = net.decide(spike_steps(times, net.n_steps))
+decision = net.decide(times)
 sent = SpikeStream.from_decision(decision, net.n_steps, n_classes=10, dt_s=1e-3)
 
 sim = pynn.setup(sent.dt_s)  # or simulator="nest"

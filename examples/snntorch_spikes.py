@@ -7,11 +7,11 @@ from snntorch.functional.acc import accuracy_temporal
 from bridges.stream.stream import SpikeStream
 from bridges.targets import snntorch
 from encoders import embedded_digits, encode_latency
-from rc_snn import spike_steps, zoo
+from rc_snn import load
 
-net = zoo.load("rc-lstm-340-slow")
+net = load("rc-lstm-340-slow")
 times = encode_latency(embedded_digits().test.images[:50], **net.encoder)
-decision = net.decide(spike_steps(times, net.n_steps))
+decision = net.decide(times)
 # One step more than the network has, or snnTorch would take an answer at the last for silence.
 sent = SpikeStream.from_decision(decision, net.n_steps + 1, n_classes=10, dt_s=1e-3, forced="spike")
 

@@ -6,9 +6,9 @@ from torch.utils.data import DataLoader
 from bridges.stream.stream import SpikeStream
 from bridges.targets import tonic
 from encoders import embedded_digits, encode_latency
-from rc_snn import spike_frames, spike_steps, steps_from_frames, zoo
+from rc_snn import load, spike_frames, spike_steps, steps_from_frames
 
-net = zoo.load("rc-lstm-340-fast")
+net = load("rc-lstm-340-fast")
 digits = embedded_digits().test
 steps = spike_steps(encode_latency(digits.images[::20], **net.encoder), net.n_steps)
 z = spike_frames(steps.view(-1, 1, 28, 28), net.n_steps)  # time, batch, polarity, height, width

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rc_snn.models import RCLSTM as RCLSTM
     from rc_snn.models import RCConvLSTM as RCConvLSTM
+    from rc_snn.network import Network as Network
+    from rc_snn.network import load as load
     from rc_snn.objective import critical_beta as critical_beta
     from rc_snn.objective import rc_loss as rc_loss
     from rc_snn.regimes import account as account
@@ -28,6 +30,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "models": ("RCLSTM", "RCConvLSTM"),
+    "network": ("Network", "load"),
     "objective": ("critical_beta", "rc_loss"),
     "regimes": ("account",),
     "runner": ("StreamingRunner", "decide", "run"),

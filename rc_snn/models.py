@@ -137,8 +137,23 @@ class RCLSTM(nn.Module):
         self.output = LinearReadOut(n_dense or n_hidden, n_classes, read_out, generator)
         add_forget_bias(self.cell.bias_ih, forget_bias)
         self.dropout = Dropout(dropout, generator)
-        self.dense_input = dense_input
+        self.dense_input, self.forget_bias = dense_input, forget_bias
         self.precision = precision
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Return what builds another network like this one, but for its weights."""
+        return {
+            "n_inputs": self.n_inputs,
+            "n_hidden": self.n_hidden,
+            "n_classes": self.n_classes,
+            "read_out": self.output.kind,
+            "forget_bias": self.forget_bias,
+            "dropout": self.dropout.p,
+            "n_dense": None if self.dense is None else self.dense.out_features,
+            "precision": self.precision,
+            "dense_input": self.dense_input,
+        }
 
     @property
     def precision(self) -> Precision:
@@ -220,7 +235,7 @@ class RCConvLSTM(nn.Module):
         kernel_size: int = 5,
         *,
         pool: int = 1,
-        image_shape: tuple[int, int] = (28, 28),
+        image_shape: Sequence[int] = (28, 28),
         n_classes: int = 10,
         read_out: ReadOut = "softmax",
         forget_bias: float = 0.0,
@@ -230,7 +245,8 @@ class RCConvLSTM(nn.Module):
     ) -> None:
         super().__init__()
         generator = fresh_generator(generator)
-        depth = len(channels)
+        height, width = image_shape
+        image_shape, depth = (height, width), len(channels)
         if depth == 0 or pool < 1 or min(image_shape) // pool**depth < 1:
             raise ValueError(
                 f"RCConvLSTM needs at least one layer and a grid left to read, got channels="
@@ -248,8 +264,23 @@ class RCConvLSTM(nn.Module):
         self.output = LinearReadOut(in_channels * grid[0] * grid[1], n_classes, read_out, generator)
         for layer in self.layers:
             add_forget_bias(layer.bias, forget_bias)
-        self.dropout = Dropout(dropout, generator)
+        self.dropout, self.forget_bias = Dropout(dropout, generator), forget_bias
         self.precision = precision
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Return what builds another network like this one, but for its weights."""
+        return {
+            "channels": [layer.weight_hh.shape[1] for layer in self.layers],
+            "kernel_size": self.layers[0].weight_hh.shape[-1],
+            "pool": self.pool,
+            "image_shape": list(self.image_shape),
+            "n_classes": self.n_classes,
+            "read_out": self.output.kind,
+            "forget_bias": self.forget_bias,
+            "dropout": self.dropout.p,
+            "precision": self.precision,
+        }
 
     @property
     def precision(self) -> Precision:

@@ -1,6 +1,7 @@
 """How Figure 1 is drawn: rasters of spikes and activations, lags, and the exact limit."""
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ EDGES = {"positive": (-3, 6), "negative": (-8, 4)}
 """Smallest and largest lag with a bar of its own; what is beyond is added to it."""
 
 
-def draw(records: list[Record], path: Path) -> None:
+def draw(records: Sequence[Record], path: Path) -> None:
     """Draw the rasters of the first seed, and what all seeds have in common, from the records."""
     figure = plt.figure(figsize=(13.0, 12.5), layout="constrained")
     parts: Any = figure.subfigures(2, 1, height_ratios=(2.1, 1))
@@ -78,6 +79,7 @@ def _frame(axis: Any, some: list[dict[str, Any]], title: str) -> None:
         xticks=range(0, N_STEPS, 6),
         yticks=[],
     )
+    axis.spines[:].set_visible(True)
     axis.set_title(title, loc="left", size=9)
     axis.axhline(n_negative - 0.5, color=GREY, lw=0.8)
 
@@ -156,7 +158,7 @@ def _activations(axis: Any, done: Record) -> None:
     axis.imshow(p, **SHADES)
 
 
-def _summary(part: Any, records: list[Record]) -> None:
+def _summary(part: Any, records: Sequence[Record]) -> None:
     """Draw the lags of both classes, decisions over time, and accuracy against mean step."""
     positive, negative, time, frontier_axis = part.subplots(1, 4)
     rc, eos = of(records, "rc"), of(records, "eos")
@@ -177,11 +179,9 @@ def _summary(part: Any, records: list[Record]) -> None:
         axis.set_title(f"{letter}  {sign} spikes: lag", loc="left", size=9)
         axis.set_ylim(0, 125)
         axis.set_yticks(range(0, 101, 20))
-        axis.legend(frameon=False, fontsize=7, loc="upper left")
+        axis.legend(fontsize=7, loc="upper left")
     _decided(time, rc, eos)
     _tradeoff(frontier_axis, records)
-    for axis in (positive, negative, time, frontier_axis):
-        axis.spines[["top", "right"]].set_visible(False)
 
 
 def _lags(
@@ -226,10 +226,10 @@ def _decided(axis: Any, rc: list[dict[str, Any]], eos: list[dict[str, Any]]) -> 
             axis.step(range(N_STEPS), share, where="post", color=color, ls=style, label=label)
     axis.set(xlabel="step", ylabel="decided (%)")
     axis.set_title(f"K  decided; exact: posterior ≥ {THETA}", loc="left", size=9)
-    axis.legend(frameon=False, fontsize=7)
+    axis.legend(fontsize=7)
 
 
-def _tradeoff(axis: Any, records: list[Record]) -> None:
+def _tradeoff(axis: Any, records: Sequence[Record]) -> None:
     """Draw accuracy against the mean decision step, with the frontier that nothing can pass."""
     rules, certain = frontier(), posterior_rule(1.0)
     steps = [r.mean_step for r in rules]
@@ -242,4 +242,4 @@ def _tradeoff(axis: Any, records: list[Record]) -> None:
         axis.plot(point.mean_step, y, marker, color=color, mfc=fill, label=point.name)
     axis.set(xlabel="mean decision step", ylabel="accuracy (%)", ylim=(25, 103))
     axis.set_title("L  accuracy against time", loc="left", size=9)
-    axis.legend(frameon=False, fontsize=7, loc="lower right")
+    axis.legend(fontsize=7, loc="lower right")

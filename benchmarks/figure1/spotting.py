@@ -1,6 +1,7 @@
 """Networks that spot sequences: how they are trained, and what their spikes are counted for."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cache, partial
 from typing import Any
@@ -11,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from benchmarks.record import Record
-from benchmarks.tasks import TaskData, TaskModel, TaskOptions, TaskRun, execute
+from benchmarks.run import Data, Options, TaskModel, TaskRun, execute
 from encoders.sequence_spotting import N_STEPS, RUN, Limit, Spotting, draw, optimal_rule
 from rc_snn import exits
 from rc_snn.regimes import account
@@ -27,7 +28,7 @@ BATCHES = 50
 """Batches between two validations, an "epoch" of the log (appendix A.1)."""
 
 
-def runs(options: TaskOptions) -> list[TaskRun]:
+def runs(options: Options) -> list[TaskRun]:
     """Return the runs behind the figure: both methods, each with every seed.
 
     The quick profile learns within a minute by a higher rate and a forget bias that the paper does
@@ -63,7 +64,7 @@ def runs(options: TaskOptions) -> list[TaskRun]:
     ]
 
 
-def data(run: TaskRun) -> tuple[TaskData, Spotting]:
+def data(run: TaskRun) -> tuple[Data, Spotting]:
     """Draw validation and test set; return the sets, and what is known of the test set.
 
     Their seeds do not depend on the run: all are tested on the same sequences.
@@ -75,7 +76,7 @@ def data(run: TaskRun) -> tuple[TaskData, Spotting]:
 
     test = drawn(d["n_test"], torch.Generator().manual_seed(d["test_seed"]))
     held_out = torch.Generator().manual_seed(d["validation_seed"])
-    return TaskData(
+    return Data(
         validation=drawn(d["n_validation"], held_out).data,
         training=drawn(d["n_epoch"], held_out).data,  # its size counts: every epoch is drawn anew
         test=test.data,
@@ -173,10 +174,10 @@ def measure(model: Any, test: Labelled, certain: Int[Tensor, " batch"]) -> dict[
     }
 
 
-def make(run: TaskRun, options: TaskOptions) -> Record:
-    """Train one run, or go on with it, and save its record."""
+def make(run: TaskRun, options: Options, command: str) -> Record:
+    """Train one run, or go on with it, and measure it once."""
     sets, test = data(run)
-    return execute(run, sets, options, partial(measure, certain=test.certain))
+    return execute(run, sets, options, partial(measure, certain=test.certain), command)
 
 
 @dataclass(frozen=True)
@@ -188,12 +189,12 @@ class Point:
     mean_step: list[float]
 
 
-def of(records: list[Record], method: str) -> list[dict[str, Any]]:
+def of(records: Sequence[Record], method: str) -> list[dict[str, Any]]:
     """Return what the spikes of the networks trained by this method told."""
     return [r.metrics["spikes"] for r in records if r.config["train"]["method"] == method]
 
 
-def points(records: list[Record]) -> list[Point]:
+def points(records: Sequence[Record]) -> list[Point]:
     """Return the ways to answer that the records hold."""
     kinds = [
         ("RC, first spike", "rc", "first"),

@@ -7,14 +7,17 @@ possible step, and the exact limit: what an optimal observer decides, and when. 
 records in results/figure1; `--train` makes those first, and resumes where it was stopped.
 """
 
-from functools import partial
+from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 
-from benchmarks.figure1 import plot as figure1_plot
-from benchmarks.figure1.spotting import METHODS, THETA, least_step, make, of, points, pooled, runs
+from benchmarks.figure1 import plot, spotting
+from benchmarks.figure1.spotting import METHODS, THETA, least_step, of, points, pooled
 from benchmarks.record import Record
-from benchmarks.tasks import TaskOptions, find, publish, spread
+from benchmarks.report import tables
+from benchmarks.report.numbers import seeds, spread
+from benchmarks.run import Options, find
 from encoders.sequence_spotting import N_STEPS, RUN, posterior, posterior_rule
 
 COUNTS = ("fired", "negative", "fired_of_positives", "negative_of_positives", "silent_negatives")
@@ -25,7 +28,7 @@ LAGS = (
 )
 
 
-def targets(records: list[Record]) -> list[str]:
+def targets(records: Sequence[Record]) -> list[str]:
     """Say of each claim of the paper whether our networks meet it, and by how much."""
     rc, eos, lines = of(records, "rc"), of(records, "eos"), []
 
@@ -62,7 +65,7 @@ def targets(records: list[Record]) -> list[str]:
     return lines
 
 
-def table(records: list[Record]) -> list[str]:
+def table(records: Sequence[Record]) -> list[str]:
     """Return the ways to answer beside the exact limit."""
     head = ("", "accuracy %", "mean step", "least step possible")
     rows = [
@@ -80,15 +83,10 @@ def table(records: list[Record]) -> list[str]:
                 spread(least),
             )
         )
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    lines = []
-    for name, *cells in (head, *rows):
-        shown = (cell.rjust(w) for cell, w in zip(cells, widths[1:], strict=True))
-        lines.append("  ".join([name.ljust(widths[0]), *shown]))
-    return lines
+    return tables.text([head, *rows], "<>")
 
 
-def text(records: list[Record]) -> str:
+def text(records: Sequence[Record]) -> str:
     """Return everything that the records and the exact limit say, for figure1.txt."""
     first = records[0]
     n = first.metrics["spikes"]["n"]
@@ -121,7 +119,7 @@ def closest() -> float:
     return float(p[p < 1.0].max())
 
 
-def details(records: list[Record]) -> list[str]:
+def details(records: Sequence[Record]) -> list[str]:
     """Say how first spikes and lags are distributed, over all seeds."""
     lines = []
     for method in METHODS:
@@ -145,12 +143,40 @@ def details(records: list[Record]) -> list[str]:
     return lines
 
 
-def main(options: TaskOptions) -> int:
-    """Make the records where asked to, draw the figure and print the table."""
-    wanted = runs(options)
-    if options.train:
-        for run in wanted:
-            make(run, options)
-    records = find(wanted, options)
-    publish(options, "figure1", text(records), partial(figure1_plot.draw, records))
-    return 0
+class Figure1:
+    """Sequence spotting: draw Figure 1 and say what it shows, from records."""
+
+    name = "figure1"
+    runs = staticmethod(spotting.runs)
+    make = staticmethod(spotting.make)
+    text = staticmethod(text)
+
+    def summary(self, done: Record) -> str:
+        """Say in a line what a network reached."""
+        account, method = done.metrics["account"], done.config["train"]["method"]
+        return (
+            f"{method.upper()} seed {done.config['train']['seed']}: "
+            f"{100 * account['accuracy']:.2f} % at step {account['time_to_insight']:.2f}"
+        )
+
+    def find(self, options: Options) -> list[Record]:
+        """Return the records of the runs that exist."""
+        return find(self.runs(options), options.results / self.name)
+
+    def draw(self, records: Sequence[Record], options: Options, path: Path) -> None:
+        """Draw rasters, lags and the exact limit."""
+        plot.draw(records, path)
+
+    def readme(self, results: Path) -> list[str]:
+        """Return the paper's claims, and whether they are met."""
+        options = Options(results=results)
+        records = self.find(options)
+        n, lines = records[0].metrics["spikes"]["n"], targets(records)
+        return [
+            f"**Sequence spotting** (Figure 1; {n:,} test sequences, {seeds(options.seeds)})",
+            "",
+            *(f"- {claim}: {word}" for word, claim in (line.split(maxsplit=1) for line in lines)),
+        ]
+
+
+TASK = Figure1()

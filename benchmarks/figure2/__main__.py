@@ -1,8 +1,11 @@
 """The command: see `benchmarks.figure2.task`."""
 
-from benchmarks.figure2.task import main
-from benchmarks.tasks import TaskOptions
+from functools import partial
+
+from benchmarks.figure2.task import TASK
+from benchmarks.run import Options
+from benchmarks.task import command
 from rc_snn import commands
 
 if __name__ == "__main__":
-    commands.run(main, TaskOptions)
+    commands.run(partial(command, TASK), Options)

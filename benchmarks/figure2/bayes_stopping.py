@@ -10,15 +10,12 @@ fresh sequences, and what it achieved there is the frontier. What lies between t
 rules is reached by tossing a coin between them, so the frontier is the concave envelope.
 
 Steps are decision steps, 0..T-1, as in `Account.time_to_insight`: the step of the last input read.
-`python -m benchmarks.figure2.bayes_stopping` makes the record in results/figure2, and prints it.
 """
 
-import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -26,8 +23,8 @@ import torch
 from benchmarks import record
 from benchmarks.figure2.backward_induction import Array, Grid, error, stopping_thresholds
 from benchmarks.figure2.frontier import Frontier, frontier
+from benchmarks.run import Profile
 from encoders.two_sequence import PAPER, TwoSequence, log_odds, two_sequence
-from rc_snn import commands
 from rc_snn.sequences import DenseSequences, Labelled
 
 CHUNK = 20_000
@@ -135,13 +132,21 @@ N_TEST, TEST_SEED = 100_000, 2_000_003
 
 
 @dataclass(frozen=True)
-class BayesStopping:
-    """Compute the limit, and what simpler rules achieve with the exact posterior."""
+class Limit:
+    """The run that computes the limit, and what simpler rules achieve with the exact posterior."""
 
-    profile: Literal["quick", "paper"] = "paper"
+    profile: Profile
     """quick: seconds, on a coarse grid. paper: some minutes."""
-    results: Path = record.RESULTS
-    """Where the record goes."""
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Return everything that decides the numbers."""
+        return configuration(self.profile)
+
+    @property
+    def name(self) -> str:
+        """Return the name of the record."""
+        return f"limit_{self.profile}_{record.config_key(self.config)}"
 
 
 def configuration(profile: str) -> dict[str, Any]:
@@ -218,23 +223,13 @@ def _by_rule(outcome: Outcome, rules: dict[str, Array]) -> dict[str, dict[str, l
     }
 
 
-def made(profile: str, results: Path) -> record.Record:
-    """Return the record of the limit: read it, or compute and save it."""
-    config = configuration(profile)
-    name = f"limit_{profile}_{record.config_key(config)}"
-    path = results / "figure2" / f"{name}.json"
-    known = record.read(path) if path.exists() else None
-    if isinstance(known, str):
-        raise ValueError(f"{path} {known}; move it away to compute the limit again.")
-    if known is not None:
-        return known
+def make(run: Limit, command: str) -> record.Record:
+    """Compute the limit."""
     began, source = time.perf_counter(), record.source()
-    metrics = compute(config)
-    done = record.new_record(
-        "bayes_stopping", name, config, metrics, {}, time.perf_counter() - began, source
+    metrics = compute(run.config)
+    return record.new_record(
+        "figure2", run.name, run.config, metrics, {}, time.perf_counter() - began, source, command
     )
-    print(record.save(done, path.parent), file=sys.stderr)
-    return done
 
 
 def limit_of(metrics: dict[str, Any], on: str = "fresh") -> Frontier:
@@ -246,26 +241,3 @@ def limit_of(metrics: dict[str, Any], on: str = "fresh") -> Frontier:
     kind = "accuracy" if on == "fresh" else "counted"
     rules = metrics[on].values()
     return frontier(p for r in rules for p in zip(r["mean_step"], r[kind], strict=True))
-
-
-def main(options: BayesStopping) -> int:
-    """Make the record where it is missing, and print what the rules achieve."""
-    done = made(options.profile, options.results)
-    rules = done.metrics["fresh"]
-    print(f"{'rule':<24}{'mean step':>10}{'inputs read':>13}{'accuracy %':>12}{'± (se)':>8}")
-    named = [(f"optimal, c = {c:g}", "optimal", i) for i, c in enumerate(done.config["costs"])]
-    named += [(f"posterior >= {t:g}", "posterior", i) for i, t in enumerate(done.config["thetas"])]
-    for label, kind, i in named:
-        step, accuracy, se = (
-            rules[kind][k][i] for k in ("mean_step", "accuracy", "accuracy_error")
-        )
-        print(f"{label:<24}{step:>10.2f}{step + 1:>13.2f}{100 * accuracy:>12.2f}{100 * se:>8.3f}")
-    print(
-        f"n = {done.config['n']:,} sequences; a grid coarser by half changes the least loss by at "
-        f"most {done.metrics['refinement']:.1e}."
-    )
-    return 0
-
-
-if __name__ == "__main__":
-    commands.run(main, BayesStopping)

@@ -1,5 +1,6 @@
 """How Figure 2 is drawn: inputs, spike times over training, accuracy against mean time."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +23,13 @@ N_EXAMPLES = 3
 """Input examples of each class: of low, middle and high noise."""
 
 
-def draw(records: list[Record], limit: Record, path: Path) -> None:
+def draw(records: Sequence[Record], limit: Record, path: Path) -> None:
     """Draw the figure from the records of networks and limit."""
     figure = plt.figure(figsize=(11.0, 8.2), layout="constrained")
     axes = figure.subplot_mosaic([["A", "C"], ["B", "C"]], width_ratios=(1, 1.5))
     _inputs(axes["A"], records[0])
     _over_training(axes["B"], records)
     _accuracy(axes["C"], records, limit)
-    for axis in axes.values():
-        axis.spines[["top", "right"]].set_visible(False)
     seeds = {r.config["train"]["seed"] for r in records}
     figure.suptitle(
         f"Two-sequence problem: LSTM 1-125-1, θ = {records[0].config['train']['theta']:g}, "
@@ -65,7 +64,7 @@ def _inputs(axis: Any, one: Record) -> None:
     axis.set_title("A  inputs of the test set, by class and noise", loc="left", size=10)
 
 
-def _over_training(axis: Any, records: list[Record]) -> None:
+def _over_training(axis: Any, records: Sequence[Record]) -> None:
     """Draw the first spikes on the validation set over training: mean, and 10 to 90 %."""
     said = set()
     for r in records:
@@ -100,11 +99,11 @@ def _over_training(axis: Any, records: list[Record]) -> None:
     axis.set(
         xlabel="training sequences (millions)", ylabel="decision step (validation)", ylim=(0, 40)
     )
-    axis.legend(frameon=False, fontsize=7, loc="lower left", ncols=2)
+    axis.legend(fontsize=7, loc="lower left", ncols=2)
     axis.set_title("B  first spikes over training; marker: epoch kept", loc="left", size=10)
 
 
-def _accuracy(axis: Any, records: list[Record], limit: Record) -> None:
+def _accuracy(axis: Any, records: Sequence[Record], limit: Record) -> None:
     """Draw accuracy against mean time: limit, simpler rules, θ sweeps, published points."""
     best, rules = limit_of(limit.metrics), limit.metrics["fresh"]
     steps = [*best.mean_steps, float(limit.config["problem"]["n_steps"] - 1)]
@@ -123,11 +122,11 @@ def _accuracy(axis: Any, records: list[Record], limit: Record) -> None:
     axis.set(xlabel="mean decision step (0..39; inputs read: one more)", ylabel="test accuracy (%)")
     axis.set(xlim=(0, 40), ylim=(85, 97.6))
     axis.text(1.0, 97.2, "no stopping rule gets here", size=8, color="0.35")
-    axis.legend(frameon=False, fontsize=8, loc="lower right")
+    axis.legend(loc="lower right")
     axis.set_title("C  accuracy against mean time", loc="left", size=10)
 
 
-def _networks(axis: Any, records: list[Record], style: dict[str, Any]) -> None:
+def _networks(axis: Any, records: Sequence[Record], style: dict[str, Any]) -> None:
     """Draw the θ sweeps of a method, and where its θ and its fixed steps lie."""
     for i, r in enumerate(records):
         name = r.config["train"]["method"].upper()

@@ -1,5 +1,6 @@
 """The table of Figure 2: published values beside ours, and how far each is from the limit."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isnan
 from textwrap import wrap
@@ -10,7 +11,8 @@ import numpy as np
 from benchmarks.figure2.bayes_stopping import limit_of
 from benchmarks.figure2.frontier import Frontier, distance_to_frontier
 from benchmarks.record import Record
-from benchmarks.tasks import spread
+from benchmarks.report import tables
+from benchmarks.report.numbers import spread
 
 WHICH = {"chosen": "epoch kept by validation", "last": "last epoch"}
 CUT = 14
@@ -23,6 +25,10 @@ class Published:
 
     accuracy: float
     steps: int
+
+    def __str__(self) -> str:
+        """Return both, as tables show them."""
+        return f"{self.accuracy:g} at {self.steps}"
 
 
 PUBLISHED = {
@@ -41,7 +47,7 @@ class Point:
     step: float
 
 
-def readings(records: list[Record], which: str) -> dict[str, list[Point]]:
+def readings(records: Sequence[Record], which: str) -> dict[str, list[Point]]:
     """Return the points of all seeds: RC, EOS with RC inference, at the end, and cut."""
     found: dict[str, list[Point]] = {"rc": [], "eos": [], "end": [], "cut": []}
     for r in records:
@@ -62,7 +68,7 @@ LABELS = {
 }
 
 
-def text(records: list[Record], limit: Record) -> str:
+def text(records: Sequence[Record], limit: Record) -> str:
     """Return the table: networks, published values, rules with the exact posterior, θ sweeps."""
     on_test = limit_of(limit.metrics, "on_test")
     lines = _networks(records, on_test)
@@ -74,27 +80,45 @@ def text(records: list[Record], limit: Record) -> str:
     return "\n".join(line.rstrip() for line in lines) + "\n"
 
 
+def markdown(records: Sequence[Record], limit: Record) -> list[str]:
+    """Return what README shows: networks beside the published values."""
+    on_test = limit_of(limit.metrics, "on_test")
+    rows = [["network", "accuracy %", "mean step", "below the limit", "published"]]
+    for which, when in WHICH.items():
+        for key, points in readings(records, which).items():
+            if not points:
+                continue
+            _, accuracy, step, _, below, _ = _row("", points, on_test)
+            rows.append([f"{LABELS[key]}, {when}", accuracy, step, below, str(PUBLISHED[key])])
+    return tables.markdown(rows)
+
+
 WIDTH = 116
-HEAD = (
-    f"{'':<30}{'accuracy %':>14}{'mean step':>14}{'inputs read':>14}{'below limit':>14}"
-    f"{'behind limit':>14}{'published':>16}"
-)
+HEAD = ("accuracy %", "mean step", "inputs read", "below limit", "behind limit")
+WIDTHS = (30, 14, 14, 14, 14, 14, 16)
 
 
-def _row(label: str, points: list[Point], limit: Frontier, published: Published | None) -> str:
-    """Return one line; distances are taken seed by seed."""
+def _row(label: str, points: list[Point], limit: Frontier) -> list[str]:
+    """Return the cells of a line; distances are taken seed by seed."""
     far = [distance_to_frontier(p.step, p.accuracy, limit) for p in points]
     steps = [d.steps for d in far if d.steps is not None]
-    said = "" if published is None else f"{published.accuracy:g} at {published.steps}"
-    return (
-        f"{label:<30}{spread([100 * p.accuracy for p in points]):>14}"
-        f"{spread([p.step for p in points]):>14}{spread([p.step + 1 for p in points]):>14}"
-        f"{spread([100 * d.accuracy for d in far]):>14}"
-        f"{spread(steps) if len(steps) == len(far) else '—':>14}{said:>16}"
-    )
+    return [
+        label,
+        spread([100 * p.accuracy for p in points]),
+        spread([p.step for p in points]),
+        spread([p.step + 1 for p in points]),
+        spread([100 * d.accuracy for d in far]),
+        spread(steps) if len(steps) == len(far) else "—",
+    ]
 
 
-def _networks(records: list[Record], limit: Frontier) -> list[str]:
+def _table(title: str, rows: list[list[str]], more: str = "") -> list[str]:
+    """Lay rows out; all tables have the same widths."""
+    head = [title, *HEAD, more] if more else [title, *HEAD]
+    return tables.text([head, *rows], "<>", widths=WIDTHS, gap="")
+
+
+def _networks(records: Sequence[Record], limit: Frontier) -> list[str]:
     n, seeds = records[0].config["data"]["n_test"], {r.config["train"]["seed"] for r in records}
     about = (
         "Two-sequence problem (Figure 2). Mean step: decision step, 0..39, silent sequences at 39; "
@@ -105,9 +129,12 @@ def _networks(records: list[Record], limit: Frontier) -> list[str]:
     )
     lines = wrap(about, WIDTH)
     for which, label in WHICH.items():
-        found = readings(records, which)
-        lines += ["", f"{label:<30}{HEAD[30:]}"]
-        lines += [_row(LABELS[k], p, limit, PUBLISHED[k]) for k, p in found.items() if p]
+        rows = [
+            [*_row(LABELS[k], p, limit), str(PUBLISHED[k])]
+            for k, p in readings(records, which).items()
+            if p
+        ]
+        lines += ["", *_table(label, rows, "published")]
     return lines
 
 
@@ -125,19 +152,19 @@ def accuracy_at(record: Record, which: str, step: float) -> float:
     return float(np.interp(step, x, y, left=np.nan, right=np.nan))
 
 
-def _equal_times(records: list[Record], limit: Frontier) -> list[str]:
+def _equal_times(records: Sequence[Record], limit: Frontier) -> list[str]:
     """Return what training by rank coding gains at equal mean time, θ swept."""
-    head = "".join(f"{step:>14}" for step in TIMES)
-    lines = ["", "Accuracy % at equal mean steps, θ swept:", f"{'':<36}{head}"]
+    rows = [["", *map(str, TIMES)]]
     for which, label in WHICH.items():
         for method in ("rc", "eos"):
             mine = [r for r in records if r.config["train"]["method"] == method]
             if mine:
                 cells = ([100 * accuracy_at(r, which, t) for r in mine] for t in TIMES)
-                row = "".join(f"{'—' if any(map(isnan, c)) else spread(c):>14}" for c in cells)
-                lines.append(f"{method.upper() + ', ' + label:<36}{row}")
-    best = "".join(f"{100 * limit.accuracy_at(t):>14.2f}" for t in TIMES)
-    return [*lines, f"{'limit':<36}{best}"]
+                shown = ["—" if any(map(isnan, c)) else spread(c) for c in cells]
+                rows.append([f"{method.upper()}, {label}", *shown])
+    rows.append(["limit", *(f"{100 * limit.accuracy_at(t):.2f}" for t in TIMES)])
+    table = tables.text(rows, "<>", widths=(36, 14), gap="")
+    return ["", "Accuracy % at equal mean steps, θ swept:", *table]
 
 
 def _published(limit: Frontier) -> list[str]:
@@ -148,12 +175,12 @@ def _published(limit: Frontier) -> list[str]:
         "decision steps from 0. The size of the paper's test set is not stated; with 2,000 "
         "sequences, as for validation, an accuracy of 95 % has a standard error of 0.5 points."
     )
-    lines = ["", *wrap(about, WIDTH), HEAD[:-16]]
-    for key, p in PUBLISHED.items():
-        for back in (1, 0) if key != "end" else (1,):
-            point = Point(p.accuracy / 100, float(p.steps - back))
-            lines.append(_row(f"{LABELS[key]}", [point], limit, None))
-    return lines
+    rows = [
+        _row(LABELS[key], [Point(p.accuracy / 100, float(p.steps - back))], limit)
+        for key, p in PUBLISHED.items()
+        for back in ((1, 0) if key != "end" else (1,))
+    ]
+    return ["", *wrap(about, WIDTH), *_table("", rows)]
 
 
 def _rules(limit: Record) -> list[str]:
@@ -171,20 +198,20 @@ def _rules(limit: Record) -> list[str]:
         f"accuracy are at most {100 * noise:.3f} points; a grid coarser by half changes "
         f"P(error) + c E[step] by at most {limit.metrics['refinement']:.0e}."
     )
-    lines = ["", *wrap(about, WIDTH), HEAD[:-16]]
-    for rule, i, label in named:
-        point = Point(found[rule]["accuracy"][i], found[rule]["mean_step"][i])
-        lines.append(_row(label, [point], best, None))
-    return lines
+    rows = [
+        _row(label, [Point(found[rule]["accuracy"][i], found[rule]["mean_step"][i])], best)
+        for rule, i, label in named
+    ]
+    return ["", *wrap(about, WIDTH), *_table("", rows)]
 
 
-def _sweeps(records: list[Record], which: str, limit: Frontier) -> list[str]:
-    lines = ["", f"{'θ swept, ' + WHICH[which]:<30}{HEAD[30:-16]}"]
+def _sweeps(records: Sequence[Record], which: str, limit: Frontier) -> list[str]:
+    lines = []
     for method in ("rc", "eos"):
         swept: list[list[dict[str, Any]]] = [
             r.metrics[which]["sweep"] for r in records if r.config["train"]["method"] == method
         ]
         for rows in zip(*swept, strict=True):
             points = [Point(r["accuracy"], r["mean_step"]) for r in rows]
-            lines.append(_row(f"{method.upper()}, θ = {rows[0]['theta']:g}", points, limit, None))
-    return lines
+            lines.append(_row(f"{method.upper()}, θ = {rows[0]['theta']:g}", points, limit))
+    return ["", *_table(f"θ swept, {WHICH[which]}", lines)]

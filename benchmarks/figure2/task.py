@@ -7,6 +7,7 @@ published points, and of the limit, the best stopping rule with the exact poster
 from the records in results/figure2; `--train` makes those first, and resumes where it was stopped.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -16,19 +17,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from benchmarks.figure2 import bayes_stopping
-from benchmarks.figure2 import plot as figure2_plot
-from benchmarks.figure2 import table as figure2_table
-from benchmarks.tasks import (
-    TaskData,
-    TaskModel,
-    TaskOptions,
-    TaskRun,
-    execute,
-    find,
-    publish,
-    run_folder,
-)
+from benchmarks.figure2 import bayes_stopping, plot, table
+from benchmarks.figure2.bayes_stopping import Limit
+from benchmarks.record import Record
+from benchmarks.report.numbers import seeds
+from benchmarks.run import Data, Options, TaskModel, TaskRun, execute, find, run_folder
 from encoders.two_sequence import PAPER, two_sequence
 from rc_snn import checkpoint, exits
 from rc_snn.regimes import account
@@ -45,8 +38,8 @@ BATCHES = 50
 """Batches between two validations, an "epoch" of the log (appendix A.2)."""
 
 
-def runs(options: TaskOptions) -> list[TaskRun]:
-    """Return the runs behind the figure: both methods, each with every seed.
+def trainings(options: Options) -> list[TaskRun]:
+    """Return the trainings behind the figure: both methods, each with every seed.
 
     The quick profile learns within a minute by a higher rate and a forget bias that the paper does
     not have.
@@ -81,11 +74,11 @@ def runs(options: TaskOptions) -> list[TaskRun]:
     ]
 
 
-def data(run: TaskRun) -> TaskData:
+def data(run: TaskRun) -> Data:
     """Draw validation and test set; their seeds do not depend on the run."""
     d = run.data
     held_out = torch.Generator().manual_seed(d["validation_seed"])
-    return TaskData(
+    return Data(
         validation=two_sequence(d["n_validation"], held_out),
         training=two_sequence(d["n_epoch"], held_out),  # its size counts: epochs are drawn anew
         test=two_sequence(d["n_test"], torch.Generator().manual_seed(d["test_seed"])),
@@ -137,16 +130,59 @@ def swept(
     }
 
 
-def main(options: TaskOptions) -> int:
-    """Make the records where asked to, draw the figure and write the table."""
-    planned = runs(options)
-    if options.train:
-        bayes_stopping.made(options.profile, options.results)
-        for run in planned:
-            last = run_folder(run, options) / "checkpoint.pt"
-            execute(run, data(run), options, partial(measure, last=last))
-    found = find(planned, options)
-    limit = bayes_stopping.made(options.profile, options.results)
-    text = figure2_table.text(found, limit)
-    publish(options, "figure2", text, partial(figure2_plot.draw, found, limit))
-    return 0
+def make(run: Limit | TaskRun, options: Options, command: str) -> Record:
+    """Compute the limit, or train one network, or go on with it, and measure it once."""
+    if isinstance(run, Limit):
+        return bayes_stopping.make(run, command)
+    last = run_folder(run, options) / "checkpoint.pt"
+    return execute(run, data(run), options, partial(measure, last=last), command)
+
+
+class Figure2:
+    """The two-sequence problem: draw Figure 2 and write its table, from records."""
+
+    name = "figure2"
+    make = staticmethod(make)
+
+    def runs(self, options: Options) -> list[Limit | TaskRun]:
+        """Return the limit, and the trainings."""
+        return [Limit(options.profile), *trainings(options)]
+
+    def summary(self, done: Record) -> str:
+        """Say in a line what was found."""
+        if "limit" in done.config:
+            return f"limit, {done.config['n']:,} sequences"
+        account, train = done.metrics["chosen"]["account"], done.config["train"]
+        return (
+            f"{train['method'].upper()} seed {train['seed']}: {100 * account['accuracy']:.2f} % at "
+            f"step {account['time_to_insight']:.2f}"
+        )
+
+    def find(self, options: Options) -> list[Record]:
+        """Return the limit, and the records of the trainings that exist."""
+        folder = options.results / self.name
+        return find([Limit(options.profile)], folder) + find(trainings(options), folder)
+
+    def text(self, records: Sequence[Record]) -> str:
+        """Return the table."""
+        limit, *networks = records
+        return table.text(networks, limit)
+
+    def draw(self, records: Sequence[Record], options: Options, path: Path) -> None:
+        """Draw inputs, spikes over training, and accuracy against time beside the limit."""
+        limit, *networks = records
+        plot.draw(networks, limit, path)
+
+    def readme(self, results: Path) -> list[str]:
+        """Return our networks beside the published ones, and how far they are from the limit."""
+        options = Options(results=results)
+        limit, *networks = self.find(options)
+        return [
+            f"**Two-sequence problem** (Figure 2; {seeds(options.seeds)}; below the limit: points "
+            "that the best stopping rule has more at the same mean step)",
+            "",
+            *table.markdown(networks, limit),
+        ]
+
+
+TASK = Figure2()

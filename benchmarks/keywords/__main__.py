@@ -1,7 +1,10 @@
 """The command: see `benchmarks.keywords.task`."""
 
-from benchmarks.keywords.task import KeywordOptions, main
+from functools import partial
+
+from benchmarks.keywords.task import TASK, KeywordOptions
+from benchmarks.task import command
 from rc_snn import commands
 
 if __name__ == "__main__":
-    commands.run(main, KeywordOptions)
+    commands.run(partial(command, TASK), KeywordOptions)

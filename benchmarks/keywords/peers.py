@@ -9,8 +9,7 @@ One record per seed holds the accuracy of each on the test set, within each mean
 `python -m benchmarks.keywords.peers` draws and prints from the records in results/peers.
 """
 
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,7 +24,10 @@ from benchmarks import record
 from benchmarks.keywords import peers_report
 from benchmarks.keywords import task as keywords
 from benchmarks.keywords.task import KeywordOptions
-from benchmarks.tasks import Profile, publish
+from benchmarks.record import Record
+from benchmarks.report.numbers import seeds
+from benchmarks.run import Profile, TaskRun
+from benchmarks.task import command
 from rc_snn import commands, exits
 from rc_snn.exits import (
     Curve,
@@ -68,20 +70,20 @@ METHODS: dict[Method, str] = {
 }
 
 
-class Network(NamedTuple):
+class Training(NamedTuple):
     """How a network was trained."""
 
     method: Method
     beta: float = 0.0
 
 
-Traces: TypeAlias = Mapping[Network, Tensor]
+Traces: TypeAlias = Mapping[Training, Tensor]
 """Logits at every step, `[time, batch, classes]`."""
 
 
 @dataclass(frozen=True)
 class Splits:
-    """What one seed's networks say on the two splits, and where they come from."""
+    """What one seed's networks say on the two splits."""
 
     validation: Traces
     validation_labels: Int[Tensor, " held_out"]
@@ -89,11 +91,9 @@ class Splits:
     test_labels: Int[Tensor, " batch"]
     heard_ms: Float[Tensor, " time"]
     """What had been heard at each step."""
-    about: dict[str, Any]
-    """What decides the traces, for the record's config: names of the networks' records."""
 
 
-class Family(NamedTuple):
+class Sweeps(NamedTuple):
     """The same rules on both splits, point by point; times in milliseconds heard."""
 
     validation: Curve
@@ -122,14 +122,14 @@ def scores(
     return score(validation), score(test)
 
 
-def family(
+def sweeps(
     rule: Rule,
     validation: Float[Tensor, "time held_out classes"],
     validation_labels: Int[Tensor, " held_out"],
     test: Float[Tensor, "time batch classes"],
     test_labels: Int[Tensor, " batch"],
     clock: Float[Tensor, " time"],
-) -> Family:
+) -> Sweeps:
     """Return mean time and accuracy of every threshold of a rule, on both splits."""
     validation, test = validation.double(), test.double()
     score, test_score = scores(rule, validation, validation_labels, test)
@@ -138,7 +138,7 @@ def family(
         right_answers(test, test_labels),
     )
     every = every_threshold(score)
-    constant = Family(
+    constant = Sweeps(
         sweep(score, right, every, clock), sweep(test_score, test_right, every, clock)
     )
     if rule != "steps":
@@ -149,7 +149,7 @@ def family(
     if block == n_steps:
         return constant._replace(block=block)
     rules = fit_rules(score, right, PRICES, block=block, clock=clock)
-    return Family(
+    return Sweeps(
         Curve.cat([constant.validation, rules.curve(score, right, clock)]),
         Curve.cat([constant.test, rules.curve(test_score, test_right, clock)]),
         block,
@@ -200,7 +200,7 @@ def measure(
             rules = tuple(RULES)
         for rule in rules:
             found = {
-                n.beta: family(rule, validation[n], validation_labels, test[n], test_labels, clock)
+                n.beta: sweeps(rule, validation[n], validation_labels, test[n], test_labels, clock)
                 for n in networks
             }
             rows |= dict(_rows(title, rule, found, clock))
@@ -213,7 +213,7 @@ def measure(
 
 
 def _rows(
-    title: str, rule: Rule, found: dict[float, Family], clock: Tensor
+    title: str, rule: Rule, found: dict[float, Sweeps], clock: Tensor
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Name and measure the rows of one training and one rule."""
     name = RULES[rule]
@@ -226,15 +226,15 @@ def _rows(
                 yield f"{title} β={beta:g} + {name}", _row(one, clock, beta)
         best = max(found, key=lambda beta: optimistic_area(found[beta].validation, clock))
         yield f"{title} best β + {name}", _row(found[best], clock, best)
-        whole = Family(
+        whole = Sweeps(
             Curve.cat([f.validation for f in found.values()]),
             Curve.cat([f.test for f in found.values()]),
         )
         yield f"{title} all β + {name}", _row(whole, clock, None)
 
 
-def _row(rules: Family, clock: Tensor, beta: float | None) -> dict[str, Any]:
-    """Measure a family on the test set."""
+def _row(rules: Sweeps, clock: Tensor, beta: float | None) -> dict[str, Any]:
+    """Measure sweeps on the test set."""
     budgets = torch.tensor([ms for ms in AT_MS if ms >= clock[0]], dtype=clock.dtype)
     within = accuracy_within(rules.validation, rules.test, budgets)
     pairs = zip(budgets.tolist(), within.tolist(), strict=True)
@@ -250,59 +250,86 @@ def _row(rules: Family, clock: Tensor, beta: float | None) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Peers(KeywordOptions):
-    """Draw and print from the records, or make them with --train from trained keyword networks."""
+class PeersRun:
+    """What decides one seed's comparison."""
+
+    profile: Profile
+    seed: int
+    networks: tuple[Training, ...]
+    about: dict[str, Any]
+    """What decides the traces: names of the networks' records."""
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Return the configuration as it is recorded and hashed."""
+        return {
+            "profile": self.profile,
+            "seed": self.seed,
+            "networks": [list(n) for n in sorted(self.networks)],
+            "prices": list(PRICES),
+            "blocks": list(BLOCKS),
+            "about": self.about,
+        }
+
+    @property
+    def name(self) -> str:
+        """Return the name of the record."""
+        return f"{self.profile}_seed{self.seed}_{record.config_key(self.config)}"
 
 
-def of_keywords(seed: int, options: KeywordOptions) -> Splits:
-    """Return what the keyword networks of a seed say, those that every seed has.
+def trainings(seed: int, options: KeywordOptions) -> dict[Training, TaskRun]:
+    """Return the keyword networks of a seed, those that every seed has."""
+    return {
+        Training(run.train.method, run.train.beta): run
+        for run in keywords.repeated(options, keywords.spoken(options).config, seed)
+    }
+
+
+def runs(options: KeywordOptions) -> list[PeersRun]:
+    """Return one comparison for each seed."""
+    of_seed = {seed: trainings(seed, options) for seed in options.seeds}
+    return [
+        PeersRun(
+            options.profile,
+            seed,
+            tuple(networks),
+            {"records": sorted(run.name for run in networks.values())},
+        )
+        for seed, networks in of_seed.items()
+    ]
+
+
+def splits_of(seed: int, options: KeywordOptions) -> Splits:
+    """Return what the keyword networks of a seed say.
 
     Raises:
         ValueError: if a network has not been trained here.
     """
     heard = keywords.spoken(options)
-    runs = {
-        Network(run.train.method, run.train.beta): run
-        for run in keywords.repeated(options, heard.config, seed)
+    traces = {
+        network: keywords.traces_of(run, options)
+        for network, run in trainings(seed, options).items()
     }
-    traces = {network: keywords.traces_of(run, options) for network, run in runs.items()}
     return Splits(
         validation={network: found["validation"] for network, found in traces.items()},
-        validation_labels=heard.data.validation.labels,
+        validation_labels=heard.validation.labels,
         test={network: found["test"] for network, found in traces.items()},
-        test_labels=heard.data.test.labels,
-        heard_ms=heard.keywords.front_end.heard_ms(torch.arange(heard.data.test.inputs.n_steps)),
-        about={"records": sorted(run.name for run in runs.values())},
+        test_labels=heard.test.labels,
+        heard_ms=heard.keywords.front_end.heard_ms(torch.arange(heard.test.inputs.n_steps)),
     )
 
 
-def make_record(splits: Splits, seed: int, profile: Profile, folder: Path) -> Path:
-    """Measure one seed's networks, unless their record exists; return the record's path."""
+def make(run: PeersRun, options: KeywordOptions, command: str) -> Record:
+    """Measure one seed's networks."""
     source, began = record.source(), perf_counter()
-    config = {
-        "profile": profile,
-        "seed": seed,
-        "networks": [list(n) for n in sorted(splits.validation)],
-        "prices": list(PRICES),
-        "blocks": list(BLOCKS),
-        "about": splits.about,
-    }
-    name = f"{profile}_seed{seed}_{record.config_key(config)}"
-    if (folder / f"{name}.json").exists():
-        return folder / f"{name}.json"
-    metrics = measure(
-        splits.validation,
-        splits.validation_labels,
-        splits.test,
-        splits.test_labels,
-        splits.heard_ms,
+    s = splits_of(run.seed, options)
+    metrics = measure(s.validation, s.validation_labels, s.test, s.test_labels, s.heard_ms)
+    return record.new_record(
+        "peers", run.name, run.config, metrics, {}, perf_counter() - began, source, command
     )
-    seconds = perf_counter() - began
-    done = record.new_record("peers", name, config, metrics, {}, seconds, source)
-    return record.save(done, folder)
 
 
-def find(folder: Path, profile: Profile, seeds: Sequence[int]) -> list[record.Record]:
+def find(folder: Path, profile: Profile, of_seeds: Sequence[int]) -> list[Record]:
     """Read the records of these seeds.
 
     Raises:
@@ -310,7 +337,7 @@ def find(folder: Path, profile: Profile, seeds: Sequence[int]) -> list[record.Re
     """
     known = [r for r in record.read_all(folder) if r.config["profile"] == profile]
     found = []
-    for seed in seeds:
+    for seed in of_seeds:
         mine = [r for r in known if r.config["seed"] == seed]
         if len(mine) != 1:
             raise ValueError(
@@ -323,21 +350,41 @@ def find(folder: Path, profile: Profile, seeds: Sequence[int]) -> list[record.Re
     return found
 
 
-def main(options: Peers, splits: Callable[[int, Peers], Splits] = of_keywords) -> int:
-    """Make records where asked to; draw the figure, print the table; return the exit status."""
-    if options.threads is not None:
-        torch.set_num_threads(options.threads)
-    folder = options.results / "peers"
-    if options.train:
-        for seed in options.seeds:
-            made = make_record(splits(seed, options), seed, options.profile, folder)
-            print(made, file=sys.stderr)
-    done = find(folder, options.profile, options.seeds)
-    publish(options, "peers", peers_report.report(done), partial(peers_report.draw, done))
-    return 0
+class Peers:
+    """Peers in early inference: compare how keyword networks are trained and stopped."""
+
+    name = "peers"
+    runs = staticmethod(runs)
+    make = staticmethod(make)
+    text = staticmethod(peers_report.report)
+
+    def summary(self, done: Record) -> str:
+        """Say what the best row is."""
+        rows = done.metrics["rows"]
+        best = max(rows, key=lambda name: float(rows[name]["area"]))
+        return f"seed {done.config['seed']}: largest area {100 * rows[best]['area']:.2f} % ({best})"
+
+    def find(self, options: KeywordOptions) -> list[Record]:
+        """Return one record for each seed."""
+        return find(options.results / self.name, options.profile, options.seeds)
+
+    def draw(self, records: Sequence[Record], options: KeywordOptions, path: Path) -> None:
+        """Draw accuracy against mean time heard."""
+        peers_report.draw(records, path)
+
+    def readme(self, results: Path) -> list[str]:
+        """Return the rows with one network per seed."""
+        options = KeywordOptions(results=results)
+        return [
+            "**Peers in early inference** (the same keyword networks; area under the accuracy-time "
+            f"curve in %, ± 95 % over {seeds(options.seeds)})",
+            "",
+            *peers_report.markdown(self.find(options)),
+        ]
 
 
+TASK = Peers()
 assert set(METHODS) == set(get_args(Method))
 
 if __name__ == "__main__":
-    commands.run(main, Peers)
+    commands.run(partial(command, TASK), KeywordOptions)

@@ -1,16 +1,15 @@
 """Table and figure of `benchmarks.keywords.peers`, from its records: means over seeds."""
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-from scipy.stats import t as student
 
 from benchmarks.record import Record
-from benchmarks.report import figures
+from benchmarks.report import figures, tables
+from benchmarks.report.numbers import mean_and_half, seed_interval
 
 REFERENCES = ("EOS + θ", "EOS best β + θ")
 """The early exit of the paper's Figure 5B; differences are to the first of these that exists."""
@@ -45,22 +44,6 @@ rows some are marked by chance. "best β": one network per seed, chosen on valid
 the composite, whose budgets choose among several networks."""
 
 
-def interval(values: Sequence[float]) -> tuple[float, float]:
-    """Return mean and half of its 95 % t-interval over seeds; nan for a single one.
-
-    Example:
-        >>> mean, half = interval([1.0, 2.0, 3.0])
-        >>> mean, round(half, 3)  # 4.303 / sqrt(3)
-        (2.0, 2.484)
-    """
-    n = len(values)
-    if n < 2:
-        return float(np.mean(values)), math.nan
-    return float(np.mean(values)), float(
-        student.ppf(0.975, n - 1) * np.std(values, ddof=1) / n**0.5
-    )
-
-
 def _columns(row: dict[str, Any]) -> dict[str, float]:
     """Return what the tables show of a row."""
     at = {f"{ms} ms": accuracy for ms, accuracy in row["at_ms"].items()}
@@ -70,15 +53,6 @@ def _columns(row: dict[str, Any]) -> dict[str, float]:
         "as chosen": row["area_as_chosen"],
         "optimistic": row["optimistic_area"],
     }
-
-
-def _cell(values: Sequence[float], *, difference: bool) -> str:
-    mean, half = interval([100 * v for v in values])
-    shown = f"{mean:+.2f}" if difference else f"{mean:.2f}"
-    if math.isnan(half):
-        return shown
-    star = "*" if difference and abs(mean) > half else ""
-    return f"{shown} ±{half:.2f}{star}"
 
 
 def _table(title: str, done: Sequence[Record], reference: str | None) -> list[str]:
@@ -93,13 +67,10 @@ def _table(title: str, done: Sequence[Record], reference: str | None) -> list[st
             if reference is not None:
                 base = [_columns(r.metrics["rows"][reference])[column] for r in done]
                 values = [v - b for v, b in zip(values, base, strict=True)]
-            cells.append(_cell(values, difference=reference is not None))
+            percent = [100 * v for v in values]
+            cells.append(mean_and_half(percent, signed=bool(reference), starred=bool(reference)))
         lines.append([name, *cells])
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return [
-        "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])])
-        for line in lines
-    ]
+    return tables.text(lines, "<>")
 
 
 def report(done: Sequence[Record]) -> str:
@@ -121,6 +92,36 @@ def report(done: Sequence[Record]) -> str:
     return "\n".join([head, "", *values, "", *differences, "", NOTES])
 
 
+README = (
+    "EOS + θ",
+    "EOS + per-step θ",
+    "EOS + top-2 gap",
+    "EOS + patience",
+    "max-pooling loss + θ",
+    "RC best β + θ",
+    "RC best β + per-step θ",
+    "every-step loss + θ",
+    "every-step loss + per-step θ",
+)
+"""Rows that README shows: one network per seed each."""
+
+
+def markdown(done: Sequence[Record]) -> list[str]:
+    """Return the table that README shows."""
+    rows = done[0].metrics["rows"]
+
+    def areas(name: str) -> list[float]:
+        return [100 * r.metrics["rows"][name]["area"] for r in done]
+
+    base = areas(REFERENCES[0])
+    lines = [["trained and stopped by", "area", f"minus {REFERENCES[0]}"]]
+    for name in README:
+        if name in rows:
+            gain = [a - b for a, b in zip(areas(name), base, strict=True)]
+            lines.append([name, mean_and_half(areas(name)), mean_and_half(gain, signed=True)])
+    return tables.markdown(lines)
+
+
 def draw(done: Sequence[Record], path: Path) -> None:
     """Draw accuracy against mean time heard, mean and interval over seeds."""
     heard = np.array(done[0].metrics["heard_ms"])
@@ -131,7 +132,7 @@ def draw(done: Sequence[Record], path: Path) -> None:
             if name is None:
                 continue
             lines = np.array([r.metrics["rows"][name]["accuracy"] for r in done])
-            mean, half = np.array([interval(column) for column in 100 * lines.T]).T
+            mean, half = np.array([seed_interval(column) for column in 100 * lines.T]).T
             style: Any = {"color": colour, "ls": dashes, "label": name}
             axis.plot(heard, mean, lw=1.4, drawstyle="steps-post", **style)
             if len(done) > 1:
@@ -139,8 +140,7 @@ def draw(done: Sequence[Record], path: Path) -> None:
                     heard, mean - half, mean + half, step="post", color=colour, alpha=0.15, lw=0
                 )
         axis.set(title=title, xlabel="mean time heard at the answer (ms)", xlim=heard[[0, -1]])
-        axis.legend(frameon=False, fontsize=8, loc="lower right")
-        axis.spines[["top", "right"]].set_visible(False)
+        axis.legend(loc="lower right")
         _steps_above(axis, heard)
     lowest = min(line.get_ydata().min() for axis in axes for line in axis.lines)
     axes[0].set(ylabel="test accuracy (%)", ylim=(max(lowest - 5.0, 0.0), 101.0))
@@ -160,4 +160,3 @@ def _steps_above(axis: Any, heard: Any) -> None:
     every = range(0, len(heard), max(1, len(heard) // 8))
     upper.set(xlim=axis.get_xlim(), xlabel="step")
     upper.set_xticks([heard[i] for i in every], [str(i) for i in every])
-    upper.spines[["top", "right"]].set_visible(False)

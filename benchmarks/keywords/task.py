@@ -9,7 +9,9 @@ network: its logits at every step, the trace, hold the answers of every threshol
 and says what they hold.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,19 +21,20 @@ from torch import Tensor
 
 from benchmarks import record
 from benchmarks.record import Record
-from benchmarks.tasks import TaskData, TaskModel, TaskOptions, TaskRun, execute, run_folder
-from encoders import keyword_network
+from benchmarks.run import Data, Options, Profile, TaskModel, TaskRun, execute, run_folder
 from encoders.keyword_features import Features, KeywordData, load_keywords
+from encoders.keyword_network import keyword_network
 from encoders.speech_commands import SPLITS, find_recordings
-from rc_snn import exits, files, zoo
+from rc_snn import exits, files, network
 from rc_snn.exits import right_answers, sweep
 from rc_snn.models import RCLSTM
+from rc_snn.network import round_to_half
 from rc_snn.regimes import account
 from rc_snn.runner import trace
 from rc_snn.sequences import Labelled
 from rc_snn.training import Method, TrainConfig
 
-TASK = "keywords"
+NAME = "keywords"
 THETA = 0.95
 REPEATED_BETAS = (0.0, 0.1, 0.2)
 """Entropy rewards of rank-coded training, below the critical one: for every seed."""
@@ -47,8 +50,8 @@ validation accuracy by first spikes."""
 
 
 @dataclass(frozen=True)
-class KeywordOptions(TaskOptions):
-    """Train keyword networks and measure them, once each."""
+class KeywordOptions(Options):
+    """The options of every task, and which networks to train on which recordings."""
 
     seeds: tuple[int, ...] = (0, 1, 2)
     """One network of each kind for each seed."""
@@ -64,14 +67,29 @@ class Spoken(NamedTuple):
     """The recordings of a profile, and what decides them, for the records."""
 
     keywords: KeywordData
-    data: TaskData
+    validation: Labelled
+    test: Labelled
     config: dict[str, Any]
+
+    def data(self) -> Data:
+        """Return the samples of a training, which are moved anew before each epoch."""
+        return Data(
+            self.keywords.sequences("train"),
+            self.validation,
+            self.test,
+            fresh=lambda generator: self.keywords.augmented(generator, MAX_SHIFT),
+        )
 
 
 def spoken(options: KeywordOptions) -> Spoken:
-    """Load the features; the profile quick takes a part of each split, always the same."""
-    whole = load_keywords(options.data, download=options.download)
-    if options.profile == "quick":
+    """Load the features, once per process; the profile quick takes the same part of each split."""
+    return _spoken(options.profile, options.data, options.download)
+
+
+@cache
+def _spoken(profile: Profile, folder: Path | None, download: bool) -> Spoken:
+    whole = load_keywords(folder, download=download)
+    if profile == "quick":
         sizes = {"train": 1_200, "validation": 300, "test": 600}
         parts = {name: _part(getattr(whole, name), size) for name, size in sizes.items()}
         whole = KeywordData(
@@ -84,19 +102,12 @@ def spoken(options: KeywordOptions) -> Spoken:
         "classes": list(whole.classes),
         "front_end": asdict(whole.front_end),
         "recordings": {
-            name: find_recordings(name, options.data, download=False).digest()[:16]
-            for name in SPLITS
+            name: find_recordings(name, folder, download=False).digest()[:16] for name in SPLITS
         },
         "sizes": [len(getattr(whole, name)) for name in SPLITS],
         "max_shift": MAX_SHIFT,
     }
-    data = TaskData(
-        whole.sequences("train"),
-        whole.sequences("validation"),
-        whole.sequences("test"),
-        fresh=lambda generator: whole.augmented(generator, MAX_SHIFT),
-    )
-    return Spoken(whole, data, config)
+    return Spoken(whole, whole.sequences("validation"), whole.sequences("test"), config)
 
 
 def _part(features: Features, n: int) -> Features:
@@ -110,7 +121,7 @@ def _part(features: Features, n: int) -> Features:
     )
 
 
-def runs(options: KeywordOptions, config: dict[str, Any]) -> list[TaskRun]:
+def trainings(options: KeywordOptions, config: dict[str, Any]) -> list[TaskRun]:
     """Return the trainings, seed by seed, and those of the first seed alone at the end."""
     found = [run for seed in options.seeds for run in repeated(options, config, seed)]
     once = [beta for beta in BETAS if beta not in REPEATED_BETAS]
@@ -129,7 +140,7 @@ def _run(
     options: KeywordOptions, config: dict[str, Any], method: Method, beta: float, seed: int
 ) -> TaskRun:
     return TaskRun(
-        task=TASK,
+        task=NAME,
         profile=options.profile,
         data=config,
         model=TaskModel(420, 128, len(config["classes"]), n_dense=32, forget_bias=1.0),
@@ -147,19 +158,13 @@ def _run(
     )
 
 
-def make_all(options: KeywordOptions) -> None:
-    """Make the records that do not exist yet."""
+def make(run: TaskRun, options: KeywordOptions, command: str) -> Record:
+    """Train one run, or go on with it, and keep the network's traces beside its checkpoint."""
     heard = spoken(options)
-    for run in runs(options, heard.config):
-        make(run, heard, options)
-
-
-def make(run: TaskRun, spoken: Spoken, options: KeywordOptions) -> Record:
-    """Make one record, unless it exists, and keep the network's traces beside its checkpoint."""
 
     def measure(model: RCLSTM, test: Labelled) -> dict[str, Any]:
-        zoo.round_to_half(model)  # what is measured is what may ship
-        held_out = spoken.data.validation
+        round_to_half(model)  # what is measured is what may ship
+        held_out = heard.validation
         with torch.no_grad():
             traces = {
                 "validation": trace(model, held_out.inputs, batch_size=250),
@@ -167,12 +172,11 @@ def make(run: TaskRun, spoken: Spoken, options: KeywordOptions) -> Record:
             }
         labels = {"validation": held_out.labels, "test": test.labels}
         _save_traces(traces, run_folder(run, options))
-        _write_network(
-            run, model, spoken, metrics := _metrics(model, traces, labels, spoken), options
-        )
+        metrics = _metrics(model, traces, labels, heard)
+        _write_network(run, model, heard, metrics, options)
         return metrics
 
-    return execute(run, spoken.data, options, measure)
+    return execute(run, heard.data(), options, measure, command)
 
 
 def _metrics(
@@ -238,7 +242,7 @@ def _write_network(
 ) -> None:
     """Write the network beside its checkpoint, and into the package where that is asked for."""
     measured = ("n", "correct", "accuracy", "time_to_insight", "fired", "mean_heard_ms")
-    network = keyword_network.KeywordNetwork(
+    net = keyword_network(
         name=SHIPPED_AS,
         model=model,
         theta=THETA,
@@ -248,19 +252,20 @@ def _write_network(
         measured={key: metrics[key] for key in measured},
         record=run.name,
     )
-    keyword_network.write(network, run_folder(run, options))
+    file = f"{net.name}.safetensors"
+    net.save(run_folder(run, options) / file, half=True)
     t = run.train
     if options.ship and (t.method, t.beta, t.seed) == SHIPPED and run.profile == "paper":
-        keyword_network.write(network, keyword_network.FOLDER)
+        net.save(network.SHELF / file, half=True)
 
 
-def records(options: TaskOptions) -> list[Record]:
+def records(options: Options) -> list[Record]:
     """Return the records of the profile and the seeds; reading them needs no recordings.
 
     Raises:
         ValueError: if there are none, or they are of different data.
     """
-    folder = options.results / TASK
+    folder = options.results / NAME
     found = [
         r
         for r in record.read_all(folder)
@@ -287,9 +292,28 @@ def summary(done: Record) -> str:
     )
 
 
-def main(options: KeywordOptions) -> int:
-    """Make records where asked to, and say what they hold; return the exit status."""
-    if options.train:
-        make_all(options)
-    print(*map(summary, records(options)), sep="\n")
-    return 0
+class Keywords:
+    """Keyword networks: train them, and say what their records hold."""
+
+    name = NAME
+    make = staticmethod(make)
+    find = staticmethod(records)
+    summary = staticmethod(summary)
+
+    def runs(self, options: KeywordOptions) -> list[TaskRun]:
+        """Return the trainings on the recordings that are at hand."""
+        return trainings(options, spoken(options).config)
+
+    def text(self, records: Sequence[Record]) -> str:
+        """Return a line for each network."""
+        return "\n".join(map(summary, records))
+
+    def draw(self, records: Sequence[Record], options: Options, path: Path) -> None:
+        """Draw nothing: figures 4 and 5 do."""
+
+    def readme(self, results: Path) -> list[str]:
+        """Return nothing: Figure 5 stands for them."""
+        return []
+
+
+TASK = Keywords()

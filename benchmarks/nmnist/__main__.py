@@ -1,7 +1,10 @@
 """The command: see `benchmarks.nmnist.task`."""
 
-from benchmarks.nmnist.task import EventDigits, main
+from functools import partial
+
+from benchmarks.nmnist.task import TASK, EventDigits
+from benchmarks.task import command
 from rc_snn import commands
 
 if __name__ == "__main__":
-    commands.run(main, EventDigits)
+    commands.run(partial(command, TASK), EventDigits)

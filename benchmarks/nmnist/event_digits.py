@@ -2,16 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from functools import partial
+from functools import cache, partial
+from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from scipy.stats import binomtest
 from torch import Tensor
 
 from benchmarks.record import Record
-from benchmarks.tasks import TaskData, TaskModel, TaskOptions, TaskRun, execute
+from benchmarks.report.numbers import count_interval
+from benchmarks.run import Data, Options, TaskModel, TaskRun, execute
 from encoders.event_frames import Disturb, EventFrames, event_sequences, share_arrived
 from encoders.nmnist import SUBSET, SUBSET_NAME, NeuromorphicMNIST
 from encoders.temporal_mnist import deal
@@ -33,7 +34,7 @@ SACCADES_MS = (0.0, 100.0, 200.0)
 """When the saccades begin, nominally (Orchard et al. 2015); tonic cuts the first at 100 ms, too."""
 
 
-def runs(options: TaskOptions) -> list[TaskRun]:
+def runs(options: Options) -> list[TaskRun]:
     """Return the runs behind the figure: both methods, each with every seed.
 
     They differ in the method alone. Both keep the epoch whose first spikes on validation are the
@@ -75,16 +76,22 @@ def runs(options: TaskOptions) -> list[TaskRun]:
     ]
 
 
+def of(records: Sequence[Record], method: str) -> list[Record]:
+    """Return the records of one method, by seed."""
+    chosen = [r for r in records if r.config["train"]["method"] == method]
+    return sorted(chosen, key=lambda r: int(r.config["train"]["seed"]))
+
+
 def frames_of(config: dict[str, Any]) -> EventFrames:
     """Return how a run's events became steps."""
     return EventFrames(**config["data"]["frames"])
 
 
-def data(run: TaskRun, train: NeuromorphicMNIST, test: NeuromorphicMNIST) -> TaskData:
+def data(run: TaskRun, train: NeuromorphicMNIST, test: NeuromorphicMNIST) -> Data:
     """Turn the recordings into sequences; training recordings are disturbed anew each epoch."""
     d, frames = run.data, frames_of(run.config)
     training, validation = deal(len(train), d["n_validation"], seed=d["split_seed"])
-    return TaskData(
+    return Data(
         training=event_sequences(train, frames, training),
         validation=event_sequences(train, frames, validation),
         test=event_sequences(test, frames),
@@ -185,7 +192,7 @@ def _tell(
     saccade = torch.bucketize(ms, torch.tensor(SACCADES_MS, dtype=torch.float64)) - 1
     return {
         "theta": theta if theta < 1.0 else None,
-        "interval": interval(told.correct, told.n),
+        "interval": count_interval(told.correct, told.n),
         "mean_ms": float(ms.mean()),
         "median_ms": float(ms.quantile(0.5)),
         "decided_in_saccade": torch.bincount(saccade, minlength=3).tolist(),
@@ -194,26 +201,29 @@ def _tell(
     }
 
 
-def interval(correct: int, n: int) -> list[float]:
-    """Return the exact binomial (Clopper-Pearson) 95 % confidence interval of an accuracy.
+@cache
+def recordings(folder: Path | None) -> tuple[NeuromorphicMNIST, NeuromorphicMNIST]:
+    """Return training and test recordings, read once per process.
 
-    Example:
-        >>> [round(x, 3) for x in interval(90, 100)]
-        [0.824, 0.951]
+    Raises:
+        ValueError: if the folder holds others than those of the recipe.
     """
-    found = binomtest(correct, n).proportion_ci(0.95, method="exact")
-    return [float(found.low), float(found.high)]
+    train, test = (NeuromorphicMNIST(folder, train=part) for part in (True, False))
+    for part in (train, test):
+        if part.name != SUBSET_NAME:
+            raise ValueError(
+                f"The recipe and its records are for {SUBSET_NAME}, got {part.name} in "
+                f"{part.origin}. Name the folder of the subset with --data."
+            )
+    return train, test
 
 
-def make(options: TaskOptions, train: NeuromorphicMNIST, test: NeuromorphicMNIST) -> list[Record]:
-    """Return the records of all runs; train where there are none."""
-    planned = runs(options)
-    frames = frames_of(planned[0].config)
-    known = data(planned[0], train, test)
+def make(run: TaskRun, options: Options, command: str) -> Record:
+    """Train one run, or go on with it, and measure it once."""
+    train, test = recordings(options.data)
+    known, frames = data(run, train, test), frames_of(run.config)
+    held_out: Any = known.validation
     telling = partial(
-        measure,
-        validation=known.validation,
-        arrived=share_arrived(test, frames),
-        frames=frames,
+        measure, validation=held_out, arrived=share_arrived(test, frames), frames=frames
     )
-    return [execute(run, known, options, telling) for run in planned]
+    return execute(run, known, options, telling, command)

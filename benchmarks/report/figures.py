@@ -10,9 +10,11 @@ import matplotlib.pyplot as plt
 
 from rc_snn.files import replacing
 
+plt.style.use(Path(__file__).with_name("rc_snn.mplstyle"))
+
 
 def save(figure: Any, path: Path) -> None:
     """Write a figure atomically, and the same bytes for the same figure; then close it."""
     with replacing(path, path.suffix) as partial:
-        figure.savefig(partial, dpi=150, metadata={"Software": None})
+        figure.savefig(partial, metadata={"Software": None})
     plt.close(figure)

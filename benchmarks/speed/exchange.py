@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from benchmarks import record
+from benchmarks.report import tables
 from bridges.stream import file as stream_file
 from bridges.stream.stream import SpikeStream
 from rc_snn import commands, files
@@ -116,11 +117,13 @@ def text(found: dict[str, Any]) -> str:
     ]
     for grid in found["grids"]:
         lines.append(f"T={grid['n_steps']}, {grid['samples']} samples, {grid['spikes']} spikes")
+        rows = []
         for name, rate in grid["per_second"].items():
             low, high = (q / 1e6 for q in rate["quartiles"])
-            lines.append(f"  {name:16} {rate['median'] / 1e6:8.2f} ({low:.2f}..{high:.2f})")
+            rows.append((f"  {name}", f"{rate['median'] / 1e6:.2f}", f"({low:.2f}..{high:.2f})"))
         for name, share in grid["memory"].items():
-            lines.append(f"  {name:16} {share:8.2f} x the events' memory, beside the tensor")
+            rows.append((f"  {name}", f"{share:.2f}", "x the events' memory, beside the tensor"))
+        lines += tables.text(rows, "<><", widths=(18, 8, 0), gap=" ")
     first = found["grids"][0]
     rate, share = first["per_second"]["tensor and back"]["median"], first["memory"]["from tensor"]
     lines += [

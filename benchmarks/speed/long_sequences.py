@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from benchmarks import record
 from benchmarks.keywords.task import SHIPPED_AS
+from benchmarks.report import tables
 from encoders.keyword_features import load_keywords
 from encoders.keyword_network import KeywordNetwork, load_network
 from rc_snn import commands, files
@@ -127,7 +128,7 @@ def _descend(loss: Tensor, model: nn.Module, optimizer: torch.optim.Optimizer) -
     optimizer.step()
 
 
-class Measured(NamedTuple):
+class Cost(NamedTuple):
     """One way to train, against torch's full length."""
 
     name: str
@@ -142,7 +143,7 @@ class Measured(NamedTuple):
         return [ratio / self.share for ratio in self.ratios]
 
 
-def measure(net: KeywordNetwork, batches: list[Labelled], repeats: int) -> list[Measured]:
+def measure(net: KeywordNetwork, batches: list[Labelled], repeats: int) -> list[Cost]:
     """Time all programs in turns, each next to torch's."""
     reference = torchs(net, batches)
     programs = {f"RC, θ = {theta:g}": ours(net, batches, theta, "float32") for theta in THETAS}
@@ -153,7 +154,7 @@ def measure(net: KeywordNetwork, batches: list[Labelled], repeats: int) -> list[
     for _ in range(repeats):
         for name, program in programs.items():
             ratios[name].append(_seconds(program) / _seconds(reference))
-    return [Measured(name, shares[name], ratios[name]) for name in programs]
+    return [Cost(name, shares[name], ratios[name]) for name in programs]
 
 
 def _seconds(program: Callable[[], float]) -> float:
@@ -162,7 +163,7 @@ def _seconds(program: Callable[[], float]) -> float:
     return time.perf_counter() - began
 
 
-def report(found: list[Measured], about: dict[str, Any]) -> str:
+def report(found: list[Cost], about: dict[str, Any]) -> str:
     """Lay out what was measured, and say whether the target is met."""
     m = about["machine"]
     lines = [
@@ -172,13 +173,12 @@ def report(found: list[Measured], about: dict[str, Any]) -> str:
         f"(median, range); {m['threads']} threads, load {m['load'][0]:g}, {m['cpu']}, torch "
         f"{torch.__version__}",
         "",
-        f"{'training':<20}  {'t/T':>6}  {'time / torch':>22}  {'overhead':>20}",
     ]
-    for one in found:
-        lines.append(
-            f"{one.name:<20}  {one.share:>6.3f}  {_spread(one.ratios):>22}  "
-            f"{_spread(one.overheads):>20}"
-        )
+    rows = [("training", "t/T", "time / torch", "overhead")]
+    rows += [
+        (one.name, f"{one.share:.3f}", _spread(one.ratios), _spread(one.overheads)) for one in found
+    ]
+    lines += tables.text(rows, "<>", widths=(20, 6, 22, 20))
     worst = max((x for x in found if x.name.startswith("RC")), key=lambda x: median(x.overheads))
     word = "met" if median(worst.overheads) <= TARGET else "MISSED"
     lines += [

@@ -20,9 +20,9 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from baselines import zoo as baselines_zoo
 from baselines.continuous_training import Timed
 from benchmarks import record
+from benchmarks.report import tables
 from benchmarks.speed.continuous_programs import (
     alpha_update,
     rel_update,
@@ -49,6 +49,7 @@ from encoders.functional import encode_latency
 from encoders.mnist import Split, load_mnist
 from encoders.temporal_mnist import latency_sequences, take
 from rc_snn.models import RCLSTM, RCConvLSTM
+from rc_snn.network import load
 from rc_snn.sequences import Labelled, SpikeSequences
 from rc_snn.training import ANSWER_AT_ONCE
 
@@ -203,11 +204,8 @@ def measure_baselines(split: Split, options: Speed) -> list[Ratio]:
     """Time the event kernels of the trained baselines that ship, and α-PSP's tensor path."""
     times = encode_latency(split.images, zero_pixels="silent").float()
     batch, n = Timed(times, split.labels), options.repeats
-    alpha, rel = (
-        baselines_zoo.load(name).model
-        for name in ("alpha-psp-340-fast-published", "rel-psp-340-slow")
-    )
-    reference = set_path(baselines_zoo.load("alpha-psp-340-fast-published").model, fast=False)
+    alpha, rel = (load(name).model for name in ("alpha-psp-340-fast-published", "rel-psp-340-slow"))
+    reference = set_path(load("alpha-psp-340-fast-published").model, fast=False)
     return [
         throughput("α-PSP 784-340-10 training", alpha_update(alpha, batch), batch, n, 6_000),
         throughput("α-PSP 784-340-10 forward", timing_inference(alpha, batch), batch, n, 10_000),
@@ -268,15 +266,15 @@ def sweep(options: Speed) -> Iterator[str]:
         authors = seconds(dense_step(AuthorsRecipe(hidden), batch, NEVER), max(3, n // 2))
         full, early = (step_seconds(batch, theta, hidden) for theta in (NEVER, ANSWER_AT_ONCE))
         kept = bytes_for_backward(RCLSTM(784, hidden), batch.inputs, ANSWER_AT_ONCE)
-        return (
-            f"{name:<8}{value!s:>6}{1e3 * authors:>11.1f}{1e3 * full:>12.1f}{1e3 * early:>12.2f}"
-            f"{authors / full:>9.1f}{authors / early:>9.1f}{kept / 1e6:>11.3f}"
-        )
+        times = f"{1e3 * authors:.1f}", f"{1e3 * full:.1f}", f"{1e3 * early:.2f}"
+        ratios = f"{authors / full:.1f}", f"{authors / early:.1f}"
+        return cells(name, str(value), *times, *ratios, f"{kept / 1e6:.3f}")
 
-    yield (
-        f"{'':<14}{'authors ms':>11}{'full ms':>12}{'step 0 ms':>12}{'full x':>9}{'step0 x':>9}"
-        f"{'kept MB':>11}"
-    )
+    def cells(*shown: str) -> str:  # line by line, as they are measured
+        (row,) = tables.text([shown], "<>", widths=(8, 6, 11, 12, 12, 9, 9, 11), gap="")
+        return row
+
+    yield cells("", "", "authors ms", "full ms", "step 0 ms", "full x", "step0 x", "kept MB")
     for n_steps in (5, 10, 20, 50, 100, 200):
         yield line("T", n_steps, latency_sequences(split, n_steps))
     batch = latency_sequences(split, options.n_steps)

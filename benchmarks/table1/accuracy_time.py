@@ -6,7 +6,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
-from typing import Any
 
 import matplotlib.pyplot as plt
 from matplotlib.lines import Line2D
@@ -14,7 +13,7 @@ from matplotlib.lines import Line2D
 from benchmarks import record
 from benchmarks.record import Record
 from benchmarks.report import figures
-from benchmarks.tables import groups, paper_records
+from benchmarks.table1.table import groups, paper_records
 from rc_snn import commands
 from rc_snn.regimes import FAST_BELOW, SLOW_ABOVE
 
@@ -24,6 +23,7 @@ CLOCKS = {
     "input_seen": "share of the input spikes seen",
 }
 MARKERS = {"weights": "*", "published": "x", "tuned": "o", "augmented": "^"}
+OUTSIDE = "P"
 
 
 @dataclass(frozen=True)
@@ -37,15 +37,15 @@ class AccuracyTime:
 def draw(records: list[Record], path: Path) -> None:
     """Draw one panel per clock; a point is the mean over the seeds of a line of the table."""
     lines = [(row, group) for row, group in groups(records) if _finite(group)]
-    names = sorted({_family(group) for _, group in lines})
+    names = sorted({row.legend for row, _ in lines})
     colours = {name: f"C{i}" for i, name in enumerate(names)}
     figure, axes = plt.subplots(1, 3, figsize=(13, 5), sharey=True, layout="constrained")
     for axis, (clock, title) in zip(axes, CLOCKS.items(), strict=True):
-        for _, group in lines:
+        for row, group in lines:
             x = mean(r.metrics[clock]["mean"] for r in group)
             y = 100 * mean(r.metrics["accuracy"] for r in group)
-            marker = MARKERS[group[0].config.get("recipe", "published")]
-            axis.plot(x, y, marker, color=colours[_family(group)], ms=7, mfc="none", mew=1.5)
+            marker = MARKERS.get(group[0].config.get("recipe", "published"), "P")
+            axis.plot(x, y, marker, color=colours[row.legend], ms=7, mfc="none", mew=1.5)
         axis.set(xlabel="mean decision time (frames)" if clock != "input_seen" else "mean share")
         axis.set_title(title, size=9)
         if clock != "input_seen":
@@ -67,28 +67,13 @@ def _finite(group: list[Record]) -> bool:
     return all(r.metrics[clock]["mean"] is not None for r in group for clock in CLOCKS)
 
 
-def _family(group: list[Record]) -> str:
-    row: Any = group[0].config["row"]
-    for start, name in (
-        ("rc-lif", "RC-LIF (ours)"),
-        ("lif", "LIF, surrogate gradients"),
-        ("rc-lstm", "RC-LSTM"),
-        ("rc-convlstm", "RC-ConvLSTM"),
-        ("alpha", "α-PSP"),
-        ("rel", "ReL-PSP"),
-        ("conv-rel", "ConvReL-PSP"),
-    ):
-        if row.startswith(start):
-            return name
-    return str(row)
-
-
 def main(options: AccuracyTime) -> int:
     """Draw the figure; return the exit status."""
     records = paper_records(options.results / "table1")
     if not records:
         raise ValueError(f"{options.results} holds no records of Table 1.")
     path = options.results / "accuracy_time.png"
+    record.check_ours(path, options.results / "table1")
     draw(records, path)
     print(path)
     return 0

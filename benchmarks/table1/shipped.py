@@ -2,16 +2,12 @@
 
 import sys
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 
-from baselines import zoo as baselines_zoo
 from encoders.functional import encode
 from encoders.mnist import Digits, Split
-from encoders.temporal_mnist import latency_sequences
-from rc_snn import zoo
-from rc_snn.runner import decide
+from rc_snn.network import Network, load, names
 from rc_snn.spikes import Decision
 
 
@@ -21,13 +17,14 @@ def evaluate_shipped(digits: Digits) -> int:
         f"{'shipped network':<40} {'accuracy %':>10} {'record %':>9} {'mean time':>10} {'fired':>6}"
     )
     failed = False
-    for name, measured, decision in shipped_decisions(digits.test):
+    for net, decision in shipped_decisions(digits.test):
         right = (decision.label == digits.test.labels) & torch.isfinite(decision.time)
         correct = int(right.sum())
-        failed |= correct != measured["correct"]
+        failed |= correct != net.measured["correct"]
         print(
-            f"{name:<40} {100 * correct / len(right):>10.2f} {100 * measured['accuracy']:>9.2f} "
-            f"{decision.time.double().mean():>10.3f} {int(decision.fired.sum()):>6}"
+            f"{net.name:<40} {100 * correct / len(right):>10.2f} "
+            f"{100 * net.measured['accuracy']:>9.2f} {decision.time.double().mean():>10.3f} "
+            f"{int(decision.fired.sum()):>6}"
         )
     print("mean time: in frames, when the answer is out (the strict clock)\n")
     if failed:
@@ -35,13 +32,9 @@ def evaluate_shipped(digits: Digits) -> int:
     return 1 if failed else 0
 
 
-def shipped_decisions(test: Split) -> Iterator[tuple[str, dict[str, Any], Decision]]:
-    """Yield name, record's figures and decisions of every shipped network and baseline."""
-    for name in zoo.names():
-        net = zoo.load(name)
-        data = latency_sequences(test, net.n_steps, **net.encoder, mean=net.mean)
-        yield name, net.measured, decide(net.model, data.inputs, net.theta)
-    for name in baselines_zoo.names():
-        baseline = baselines_zoo.load(name)
-        times = encode(test.images, **baseline.encoder)
-        yield name, baseline.measured, baseline.decide(times)
+def shipped_decisions(test: Split) -> Iterator[tuple[Network, Decision]]:
+    """Yield every shipped network that reads spike times of images, and its decisions."""
+    for name in names():
+        net = load(name)
+        if net.reads == "times":
+            yield net, net.decide(encode(test.images, **net.encoder))

@@ -10,32 +10,31 @@ that has both the accuracy and a mean decision time below 5 % of the frame (step
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 import torch
 import torch.nn.functional as F
 
 from benchmarks import record
+from benchmarks.report import tables
 from benchmarks.speed.programs import AuthorsRecipe
-from benchmarks.table1 import task as table1
-from benchmarks.table1.rows import RunConfig, as_config
+from benchmarks.table1.runs import RowRun, planned
+from benchmarks.table1.task import Table1
 from encoders.functional import Polarity
 from encoders.mnist import Digits, load_mnist
 from encoders.temporal_mnist import latency_sequences
-from rc_snn import commands
-from rc_snn.models import RCLSTM
+from rc_snn import commands, families
 from rc_snn.objective import rc_loss
 from rc_snn.regimes import FAST_BELOW
-from rc_snn.sequences import Labelled, SpikeSequences
 from rc_snn.spikes import first_spike, spike_frames
-from rc_snn.training import TrainConfig, train
 
 Recipe: TypeAlias = Literal["ours", "authors"]
 Epoch: TypeAlias = dict[str, float]
 N_STEPS = 10
+HEADER = ["recipe", "input", "in the fast regime", "time", "epochs", "best test %", "machine"]
 
 
 @dataclass(frozen=True)
@@ -65,29 +64,22 @@ def reached(epoch: Epoch, accuracy: float) -> bool:
     return epoch["accuracy"] >= accuracy and epoch["mean_step"] / N_STEPS < FAST_BELOW
 
 
-def tuned(options: TimeToAccuracy, digits: Digits) -> RunConfig:
+def tuned(options: TimeToAccuracy, digits: Digits) -> RowRun:
     """Return our run: the recipe "tuned" on all training images, the test set asked every epoch."""
-    job = table1.Table1(
+    job = Table1(
         rows=("rc-lstm-fast",), profile="paper", protocol=("paper",), seeds=(options.seed,)
     )
-    [config] = table1.rank_coded(job, digits)
-    return config
+    [run] = planned(job, digits)
+    return run
 
 
-def ours(config: RunConfig, digits: Digits) -> Iterator[Epoch]:
+def ours(run: RowRun, digits: Digits) -> Iterator[Epoch]:
     """Train by the recipe "tuned"; yield every epoch."""
-    data = latency_sequences(digits.train, N_STEPS, polarity=config.polarity)
-    assert isinstance(data.inputs, SpikeSequences)
-    mean = data.inputs.mean_input() if config.centred else None
-    data, test = (
-        latency_sequences(split, N_STEPS, polarity=config.polarity, mean=mean)
-        for split in (digits.train, digits.test)
-    )
-    model, how = config.model.build(config.seed), config.train
-    assert isinstance(model, RCLSTM)
-    assert isinstance(how, TrainConfig)
+    own = families.family(run.family)
+    data = own.data(run, digits.train)
+    test = own.data(run, digits.test, like=data)
     with tempfile.TemporaryDirectory() as folder:
-        result = train(model, data, test, how, Path(folder))
+        result = own.train(run.build(), data, test, run.train, Path(folder))
     for row in result.history:
         yield {
             "seconds": row["train_seconds"],
@@ -117,13 +109,12 @@ def authors(options: TimeToAccuracy, digits: Digits) -> Iterator[Epoch]:
         yield {"seconds": time.perf_counter() - began} | _authors_test(model, test)
 
 
-def _frames(batch: Labelled) -> torch.Tensor:
-    assert isinstance(batch.inputs, SpikeSequences)
+def _frames(batch: Any) -> torch.Tensor:
     return spike_frames(batch.inputs.steps, batch.inputs.n_steps)
 
 
 @torch.no_grad()
-def _authors_test(model: AuthorsRecipe, test: Labelled) -> Epoch:
+def _authors_test(model: AuthorsRecipe, test: Any) -> Epoch:
     right, steps = 0, 0
     for index in torch.arange(len(test)).split(1000):
         batch = test.rows(index)
@@ -154,7 +145,7 @@ def measure(recipe: Recipe, options: TimeToAccuracy, digits: Digits) -> record.R
         "accuracy": options.accuracy,
         "limit_minutes": options.limit_minutes,
         "threads": options.threads,
-        "run": as_config(config)
+        "run": config.config
         if recipe == "ours"
         else {"polarity": options.authors_polarity, "seed": options.seed},
     }
@@ -168,6 +159,26 @@ def measure(recipe: Recipe, options: TimeToAccuracy, digits: Digits) -> record.R
     return record.new_record(
         "time_to_accuracy", name, asked, metrics, {"history": history}, seconds, source
     )
+
+
+def table(records: Sequence[record.Record]) -> str:
+    """Lay out the records for README, ours first."""
+    lines = []
+    for r in sorted(records, key=lambda r: r.config["recipe"], reverse=True):
+        c, m, machine = r.config, r.metrics, r.machine
+        run = c["run"]
+        lines.append(
+            [
+                c["recipe"],
+                f"{run['polarity'].replace('_', ' ')}, seed {run.get('seed', 0)}",
+                f"{100 * c['accuracy']:g} %",
+                f"{m['minutes']:.1f} min" if m["reached"] else f"not within {m['minutes']:.1f} min",
+                str(m["epochs"]),
+                f"{100 * m['best_accuracy']:.2f}",
+                f"{machine['threads']} threads, load {machine['load'][0]:g}, {machine['cpu']}",
+            ]
+        )
+    return "\n".join(tables.markdown([HEADER, *lines])) + "\n"
 
 
 def main(options: TimeToAccuracy) -> int:

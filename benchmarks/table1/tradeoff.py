@@ -9,24 +9,26 @@ network, or a read-out of one, on the whole test set; nothing is chosen on it.
 them.
 """
 
-import sys
+import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
-import torch
 
 from benchmarks import record
 from benchmarks.record import Record
 from benchmarks.report import figures
-from benchmarks.table1 import continuous_run
-from benchmarks.table1.continuous_rows import TimingRun
-from benchmarks.table1.task import Table1, run_name, splits, timing
-from encoders.functional import encode_latency
+from benchmarks.run import Options
+from benchmarks.table1.runs import RowRun, planned
+from benchmarks.table1.task import Table1, digits_of, make
+from benchmarks.task import command
+from encoders.functional import encode
 from encoders.mnist import MNIST_TITLE, Digits, load_mnist
-from encoders.temporal_mnist import latency_sequences
-from rc_snn import commands, files, zoo
+from rc_snn import commands
+from rc_snn.network import load
 from rc_snn.regimes import account
 from rc_snn.runner import decide
 
@@ -42,75 +44,105 @@ DEADLINES = (0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 1.25)
 
 
 @dataclass(frozen=True)
-class Tradeoff:
+class Tradeoff(Options):
     """Sweep and draw accuracy against decision time."""
 
-    train: bool = False
-    """Make the records that do not exist yet."""
     epochs: int = 20
     """Passes over the training images, for each temperature."""
-    threads: int | None = None
-    """CPU threads; default: torch's."""
-    data: Path | None = None
-    """Folder with MNIST; default: as for table1."""
-    results: Path = record.RESULTS
-    """Where records and the figure go."""
-    runs: Path = record.PROJECT / "runs"
-    """Where checkpoints go."""
 
 
-def configs(options: Tradeoff, digits: Digits) -> list[TimingRun]:
+@dataclass(frozen=True)
+class ThetaRun:
+    """A network that ships, read out at many thresholds."""
+
+    network: str
+    record: str
+    data: str
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Return what decides the result."""
+        return {"network": self.network, "record": self.record, "thetas": list(THETAS)}
+
+    @property
+    def name(self) -> str:
+        """Return the name of the record."""
+        return f"{self.network}_{self.data}_{record.config_key(self.config)}"
+
+
+def temperature_runs(options: Tradeoff, digits: Digits) -> list[RowRun]:
     """Return one run of ReL-PSP 784-340-10 for each temperature."""
-    table = Table1(rows=("rel-psp-340-slow",), profile="paper")
-    (base,) = timing(table, digits)
+    (base,) = planned(Table1(rows=("rel-psp-340-slow",), profile="paper"), digits)
+    changed: Any = {"epochs": options.epochs, "select": "any", **CALM}
     return [
-        replace(
-            base,
-            train=replace(base.train, temperature=t, epochs=options.epochs, select="any", **CALM),
-        )
+        replace(base, task="tradeoff", train=replace(base.train, temperature=t, **changed))
         for t in TEMPERATURES
     ]
 
 
-def sweep_temperatures(options: Tradeoff, digits: Digits) -> None:
-    """Train and account for each temperature."""
-    folder = options.results / "tradeoff"
-    for config in configs(options, digits):
-        name = run_name(config)
-        if (folder / f"{name}.json").exists():
-            continue
-        done, _ = continuous_run.execute(
-            config,
-            splits(config, digits),
-            name,
-            options.runs / "tradeoff" / name,
-            Path(digits.origin),
-            command=record.command_line("tradeoff"),
-            tensorboard=False,
-        )
-        print(record.save(replace(done, benchmark="tradeoff"), folder), file=sys.stderr)
+class Task:
+    """The two sweeps."""
 
+    name = "tradeoff"
 
-def sweep_thetas(options: Tradeoff, digits: Digits) -> None:
-    """Read the shipped RC-LSTMs out at many thresholds."""
-    for name in NETWORKS:
-        net, source = zoo.load(name), record.source()
-        config: dict[str, Any] = {"network": name, "record": net.record, "thetas": list(THETAS)}
-        key = f"{name}_{digits.name}_{record.config_key(config)}"
-        if (options.results / "tradeoff" / f"{key}.json").exists():
-            continue
-        data = latency_sequences(digits.test, net.n_steps, **net.encoder, mean=net.mean)
-        times = encode_latency(digits.test.images, **net.encoder)
-        points = {
-            str(theta): asdict(
-                account(
-                    decide(net.model, data.inputs, theta), digits.test.labels, times, net.n_steps
-                )
+    def runs(self, options: Tradeoff) -> list[Any]:
+        """Return a run for each network that ships, and for each temperature."""
+        digits = load_mnist(options.data)
+        if digits.title != MNIST_TITLE:
+            raise ValueError("The sweep needs MNIST; the embedded digits are too few.")
+        thetas = [ThetaRun(name, load(name).record, digits.name) for name in NETWORKS]
+        return [*thetas, *temperature_runs(options, digits)]
+
+    def make(self, run: Any, options: Tradeoff, command: str) -> Record:
+        """Read a network out at all thresholds, or train for a temperature."""
+        digits = digits_of(run.data, options.data)
+        if isinstance(run, ThetaRun):
+            return _swept(run, digits, command)
+        return make(run, digits, options, command, options.runs / "tradeoff" / run.name)
+
+    def summary(self, done: Record) -> str:
+        """Say what was swept."""
+        return str(done.config.get("network") or f"τ = {done.config['train']['temperature']:g}")
+
+    def find(self, options: Options) -> list[Record]:
+        """Return all records of the folder that have a curve."""
+        folder = options.results / "tradeoff"
+        found = record.read_all(folder)
+        if not any(c.points for c in curves(found)):
+            raise ValueError(
+                f"{folder} holds no records. Run python -m benchmarks.table1.tradeoff --train."
             )
-            for theta in THETAS
-        }
-        done = record.new_record("tradeoff", key, config, points, {}, 0.0, source)
-        print(record.save(done, options.results / "tradeoff"), file=sys.stderr)
+        return found
+
+    def text(self, records: Sequence[Record]) -> str:
+        """Say for each time who is ahead."""
+        return "\n".join(ahead(curves(records)))
+
+    def draw(self, records: Sequence[Record], options: Options, path: Path) -> None:
+        """Draw the curves."""
+        draw([c for c in curves(records) if c.points], path)
+
+    def readme(self, results: Path) -> list[str]:
+        """README shows nothing of it."""
+        return []
+
+
+TASK = Task()
+
+
+def _swept(run: ThetaRun, digits: Digits, command: str) -> Record:
+    """Account for a network at every threshold."""
+    net, source, began = load(run.network), record.source(), time.monotonic()
+    times = encode(digits.test.images, **net.encoder)
+    inputs = net.sequences(times)
+    points = {
+        str(theta): asdict(
+            account(decide(net.model, inputs, theta), digits.test.labels, times, net.n_steps)
+        )
+        for theta in THETAS
+    }
+    seconds = time.monotonic() - began
+    return record.new_record("tradeoff", run.name, run.config, points, {}, seconds, source, command)
 
 
 @dataclass(frozen=True)
@@ -122,7 +154,7 @@ class Curve:
     points: list[tuple[float, float]]
 
 
-def curves(records: list[Record]) -> list[Curve]:
+def curves(records: Sequence[Record]) -> list[Curve]:
     """Return the curves that the records hold; points whose mean time is infinite are left out."""
     found = []
     timed = sorted(
@@ -190,28 +222,5 @@ def draw(found: list[Curve], path: Path) -> None:
     figures.save(figure, path)
 
 
-def main(options: Tradeoff) -> int:
-    """Make records where asked to; draw, and print who is ahead; return the exit status."""
-    if options.threads is not None:
-        torch.set_num_threads(options.threads)
-    folder = options.results / "tradeoff"
-    if options.train:
-        digits = load_mnist(options.data)
-        if digits.title != MNIST_TITLE:
-            raise ValueError("The sweep needs MNIST; the embedded digits are too few.")
-        sweep_thetas(options, digits)
-        sweep_temperatures(options, digits)
-    found = [c for c in curves(record.read_all(folder)) if c.points]
-    if not found:
-        raise ValueError(
-            f"{folder} holds no records. Run python -m benchmarks.table1.tradeoff --train."
-        )
-    draw(found, folder / "tradeoff.png")
-    text = "\n".join(ahead(found))
-    files.write_text(folder / "tradeoff.txt", text + "\n")
-    print(text, folder / "tradeoff.png", sep="\n")
-    return 0
-
-
 if __name__ == "__main__":
-    commands.run(main, Tradeoff)
+    commands.run(partial(command, TASK), Tradeoff)

@@ -1,7 +1,7 @@
 """α-PSP and ReL-PSP networks in Brian2: its equations and clock, with spike times within a step."""
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,7 +9,16 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from baselines.continuous import ContinuousNetwork
-from bridges.networks.continuous import Layer, check_run, layers
+from bridges.networks.continuous import (
+    Layer,
+    Pairs,
+    check_run,
+    dense_pairs,
+    input_pairs,
+    input_spikes,
+    layers,
+    pulse_pairs,
+)
 from bridges.target import load
 from bridges.targets.brian2 import TARGET, interpreted
 
@@ -29,14 +38,6 @@ v_post += w * late * exp(-K * late)
 """
 _END_OF_STEP = "at = (t + dt) / frame"
 _WITHIN_STEP = "at = (t + dt * (theta - before) / (v - before)) / frame"
-
-
-class _Pairs(NamedTuple):
-    """Synapses, as Brian2 takes them."""
-
-    source: Any
-    target: Any
-    weight: Any
 
 
 @dataclass(frozen=True)
@@ -85,13 +86,13 @@ def create(
     check_run(network, times, dt, frames=max(dt, 1.0))
     b2 = load(TARGET)
     build = _Builder(b2, dt, precise, frame_ms * b2.ms)
-    sample, unit = (x.cpu().numpy() for x in torch.isfinite(times).nonzero().unbind(1))
-    before = build.source(times.double().cpu().numpy()[sample, unit])
+    sample, unit, at = input_spikes(times)
+    before = build.source(at)
     objects: list[Any] = [before]
     groups: list[Any] = []
     for i, layer in enumerate(layers(network)):
         group = build.neurons(layer, len(times), order=3 * i)
-        pairs = _dense(layer, len(times)) if groups else _sparse(layer, sample, unit)
+        pairs = dense_pairs(layer, len(times)) if groups else input_pairs(layer, sample, unit)
         objects += [
             group,
             *group.contained_objects,
@@ -99,7 +100,7 @@ def create(
         ]
         if len(layer.pulses):
             pulses = build.source(layer.pulses)
-            shared = _shared(layer, len(times))
+            shared = pulse_pairs(layer, len(times))
             objects += [pulses, *build.synapses(pulses, group, shared, layer, 3 * i)]
         groups.append(group)
         before = group
@@ -186,7 +187,7 @@ class _Builder:
         return group
 
     def synapses(
-        self, source: Any, target: Any, pairs: _Pairs, layer: Layer, order: int
+        self, source: Any, target: Any, pairs: Pairs, layer: Layer, order: int
     ) -> list[Any]:
         """Return the synapses between two groups, whose spikes arrive at `order` in a step."""
         if len(pairs.weight) == 0:
@@ -203,28 +204,3 @@ class _Builder:
         synapses.w = pairs.weight
         synapses.pre.when, synapses.pre.order = "synapses", order
         return [synapses]
-
-
-def _sparse(layer: Layer, sample: Any, unit: Any) -> _Pairs:
-    """Connect each input that spikes to the neurons of its sample."""
-    n = layer.n_neurons
-    target = sample[:, None] * n + np.arange(n)
-    source = np.broadcast_to(np.arange(len(sample))[:, None], target.shape)
-    return _Pairs(source.ravel(), target.ravel(), layer.weight[unit].ravel())
-
-
-def _dense(layer: Layer, batch: int) -> _Pairs:
-    """Connect all neurons of each sample to those of its next layer."""
-    n_in, n = layer.weight.shape
-    shape = (batch, n_in, n)
-    samples = np.arange(batch)[:, None, None]
-    source = np.broadcast_to(samples * n_in + np.arange(n_in)[:, None], shape)
-    target = np.broadcast_to(samples * n + np.arange(n), shape)
-    return _Pairs(source.ravel(), target.ravel(), np.broadcast_to(layer.weight, shape).ravel())
-
-
-def _shared(layer: Layer, batch: int) -> _Pairs:
-    """Connect the pulses, which all samples share, to all neurons."""
-    shape = (len(layer.pulses), batch * layer.n_neurons)
-    source, target = np.indices(shape)
-    return _Pairs(source.ravel(), target.ravel(), np.tile(layer.pulse_weight, batch).ravel())

@@ -1,11 +1,11 @@
 """Networks whose neurons spike once, as simulators need them: per layer one linear equation."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from baselines.alpha_psp import AlphaPSP
@@ -78,6 +78,51 @@ def _layer(part: Any) -> Layer:
         neuron.theta,
         neuron.decay if isinstance(neuron, AlphaPSP) else 0.0,
     )
+
+
+class Pairs(NamedTuple):
+    """Synapses between neurons numbered side by side, `sample * n_neurons + neuron`."""
+
+    source: Int64[np.ndarray, " pairs"]
+    target: Int64[np.ndarray, " pairs"]
+    weight: Float64[np.ndarray, " pairs"]
+
+
+def input_spikes(
+    times: Float[Tensor, "batch inputs"],
+) -> tuple[Int64[np.ndarray, " _"], Int64[np.ndarray, " _"], Float64[np.ndarray, " _"]]:
+    """Return sample, unit and time of each input that spikes.
+
+    Example:
+        >>> [x.tolist() for x in input_spikes(torch.tensor([[torch.inf, 0.5], [0.25, torch.inf]]))]
+        [[0, 1], [1, 0], [0.5, 0.25]]
+    """
+    sample, unit = torch.isfinite(times).nonzero().unbind(1)
+    at = times.detach()[sample, unit].double()
+    return sample.cpu().numpy(), unit.cpu().numpy(), at.cpu().numpy()
+
+
+def input_pairs(
+    layer: Layer, sample: Int64[np.ndarray, " _"], unit: Int64[np.ndarray, " _"]
+) -> Pairs:
+    """Connect each input that spikes, numbered as `input_spikes`, to the neurons of its sample."""
+    n = layer.n_neurons
+    target = sample[:, None] * n + np.arange(n)
+    return Pairs(np.repeat(np.arange(len(sample)), n), target.ravel(), layer.weight[unit].ravel())
+
+
+def dense_pairs(layer: Layer, batch: int) -> Pairs:
+    """Connect all neurons of each sample to those of its next layer."""
+    sample, source, target = np.indices((batch, *layer.weight.shape)).reshape(3, -1)
+    n_in, n = layer.weight.shape
+    weight = np.tile(layer.weight.ravel(), batch)
+    return Pairs(sample * n_in + source, sample * n + target, weight)
+
+
+def pulse_pairs(layer: Layer, batch: int) -> Pairs:
+    """Connect the pulses, which all samples share, to all neurons."""
+    source, target = np.indices((len(layer.pulses), batch * layer.n_neurons)).reshape(2, -1)
+    return Pairs(source, target, np.tile(layer.pulse_weight, batch).ravel())
 
 
 def check_run(network: ContinuousNetwork, times: Tensor, dt: float, frames: float) -> None:

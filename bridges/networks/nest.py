@@ -9,7 +9,16 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from baselines.continuous import ContinuousNetwork
-from bridges.networks.continuous import Layer, check_run, layers
+from bridges.networks.continuous import (
+    Layer,
+    Pairs,
+    check_run,
+    dense_pairs,
+    input_pairs,
+    input_spikes,
+    layers,
+    pulse_pairs,
+)
 from bridges.targets.nest import kernel, quiet
 
 RAMP_FRAMES = 1e12
@@ -21,7 +30,7 @@ class NestNetwork:
     """Populations in NEST's kernel, one per layer: all samples side by side."""
 
     inputs: Any
-    """Spike generators: one for each input that spikes, of each sample."""
+    """Spike generators: one for each input that spikes, of each sample; None if none does."""
     populations: list[Any]
     """Neuron `sample * n_neurons + neuron` of each layer."""
     recorders: list[Any]
@@ -81,7 +90,8 @@ def create(
     nest.resolution = dt * frame_ms
     step = float(nest.resolution)
     stages = layers(network)
-    inputs, source = _inputs(nest, times, step, frame_ms, precise)
+    sample, unit, at = input_spikes(times)
+    inputs = before = _generators(nest, at * frame_ms + step, step, precise)
     populations: list[Any] = []
     recorders, shifts = [], []
     for i, layer in enumerate(stages):
@@ -91,14 +101,14 @@ def create(
             len(times) * layer.n_neurons,
             _neuron(layer, frame_ms, frames),
         )
-        if i == 0:
-            _connect_sparse(nest, inputs, source, neurons, layer, step, frame_ms)
-        else:
-            _connect_dense(nest, populations[-1], neurons, layer, len(times), step, frame_ms)
-        _connect_pulses(nest, neurons, layer, len(times), shift - step, step, frame_ms, precise)
+        pairs = dense_pairs(layer, len(times)) if populations else input_pairs(layer, sample, unit)
+        _connect(nest, before, neurons, pairs, step, frame_ms)
+        pulses = _generators(nest, layer.pulses * frame_ms + shift - step, step, precise)
+        _connect(nest, pulses, neurons, pulse_pairs(layer, len(times)), step, frame_ms)
         recorder = nest.Create("spike_recorder")
         nest.Connect(neurons, recorder)
         populations.append(neurons)
+        before = neurons
         recorders.append(recorder)
         shifts.append(shift)
     return NestNetwork(inputs, populations, recorders, shifts, frame_ms)
@@ -148,6 +158,8 @@ def _neuron(layer: Layer, frame_ms: float, frames: float) -> dict[str, float]:
 
 def _generators(nest: Any, at: Float64[np.ndarray, " _"], step: float, precise: bool) -> Any:
     """Return one spike generator for each time in ms, off the grid or rounded to it."""
+    if len(at) == 0:  # NEST has no empty collections
+        return None
     if not precise:
         at = np.rint(at / step) * step
     return nest.Create(
@@ -157,66 +169,19 @@ def _generators(nest: Any, at: Float64[np.ndarray, " _"], step: float, precise: 
     )
 
 
-def _inputs(
-    nest: Any, times: Tensor, step: float, frame_ms: float, precise: bool
-) -> tuple[Any, tuple[Any, Any]]:
-    sample, unit = (x.cpu().numpy() for x in torch.isfinite(times).nonzero().unbind(1))
-    at = times.double().cpu().numpy()[sample, unit] * frame_ms + step
-    return _generators(nest, at, step, precise) if len(at) else None, (sample, unit)
-
-
-def _connect_sparse(
-    nest: Any, inputs: Any, source: Any, neurons: Any, layer: Layer, step: float, frame_ms: float
+def _connect(
+    nest: Any, before: Any, neurons: Any, pairs: Pairs, step: float, frame_ms: float
 ) -> None:
-    """Connect the generators of each sample to its neurons."""
-    if inputs is None:
-        return
-    sample, unit = source
-    n = layer.n_neurons
-    target = (sample[:, None] * n + np.arange(n)).ravel() + neurons[0].global_id
-    origin = np.repeat(np.arange(len(sample)) + inputs[0].global_id, n)
-    _pairs(nest, origin, target, layer.weight[unit].ravel() / frame_ms, step)
-
-
-def _connect_dense(
-    nest: Any, before: Any, neurons: Any, layer: Layer, batch: int, step: float, frame_ms: float
-) -> None:
-    """Connect the neurons of each sample to its neurons in the next layer."""
-    n_in, n = layer.weight.shape
-    shape = (batch, n_in, n)
-    samples = np.arange(batch)[:, None, None]
-    origin = np.broadcast_to(samples * n_in + np.arange(n_in)[:, None], shape).ravel()
-    target = np.broadcast_to(samples * n + np.arange(n), shape).ravel()
-    weight = np.broadcast_to(layer.weight, shape).ravel() / frame_ms
-    _pairs(nest, origin + before[0].global_id, target + neurons[0].global_id, weight, step)
-
-
-def _connect_pulses(
-    nest: Any,
-    neurons: Any,
-    layer: Layer,
-    batch: int,
-    shift: float,
-    step: float,
-    frame_ms: float,
-    precise: bool,
-) -> None:
-    """Connect the layer's pulses, which all samples share, to its neurons."""
-    if len(layer.pulses) == 0:
-        return
-    pulses = _generators(nest, layer.pulses * frame_ms + shift, step, precise)
-    size = len(layer.pulses), batch, layer.n_neurons
-    origin = np.repeat(np.arange(size[0]), batch * layer.n_neurons) + pulses[0].global_id
-    target = np.tile(np.arange(batch * layer.n_neurons), size[0]) + neurons[0].global_id
-    weight = np.broadcast_to(layer.pulse_weight[:, None], size).ravel() / frame_ms
-    _pairs(nest, origin, target, weight, step)
-
-
-def _pairs(nest: Any, origin: Any, target: Any, weight: Any, step: float) -> None:
     """Connect pairs of nodes one to one: NEST takes them as arrays of node numbers."""
+    if before is None:
+        return
     nest.Connect(
-        origin.astype(np.int64),
-        target.astype(np.int64),
+        pairs.source + before[0].global_id,
+        pairs.target + neurons[0].global_id,
         "one_to_one",
-        {"weight": weight, "delay": np.full(len(weight), step), "synapse_model": "static_synapse"},
+        {
+            "weight": pairs.weight / frame_ms,
+            "delay": np.full(len(pairs.weight), step),
+            "synapse_model": "static_synapse",
+        },
     )

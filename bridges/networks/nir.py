@@ -1,6 +1,7 @@
 """Models as NIR graphs: the read-out of rank-coded networks, and networks that spike once."""
 
 import itertools
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,9 @@ from bridges.errors import BridgeError
 from bridges.networks.continuous import Layer, layers
 from bridges.target import load
 from bridges.targets.nir import TARGET
+from rc_snn.files import replacing
 from rc_snn.models import RCLSTM, RCConvLSTM
+from rc_snn.network import Network
 from rc_snn.sequences import Sequences
 from rc_snn.spikes import log_theta_below
 from rc_snn.step_model import State
@@ -194,3 +197,48 @@ def hidden_states(model: RCLSTM | RCConvLSTM, inputs: Sequences, dt_s: float) ->
         log_z = model.read_out(features).double().logsumexp(dim=1, keepdim=True)
         rows.append(torch.cat([features.double(), log_z], dim=1))
     return load(TARGET).TimeGriddedData(torch.stack(rows, dim=1).cpu().numpy(), dt_s)
+
+
+def export(
+    network: Network,
+    path: Path,
+    hidden: Path,
+    times: Float[Tensor, "batch inputs"],
+    dt_s: float,
+) -> str:
+    """Write a network as a NIR graph; return what was written, in a line.
+
+    Of a rank-coded network the graph is its read-out; what that reads goes to a file of its own.
+
+    Args:
+        network: in continuous time, or an RCLSTM or RCConvLSTM.
+        path: of the graph.
+        hidden: where the hidden states of a rank-coded network go.
+        times: spike times in frames of the samples whose hidden states are written.
+        dt_s: seconds per step.
+
+    Raises:
+        BridgeError: if the network is of another kind, or NIR cannot express it.
+    """
+    nir, model = load(TARGET), network.model
+    if isinstance(model, RCLSTM | RCConvLSTM):
+        if network.theta is None:
+            raise BridgeError(f"{network.name} has no θ, and so no first crossing to export.")
+        held = hidden_states(model, network.sequences(times), dt_s)
+        data = nir.NIRGraphData({"input": nir.NIRNodeData({"h_and_log_z": held})})
+        made = read_out(model, network.theta)
+        with replacing(hidden) as partial:
+            nir.write_data(partial, data)
+        done = (
+            f"read-out of {network.name} -> {path}; its input of {len(times)} samples -> {hidden}"
+        )
+    elif isinstance(model, ContinuousNetwork):
+        made, done = graph(model), f"{network.name} -> {path}"
+    else:
+        raise BridgeError(
+            f"{network.name} is a {type(model).__name__}, of neurons that its own library exports: "
+            "use that library's way to NIR."
+        )
+    with replacing(path) as partial:
+        nir.write(partial, made)
+    return done

@@ -195,8 +195,8 @@ def as_layers(model: Any, theta: float | None, mean: Mean, gates: Gates) -> Laye
         raise ValueError(f"gates must be one of {get_args(Gates)}, got {gates!r}.")
     if (theta is None) != isinstance(model, TTFSLIF):
         raise ValueError(
-            f"{name} got theta={theta}. RCLSTM, RCConvLSTM and RCLIF need one, from the zoo or as "
-            "an argument; TTFSLIF answers with its first spike and has none."
+            f"{name} got theta={theta}. RCLSTM, RCConvLSTM and RCLIF need one, of the Network or "
+            "as an argument; TTFSLIF answers with its first spike and has none."
         )
     if getattr(model, "precision", "float32") != "float32":
         raise BridgeError(

@@ -37,7 +37,7 @@ TARGET = Target(
     versions="neurobench 2.3.0",
     unit="steps",
     repeats=True,
-    twice=False,
+    per_tick=1,
     samples="first axis: [batch, time, ...]",
     limits="measures networks; spikes go in only",
     suffix="",
@@ -103,8 +103,8 @@ def neurobench_model(network: nn.Module) -> Any:
         ImportError: if NeuroBench is not installed.
 
     Example:
-        >>> from rc_snn import zoo
-        >>> model = neurobench_model(RankCoded(zoo.load("rc-lstm-340-fast")))
+        >>> from rc_snn import load
+        >>> model = neurobench_model(RankCoded(load("rc-lstm-340-fast")))
         >>> [type(layer).__name__ for layer in model.connection_layers()]
         ['OffsetLSTMCell', 'LinearReadOut']
     """
@@ -152,9 +152,9 @@ def measure(
         ImportError: if NeuroBench is not installed.
 
     Example:
-        >>> from rc_snn import zoo
+        >>> from rc_snn import load
         >>> data = SpikeFrames(torch.full((2, 784), 10), torch.tensor([0, 1]), n_steps=10)
-        >>> measure(RankCoded(zoo.load("rc-lstm-340-fast")), data).parameter_count
+        >>> measure(RankCoded(load("rc-lstm-340-fast")), data).parameter_count
         1534770
     """
     static, workload = (load(TARGET, f"neurobench.metrics.{kind}") for kind in _METRICS)

@@ -11,13 +11,12 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
-from baselines import zoo as baselines_zoo
 from baselines.continuous import ContinuousNetwork
 from baselines.lif import RCLIF, TTFSLIF
 from bridges.errors import BridgeError
 from bridges.neurobench.layers import Gates, Mean, as_layers
-from rc_snn import zoo
 from rc_snn.models import RCLSTM, RCConvLSTM
+from rc_snn.network import Network
 from rc_snn.spikes import Decision, check_n_steps, check_theta
 
 
@@ -31,8 +30,8 @@ class RankCoded(nn.Module):
     are a table that Footprint counts.
 
     Args:
-        network: a network of either zoo; or an RCLSTM, RCConvLSTM, RCLIF or TTFSLIF.
-        theta: threshold θ in (0, 1); default: that of the network in the zoo.
+        network: a `rc_snn.Network`; or an RCLSTM, RCConvLSTM, RCLIF or TTFSLIF.
+        theta: threshold θ in (0, 1); default: that of the `Network`.
         n_steps: steps per frame, T; default likewise.
         mean: subtracted from the input of each step; default likewise.
         early_exit: False computes the whole sequence for every sample; the answers are the same.
@@ -45,7 +44,8 @@ class RankCoded(nn.Module):
         ValueError: if θ or T are missing or out of range, or the mean has another shape.
 
     Example:
-        >>> network = RankCoded(zoo.load("rc-lstm-340-fast"))
+        >>> from rc_snn.network import load
+        >>> network = RankCoded(load("rc-lstm-340-fast"))
         >>> network(torch.zeros(2, 10, 784)).shape  # batch, time, inputs
         torch.Size([2])
     """
@@ -63,12 +63,9 @@ class RankCoded(nn.Module):
         super().__init__()
         model = network
         own: tuple[float | None, int | None] = (None, None)
-        if isinstance(network, zoo.Trained):
-            model, mean = network.model, network.mean if mean is None else mean
-            own = (network.theta, network.n_steps)
-        elif isinstance(network, baselines_zoo.Trained):
-            model, about = network.model, network.architecture
-            own = (about.theta, about.n_steps)
+        if isinstance(network, Network):
+            model, own = network.model, (network.theta, network.n_steps)
+            mean = network.mean if mean is None else mean
         theta = own[0] if theta is None else theta
         n_steps = own[1] if n_steps is None else n_steps
         if type(model) not in (RCLSTM, RCConvLSTM, RCLIF, TTFSLIF):
@@ -77,7 +74,7 @@ class RankCoded(nn.Module):
                 ". Wrap networks in continuous time in ContinuousModel."
             )
         if n_steps is None:
-            raise ValueError("n_steps is missing. Only networks of the zoo know theirs.")
+            raise ValueError("n_steps is missing. Pass it, or a rc_snn.Network that knows its own.")
         if theta is not None:
             check_theta(theta)
         check_n_steps(n_steps)
@@ -131,17 +128,18 @@ class ContinuousModel(nn.Module):
     divides by zero), and are shared with the network.
 
     Args:
-        network: a baseline of the zoo, or a ContinuousNetwork.
+        network: a `rc_snn.Network`, or a ContinuousNetwork.
 
     Example:
-        >>> network = ContinuousModel(baselines_zoo.load("rel-psp-340-slow"))
+        >>> from rc_snn.network import load
+        >>> network = ContinuousModel(load("rel-psp-340-slow"))
         >>> network(torch.full((1, 784), torch.inf))  # no spike, no answer
         tensor([-1])
     """
 
     def __init__(self, network: Any) -> None:
         super().__init__()
-        model = network.model if isinstance(network, baselines_zoo.Trained) else network
+        model = network.model if isinstance(network, Network) else network
         if not isinstance(model, ContinuousNetwork):
             raise BridgeError(
                 f"ContinuousModel takes networks in continuous time, got {type(model).__name__}. "

@@ -10,6 +10,9 @@ from bridges.errors import BridgeError
 
 Unit: TypeAlias = Literal["s", "ms", "us"]
 
+LONGEST = 2**41
+"""Ticks. Writing a time, taking it from another start, reading dt and dividing by it round once
+each, by 2^-53 of the time: up to here, less than the thousandth of a tick `to_ticks` allows."""
 _PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000}
 _OFF_GRID = 1e-3
 """Share of a tick by which a time read back may miss its tick: rounding, not another time."""

@@ -1,63 +1,76 @@
 """Scripts that run a stream where the target is installed: they need it and numpy, not rc_snn."""
 
 import subprocess
-import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 
 from bridges.errors import BridgeError
 from bridges.stream import file as stream_file
 from bridges.stream.stream import SpikeStream
+from bridges.target import Target, interpreter
 from rc_snn.files import replacing
 
 FOLDER = Path(__file__).parents[1] / "targets" / "scripts"
+Exporter: TypeAlias = Callable[[SpikeStream, Path | str], Path]
 
 
-def export(name: str, stream: SpikeStream, path: Path | str) -> Path:
-    """Write a script that runs the stream in a target, and its spikes beside it as npz.
+def exporter(target: Target) -> Exporter:
+    """Return the `export` of a target's module: it writes a script that runs spikes there.
 
     The script is `scripts/run_<name>.py`, whose `play` runs spikes in the target, followed by
-    `scripts/main.py`, which reads the spikes, plays them, and compares what came back. Options of
-    the script: `--save FILE` keeps what was recorded.
+    `scripts/main.py`, which reads the spikes, plays them, and compares what came back.
+    """
+
+    def export(stream: SpikeStream, path: Path | str) -> Path:
+        target.admit(stream)
+        path = target.named(path)
+        parts = [(FOLDER / part).read_text() for part in (f"run_{target.name}.py", "main.py")]
+        stream_file.save(stream, path.with_suffix(".npz"))
+        with replacing(path) as partial:
+            partial.write_text("\n\n".join(part.strip() + "\n" for part in parts))
+        return path
+
+    export.__module__ = f"bridges.targets.{target.name}"  # where `help` looks for it
+    export.__doc__ = f"""Write a script that runs the spikes in {target.title}; return its path.
+
+    It needs {target.title} and numpy, compares what comes back with what it sent, and with
+    `--save FILE` keeps it.
 
     Args:
-        name: the target's.
         stream: spikes to run.
-        path: the script; the spikes lie beside it under the same name.
+        path: the script, named *.py; the spikes lie beside it under the same name, as npz.
 
     Raises:
+        BridgeError: if {target.title} cannot carry the spikes: see `Target.admit`.
         ValueError: if the path does not end in .py.
     """
-    path = Path(path)
-    if path.suffix != ".py":
-        raise ValueError(f"{name} takes a script; name it .py, got {path.name!r}.")
-    parts = [(FOLDER / part).read_text() for part in (f"run_{name}.py", "main.py")]
-    stream_file.save(stream, path.with_suffix(".npz"))
-    with replacing(path) as partial:
-        partial.write_text("\n\n".join(part.strip() + "\n" for part in parts))
-    return path
+    return export
 
 
-def run(name: str, stream: SpikeStream, python: str = sys.executable) -> SpikeStream:
-    """Run the script of a target in an interpreter, and return the spikes recorded there.
+def run(target: Target, stream: SpikeStream) -> SpikeStream:
+    """Run a target's script in the interpreter that has it; return the spikes recorded there.
 
     Raises:
-        BridgeError: if the script fails; the message holds the end of what it printed.
+        BridgeError: if the target cannot carry the spikes, or the script fails; the message holds
+            the end of what it printed.
+        ImportError: if no interpreter has the target.
     """
     with tempfile.TemporaryDirectory() as folder:
-        script = export(name, stream, Path(folder, f"{name}_spikes.py"))
+        script = exporter(target)(stream, Path(folder, f"{target.name}_spikes.py"))
         recorded = Path(folder, "recorded.npz")
         done = subprocess.run(
-            [python, str(script), "--save", str(recorded)],
+            [interpreter(target), str(script), "--save", str(recorded)],
             capture_output=True,
             text=True,
             cwd=folder,
         )
         if not recorded.exists():
             raise BridgeError(
-                f"The script of {name} failed:\n{(done.stdout + done.stderr)[-2000:]}"
+                f"The script of {target.title} failed:\n{(done.stdout + done.stderr)[-2000:]}"
             )
         with np.load(recorded) as file:
             return stream.with_spikes(file["samples"], file["ticks"], file["units"])

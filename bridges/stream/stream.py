@@ -13,13 +13,11 @@ from torch import Tensor
 
 from bridges.errors import BridgeError
 from bridges.stream.clock import Unit, seconds, tick_length, tick_us
+from encoders.functional import EVENT_DTYPE
 from rc_snn.spikes import Decision, check_labels, check_times
 
 Array: TypeAlias = npt.NDArray[Any]
 Forced: TypeAlias = Literal["silent", "spike"]
-
-EVENT_DTYPE = np.dtype([("x", np.int16), ("y", np.int16), ("t", np.int64), ("p", bool)])
-"""tonic's event array: column, row, time in microseconds, polarity."""
 
 _CELLS = 1 << 22
 """Cells of a spike tensor that are searched at once, so that memory goes with the spikes."""
@@ -104,6 +102,12 @@ class SpikeStream:
         """Return the sample of each spike."""
         return np.repeat(np.arange(len(self)), np.diff(self.offsets))
 
+    @property
+    def neurons(self) -> Int64[np.ndarray, " spikes"]:
+        """Return the neuron of each spike if samples run side by side: unit + sample × n_units."""
+        neurons: Int64[np.ndarray, " spikes"] = self.sample_ids * self.n_units + self.units
+        return neurons
+
     def times(self, unit: Unit = "s") -> Float[np.ndarray, " spikes"]:
         """Return the time of each spike since its sample's start: see `seconds`."""
         return seconds(self.ticks, self.dt_s, unit)
@@ -119,15 +123,14 @@ class SpikeStream:
         arrays = [(s.ticks, s.units, s.offsets) for s in (self, other)]
         return grids[0] == grids[1] and all(map(np.array_equal, *arrays))
 
-    def twice_per_tick(self) -> int:
-        """Return how many spikes repeat one of the same unit in the same tick."""
-        same = (np.diff(self.ticks) == 0) & (np.diff(self.units) == 0)
-        return int((same & (np.diff(self.sample_ids) == 0)).sum())
+    def twice_per_tick(self, per_tick: int = 1) -> int:
+        """Return how many spikes follow `per_tick` others of the same unit in the same tick."""
+        columns = (self.sample_ids, self.ticks, self.units)  # sorted: equal ones are neighbours
+        return int(np.all([x[per_tick:] == x[:-per_tick] for x in columns], axis=0).sum())
 
     def repeated(self) -> int:
         """Return how many spikes are not the first of their unit in their sample."""
-        key = self.sample_ids * self.n_units + self.units
-        return self.n_spikes - len(np.unique(key))
+        return self.n_spikes - len(np.unique(self.neurons))
 
     # ---- parts and shifts -------------------------------------------------------------------
 
@@ -180,6 +183,28 @@ class SpikeStream:
             offsets=np.searchsorted(of, np.arange(len(self) + 1)).astype(np.int64),
         )
 
+    def with_neurons(
+        self, neurons: npt.ArrayLike, ticks: npt.ArrayLike, n_units: int | None = None
+    ) -> "SpikeStream":
+        """Return samples on the same clock, whose spikes are of neurons numbered as `neurons`.
+
+        Args:
+            neurons: neuron of each spike, in any order.
+            ticks: tick of each spike.
+            n_units: units per sample, if not those of this stream.
+
+        Raises:
+            ValueError: if a neuron or tick is out of range.
+
+        Example:
+            >>> stream = SpikeStream.silent(2, n_units=3, n_steps=10, dt_s=1e-3)
+            >>> stream.with_neurons([5, 2], [9, 0]).neurons.tolist()
+            [2, 5]
+        """
+        n_units = n_units or self.n_units
+        empty = SpikeStream.silent(len(self), n_units, self.n_steps, self.dt_s)
+        return empty.with_spikes(np.floor_divide(neurons, n_units), ticks, np.mod(neurons, n_units))
+
     # ---- spike tensors ----------------------------------------------------------------------
 
     @staticmethod
@@ -216,12 +241,13 @@ class SpikeStream:
         z[self.ticks, self.sample_ids, self.units] = 1.0
         return z.view(self.n_steps, len(self), *self.shape)
 
-    def refuse_twice(self, target: str) -> None:
-        """Refuse units that spike twice in one tick, which most targets cannot say."""
-        if twice := self.twice_per_tick():
+    def refuse_twice(self, target: str, per_tick: int = 1) -> None:
+        """Refuse units that spike more often in one tick; most targets cannot say "twice"."""
+        if beyond := self.twice_per_tick(per_tick):
+            most, repeat = (per_tick, "come on top") if per_tick > 1 else ("one", "repeat one")
             raise BridgeError(
-                f"{target} holds one spike per unit and tick; {twice} spikes repeat one. Choose a "
-                "smaller dt_s, or drop them yourself."
+                f"{target} holds {most} spike{'s' * (per_tick > 1)} per unit and tick; {beyond} "
+                f"spikes {repeat}. Choose a smaller dt_s, or drop them yourself."
             )
 
     # ---- spike times ------------------------------------------------------------------------

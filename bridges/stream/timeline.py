@@ -1,4 +1,4 @@
-"""One clock for targets that hold float times: samples one after the other, and its limit."""
+"""One clock for targets that hold float times: samples one after the other."""
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -6,35 +6,6 @@ from jaxtyping import Float, Int
 from bridges.errors import BridgeError
 from bridges.stream.clock import seconds, to_ticks
 from bridges.stream.stream import SpikeStream
-
-LONGEST = 2**41
-"""Ticks. Writing a time, taking it from another start, reading dt and dividing by it round once
-each, by 2^-53 of the time: up to here, less than the thousandth of a tick `to_ticks` allows."""
-
-
-def refuse_long(n_ticks: int, target: str) -> None:
-    """Refuse a timeline whose last ticks would not come back from float64 times.
-
-    Raises:
-        BridgeError: if it has more than `LONGEST` ticks, which are 25 days at 1 µs.
-
-    Example:
-        >>> refuse_long(2**41, "Neo")
-    """
-    if n_ticks > LONGEST:
-        raise BridgeError(
-            f"{target} holds times as float64, which keep {LONGEST} ticks apart; this timeline has "
-            f"{n_ticks}. Choose a larger dt_s, or send fewer samples at a time."
-        )
-
-
-def refuse_timeline(stream: SpikeStream) -> None:
-    """Refuse samples that cannot follow each other on one timeline.
-
-    Raises:
-        BridgeError: if all together have more than `LONGEST` ticks.
-    """
-    refuse_long(len(stream) * stream.n_steps, "A common timeline")
 
 
 def starts(stream: SpikeStream) -> Float[np.ndarray, " samples"]:

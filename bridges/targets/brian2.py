@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,12 +14,13 @@ from bridges.target import Target, load
 TARGET = Target(
     name="brian2",
     title="Brian2",
+    row=90,
     kind="simulator",
     needs=("brian2",),
     versions="brian2 2.9.0",
     unit="s",
     repeats=True,
-    twice=False,
+    per_tick=1,
     samples="side by side: unit + sample × n_units",
 )
 
@@ -41,11 +41,11 @@ def spike_generator(stream: SpikeStream) -> Any:
         >>> group.N
         6
     """
-    stream.refuse_twice("Brian2")
+    TARGET.admit(stream)
     b2 = load(TARGET)
     return b2.SpikeGeneratorGroup(
         len(stream) * stream.n_units,
-        stream.sample_ids * stream.n_units + stream.units,
+        stream.neurons,
         stream.times() * b2.second,
         dt=stream.dt_s * b2.second,
     )
@@ -62,11 +62,9 @@ def from_monitor(monitor: Any, like: SpikeStream, n_units: int | None = None) ->
     Raises:
         BridgeError: if a recorded time is on no tick.
     """
-    n_units = n_units or like.n_units
     neuron = np.asarray(monitor.i, np.int64)
     ticks = to_ticks(np.asarray(monitor.t / load(TARGET).second), like.dt_s)
-    empty = SpikeStream.silent(len(like), n_units, like.n_steps, like.dt_s)
-    return empty.with_spikes(neuron // n_units, ticks, neuron % n_units)
+    return like.with_neurons(neuron, ticks, n_units)
 
 
 def round_trip(stream: SpikeStream) -> SpikeStream:
@@ -91,7 +89,4 @@ def interpreted() -> Iterator[None]:
         b2.prefs.codegen.target = before
 
 
-def export(stream: SpikeStream, path: Path | str) -> Path:
-    """Write a script for Brian2: see `bridges.stream.script.export`."""
-    stream.refuse_twice("Brian2")
-    return script.export(TARGET.name, stream, path)
+export = script.exporter(TARGET)

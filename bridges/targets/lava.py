@@ -4,25 +4,24 @@ Lava 0.10 runs on Python 3.10 only, so it lives in an environment of its own: th
 as a file, and `round_trip` runs a script in the interpreter that RC_SNN_LAVA_PYTHON names.
 """
 
-from pathlib import Path
-
 import numpy as np
 from jaxtyping import Int32, Shaped
 
 from bridges.errors import BridgeError
 from bridges.stream import script
 from bridges.stream.stream import SpikeStream
-from bridges.target import Target, interpreter
+from bridges.target import Target
 
 TARGET = Target(
     name="lava",
     title="Lava",
+    row=60,
     kind="simulator",
     needs=("lava.magma",),
     versions="lava-nc 0.10.0, Python 3.10",
     unit="steps",
     repeats=True,
-    twice=False,
+    per_tick=1,
     samples="side by side: unit + sample × n_units",
     own_environment="RC_SNN_LAVA_PYTHON",
     install="python3.10 -m venv vlava; vlava/bin/pip install lava-nc==0.10.0",
@@ -43,9 +42,9 @@ def ring_buffer_data(stream: SpikeStream) -> Int32[np.ndarray, "neurons steps"]:
         >>> ring_buffer_data(stream.with_spikes([1, 1], [0, 2], [0, 1])).tolist()
         [[0, 0, 0], [0, 0, 0], [1, 0, 0], [0, 0, 1]]
     """
-    stream.refuse_twice("Lava")
+    TARGET.admit(stream)
     data = np.zeros((len(stream) * stream.n_units, stream.n_steps), np.int32)
-    data[stream.sample_ids * stream.n_units + stream.units, stream.ticks] = 1
+    data[stream.neurons, stream.ticks] = 1
     return data
 
 
@@ -78,8 +77,7 @@ def from_ring_buffer(
             "The data holds other values than 0 and 1, such as graded spikes. Threshold it first."
         )
     neuron, tick = np.nonzero(data)
-    empty = SpikeStream.silent(len(like), n_units, like.n_steps, like.dt_s)
-    return empty.with_spikes(neuron // n_units, tick, neuron % n_units)
+    return like.with_neurons(neuron, tick, n_units)
 
 
 def round_trip(stream: SpikeStream) -> SpikeStream:
@@ -89,11 +87,7 @@ def round_trip(stream: SpikeStream) -> SpikeStream:
         BridgeError: if a unit spikes twice in one tick, or the script fails.
         ImportError: if no interpreter has Lava.
     """
-    stream.refuse_twice("Lava")
-    return script.run(TARGET.name, stream, interpreter(TARGET))
+    return script.run(TARGET, stream)
 
 
-def export(stream: SpikeStream, path: Path | str) -> Path:
-    """Write a script for Lava: see `bridges.stream.script.export`."""
-    stream.refuse_twice("Lava")
-    return script.export(TARGET.name, stream, path)
+export = script.exporter(TARGET)

@@ -1,7 +1,6 @@
 """Nengo: spikes as the output of a `Node`, and back from the data of any `Probe` on spikes."""
 
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,12 +14,13 @@ from bridges.target import Target, load
 TARGET = Target(
     name="nengo",
     title="Nengo",
+    row=120,
     kind="simulator",
     needs=("nengo",),
     versions="nengo 4.1.0",
     unit="s",
     repeats=True,
-    twice=True,
+    per_tick=None,
     samples="side by side: unit + sample × n_units",
 )
 
@@ -46,7 +46,7 @@ def node(stream: SpikeStream) -> Any:
         ([0.0, 0.0, 0.0, 0.0, 0.0, 10.0], [0.0, 0.0, 0.0, 0.0, 0.0, 0.0])
     """
     size = len(stream) * stream.n_units
-    dimension = stream.sample_ids * stream.n_units + stream.units
+    dimension = stream.neurons
     order = np.argsort(stream.ticks, kind="stable")
     ticks, dimension = stream.ticks[order], dimension[order]
 
@@ -89,8 +89,7 @@ def from_probe(
         )
     repeats = count.astype(np.int64)
     tick, dimension = np.repeat(tick, repeats), np.repeat(dimension, repeats)
-    empty = SpikeStream.silent(len(like), n_units, like.n_steps, like.dt_s)
-    return empty.with_spikes(dimension // n_units, tick, dimension % n_units)
+    return like.with_neurons(dimension, tick, n_units)
 
 
 def round_trip(stream: SpikeStream) -> SpikeStream:
@@ -106,6 +105,4 @@ def round_trip(stream: SpikeStream) -> SpikeStream:
         return from_probe(simulator.data[probe], stream)
 
 
-def export(stream: SpikeStream, path: Path | str) -> Path:
-    """Write a script for Nengo: see `bridges.stream.script.export`."""
-    return script.export(TARGET.name, stream, path)
+export = script.exporter(TARGET)

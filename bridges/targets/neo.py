@@ -8,7 +8,6 @@ runs whatever code it holds.
 import json
 from dataclasses import replace
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,18 +16,19 @@ from bridges.errors import BridgeError
 from bridges.stream import script
 from bridges.stream.clock import to_ticks
 from bridges.stream.stream import Array, SpikeStream
-from bridges.stream.timeline import refuse_long
 from bridges.target import Target, load
 
 TARGET = Target(
     name="neo",
     title="Neo, Elephant",
+    row=130,
     kind="library",
     needs=("neo",),
     versions="neo 0.14.6, elephant 1.2.1",
     unit="s, explicit",
     repeats=True,
-    twice=True,
+    per_tick=None,
+    float_times="sample",
     samples="one Segment each",
 )
 _KINDS = "biufU"
@@ -61,7 +61,7 @@ def to_block(stream: SpikeStream) -> Any:
         >>> from_block(block).same_spikes(stream)
         True
     """
-    refuse_long(stream.n_steps, "Neo")
+    TARGET.admit(stream)
     for name, array in stream.samples.items():
         if np.asarray(array).dtype.kind not in _KINDS:
             raise BridgeError(
@@ -142,10 +142,7 @@ def round_trip(stream: SpikeStream) -> SpikeStream:
     return from_block(to_block(stream))
 
 
-def export(stream: SpikeStream, path: Path | str) -> Path:
-    """Write a script that makes Neo's trains of the spikes: see `bridges.stream.script.export`."""
-    refuse_long(stream.n_steps, "Neo")
-    return script.export(TARGET.name, stream, path)
+export = script.exporter(TARGET)
 
 
 def _seconds(quantity: Any) -> Any:

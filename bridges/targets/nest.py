@@ -4,7 +4,6 @@ import io
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,12 +18,14 @@ from bridges.target import Target, load
 TARGET = Target(
     name="nest",
     title="NEST",
+    row=100,
     kind="simulator",
     needs=("nest",),
     versions="nest-simulator 3.10.0",
     unit="ms",
     repeats=True,
-    twice=True,
+    per_tick=None,
+    end_us=2**53,
     shift=1,
     samples="side by side: unit + sample × n_units",
     limits="a tick of whole microseconds",
@@ -60,7 +61,7 @@ def trains(stream: SpikeStream, shift: int = 0) -> list[Float[np.ndarray, " _"]]
         >>> [t.tolist() for t in trains(stream.with_spikes([0, 0], [5, 0], [1, 1]), shift=1)]
         [[], [1.0, 6.0]]
     """
-    neuron = stream.sample_ids * stream.n_units + stream.units
+    neuron = stream.neurons
     order = np.argsort(neuron, kind="stable")  # keeps each neuron's ticks sorted
     bounds = np.searchsorted(neuron[order], np.arange(1, len(stream) * stream.n_units))
     return np.split(stream.shifted(shift).times("ms")[order], bounds)
@@ -74,7 +75,8 @@ def spike_generators(stream: SpikeStream) -> Any:
     in `from_recorder`.
 
     Raises:
-        BridgeError: if the kernel's resolution does not divide the stream's tick.
+        BridgeError: if the kernel's resolution does not divide the stream's tick, or NEST cannot
+            carry the stream.
         ImportError: if NEST is not installed.
 
     Example:
@@ -85,6 +87,7 @@ def spike_generators(stream: SpikeStream) -> Any:
         >>> len(spike_generators(stream))
         6
     """
+    TARGET.admit(stream)
     nest = kernel()
     tick = Fraction(repr(resolution_ms(stream.dt_s)))
     if tick % (Fraction(nest.tics_per_step) / Fraction(nest.tics_per_ms)):
@@ -110,7 +113,6 @@ def from_recorder(
     Raises:
         BridgeError: if a recorded time is on no tick, or another node spiked.
     """
-    n_units = n_units or like.n_units
     ids, senders = np.asarray(nodes.tolist()), np.asarray(recorder.events["senders"], np.int64)
     if strangers := np.setdiff1d(senders, ids).tolist():
         raise BridgeError(
@@ -119,8 +121,7 @@ def from_recorder(
         )
     neuron = np.searchsorted(ids, senders)
     ticks = to_ticks(recorder.events["times"], like.dt_s, "ms") - TARGET.shift
-    empty = SpikeStream.silent(len(like), n_units, like.n_steps, like.dt_s)
-    return empty.with_spikes(neuron // n_units, ticks, neuron % n_units)
+    return like.with_neurons(neuron, ticks, n_units)
 
 
 def round_trip(stream: SpikeStream) -> SpikeStream:
@@ -151,10 +152,7 @@ def round_trip(stream: SpikeStream) -> SpikeStream:
             nest.ResetKernel()
 
 
-def export(stream: SpikeStream, path: Path | str) -> Path:
-    """Write a script for NEST: see `bridges.stream.script.export`."""
-    resolution_ms(stream.dt_s)
-    return script.export(TARGET.name, stream, path)
+export = script.exporter(TARGET)
 
 
 @contextmanager

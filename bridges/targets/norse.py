@@ -1,6 +1,5 @@
 """norse: spikes as its `[time, batch, channel]` tensors, and back from any layer's output."""
 
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,12 +13,13 @@ from bridges.target import Target, load
 TARGET = Target(
     name="norse",
     title="norse",
+    row=20,
     kind="library",
     needs=("norse.torch",),
     versions="norse 1.1.0",
     unit="steps",
     repeats=True,
-    twice=False,
+    per_tick=1,
     samples="axis 1 of [T, B, C]",
 )
 
@@ -37,7 +37,7 @@ def spikes(stream: SpikeStream) -> Float[Tensor, "time batch *channels"]:
         >>> spikes(SpikeStream.silent(2, n_units=3, n_steps=10, dt_s=1e-3)).shape
         torch.Size([10, 2, 3])
     """
-    stream.refuse_twice("norse")
+    TARGET.admit(stream)
     return stream.to_tensor()
 
 
@@ -82,7 +82,4 @@ def round_trip(stream: SpikeStream) -> SpikeStream:
     return from_spikes(z, stream.dt_s)
 
 
-def export(stream: SpikeStream, path: Path | str) -> Path:
-    """Write a script for norse: see `bridges.stream.script.export`."""
-    stream.refuse_twice("norse")
-    return script.export(TARGET.name, stream, path)
+export = script.exporter(TARGET)

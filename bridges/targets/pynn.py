@@ -7,7 +7,6 @@ because PyNN loses the first ones there. (`pyNN.mock` records spikes that nobody
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -24,12 +23,13 @@ Simulator: TypeAlias = Literal["brian2", "nest"]
 TARGET = Target(
     name="pynn",
     title="PyNN",
+    row=110,
     kind="simulator",
     needs=("pyNN", "brian2"),
     versions="pynn 0.13.0 over brian2 2.9.0 and nest-simulator 3.10.0",
     unit="ms",
     repeats=True,
-    twice=False,
+    per_tick=1,
     samples="side by side: unit + sample × n_units",
     limits="over NEST: 2 ticks later, undone, and a tick of whole microseconds",
 )
@@ -92,7 +92,7 @@ def spike_source_array(stream: SpikeStream, backend: Any) -> Any:
         >>> sim.Population(6, spike_source_array(stream, sim)).size
         6
     """
-    stream.refuse_twice("PyNN")
+    TARGET.admit(stream)
     return backend.SpikeSourceArray(spike_times=nest.trains(stream, later(stream, backend)))
 
 
@@ -141,15 +141,13 @@ def from_population(
     Raises:
         BridgeError: if a recorded time is on no tick.
     """
-    n_units = n_units or like.n_units
     with _quiet():
         recorded = population.get_data("spikes").segments[-1].spiketrains
     cells = np.asarray([train.annotations["source_index"] for train in recorded], np.int64)
     cell = np.repeat(cells, [len(train) for train in recorded])
     times = np.concatenate([np.zeros(0), *(train.magnitude for train in recorded)])
     ticks = to_ticks(times, like.dt_s, "ms") - later(like, backend)
-    empty = SpikeStream.silent(len(like), n_units, like.n_steps, like.dt_s)
-    return empty.with_spikes(cell // n_units, ticks, cell % n_units)
+    return like.with_neurons(cell, ticks, n_units)
 
 
 def round_trip(stream: SpikeStream, simulator: Simulator = "brian2") -> SpikeStream:
@@ -157,7 +155,7 @@ def round_trip(stream: SpikeStream, simulator: Simulator = "brian2") -> SpikeStr
 
     The network that the back end had is gone: see `setup`.
     """
-    stream.refuse_twice("PyNN")
+    TARGET.admit(stream)
     with _network(stream.dt_s, simulator) as backend:
         cells = spike_source_array(stream, backend)
         population = backend.Population(len(stream) * stream.n_units, cells)
@@ -166,10 +164,7 @@ def round_trip(stream: SpikeStream, simulator: Simulator = "brian2") -> SpikeStr
         return from_population(population, stream, backend)
 
 
-def export(stream: SpikeStream, path: Path | str) -> Path:
-    """Write a script for PyNN over Brian2: see `bridges.stream.script.export`."""
-    stream.refuse_twice("PyNN")
-    return script.export(TARGET.name, stream, path)
+export = script.exporter(TARGET)
 
 
 @contextmanager

@@ -2,12 +2,10 @@
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bridges.errors import BridgeError
 from bridges.stream import script
 from bridges.stream.clock import to_ticks
 from bridges.stream.stream import SpikeStream
@@ -19,12 +17,13 @@ MOST_PER_TICK = 500
 TARGET = Target(
     name="rockpool",
     title="Rockpool",
+    row=50,
     kind="library",
     needs=("rockpool",),
     versions="rockpool 3.1.0",
     unit="s",
     repeats=True,
-    twice=True,
+    per_tick=MOST_PER_TICK,
     samples="one TSEvent each",
     limits="spikes lie in the middle of their tick",
 )
@@ -116,7 +115,7 @@ def round_trip(stream: SpikeStream) -> SpikeStream:
     Raises:
         BridgeError: if a unit spikes more than 500 times in one tick.
     """
-    _refuse_many(stream)
+    TARGET.admit(stream)
     timed = load(TARGET, "rockpool.nn.modules").TimedModuleWrapper
     back = []
     for series in ts_events(stream):
@@ -125,17 +124,4 @@ def round_trip(stream: SpikeStream) -> SpikeStream:
     return from_ts_events(back, stream)
 
 
-def export(stream: SpikeStream, path: Path | str) -> Path:
-    """Write a script for Rockpool: see `bridges.stream.script.export`."""
-    _refuse_many(stream)
-    return script.export(TARGET.name, stream, path)
-
-
-def _refuse_many(stream: SpikeStream) -> None:
-    cells = np.stack([stream.sample_ids, stream.ticks, stream.units])
-    _, counts = np.unique(cells, axis=1, return_counts=True)
-    if counts.size and (most := int(counts.max())) > MOST_PER_TICK:
-        raise BridgeError(
-            f"A unit spikes {most} times in one tick; the layer counts {MOST_PER_TICK} exactly. "
-            "Choose a smaller dt_s."
-        )
+export = script.exporter(TARGET)

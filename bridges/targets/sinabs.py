@@ -1,7 +1,6 @@
 """sinabs: spikes as its `[batch, time, channel]` rasters, and back from any layer's output."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,17 +9,18 @@ from torch import Tensor
 
 from bridges.stream import script
 from bridges.stream.stream import SpikeStream
-from bridges.target import Target, interpreter
+from bridges.target import Target
 
 TARGET = Target(
     name="sinabs",
     title="sinabs",
+    row=40,
     kind="library",
     needs=("sinabs",),
     versions="sinabs 3.1.3",
     unit="steps",
     repeats=True,
-    twice=True,
+    per_tick=None,
     samples="axis 0 of [B, T, C]",
     own_environment="RC_SNN_SINABS_PYTHON",  # it wants nir <= 1.0.4, this package a newer one
     install="python -m venv vsinabs; vsinabs/bin/pip install sinabs==3.1.3",
@@ -85,9 +85,7 @@ def round_trip(stream: SpikeStream) -> SpikeStream:
         BridgeError: if the interpreter that the environment variable names has no sinabs.
         ImportError: if there is no interpreter.
     """
-    return script.run(TARGET.name, stream, interpreter(TARGET))
+    return script.run(TARGET, stream)
 
 
-def export(stream: SpikeStream, path: Path | str) -> Path:
-    """Write a script for sinabs: see `bridges.stream.script.export`."""
-    return script.export(TARGET.name, stream, path)
+export = script.exporter(TARGET)

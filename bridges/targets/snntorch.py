@@ -1,6 +1,5 @@
 """snnTorch: spikes as its `[time, batch, channel]` tensors, and back from any `spk_rec`."""
 
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,12 +13,13 @@ from bridges.target import Target, load
 TARGET = Target(
     name="snntorch",
     title="snnTorch",
+    row=10,
     kind="library",
     needs=("snntorch",),
     versions="snntorch 1.0.0",
     unit="steps",
     repeats=True,
-    twice=False,
+    per_tick=1,
     samples="axis 1 of [T, B, C]",
 )
 
@@ -40,7 +40,7 @@ def spk_rec(stream: SpikeStream) -> Float[Tensor, "time batch *channels"]:
         >>> spk_rec(SpikeStream.silent(2, n_units=3, n_steps=10, dt_s=1e-3)).shape
         torch.Size([10, 2, 3])
     """
-    stream.refuse_twice("snnTorch")
+    TARGET.admit(stream)
     return stream.to_tensor()
 
 
@@ -87,7 +87,4 @@ def round_trip(stream: SpikeStream) -> SpikeStream:
     return from_spk_rec(torch.stack(recorded), stream.dt_s)
 
 
-def export(stream: SpikeStream, path: Path | str) -> Path:
-    """Write a script for snnTorch: see `bridges.stream.script.export`."""
-    stream.refuse_twice("snnTorch")
-    return script.export(TARGET.name, stream, path)
+export = script.exporter(TARGET)

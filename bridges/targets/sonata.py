@@ -24,19 +24,20 @@ import numpy as np
 from bridges.errors import BridgeError
 from bridges.stream.clock import Unit, to_ticks
 from bridges.stream.stream import Array, SpikeStream
-from bridges.stream.timeline import refuse_long
 from bridges.target import Target, load
 from rc_snn.files import replacing
 
 TARGET = Target(
     name="sonata",
     title="SONATA",
+    row=140,
     kind="file",
     needs=("h5py", "libsonata"),
     versions="libsonata 0.2.2, h5py 3.16.0",
     unit="ms",
     repeats=True,
-    twice=True,
+    per_tick=None,
+    float_times="sample",
     samples="one population each, sample_0, sample_1, ...",
     suffix=".h5",
 )
@@ -64,10 +65,8 @@ def export(stream: SpikeStream, path: Path | str) -> Path:
         ...     from_file(export(stream, f"{folder}/spikes.h5")).same_spikes(stream)
         True
     """
-    path = Path(path)
-    if path.suffix != TARGET.suffix:
-        raise ValueError(f"A SONATA spike file ends in .h5, got {path.name!r}.")
-    refuse_long(stream.n_steps, "SONATA")
+    path = TARGET.named(path)
+    TARGET.admit(stream)
     for name, array in stream.samples.items():
         if np.asarray(array).dtype.kind not in "biufU" or "/" in name:
             raise BridgeError(

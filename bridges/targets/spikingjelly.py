@@ -1,6 +1,5 @@
 """SpikingJelly: spikes as multi-step input `[time, batch, channel]`, and back from its layers."""
 
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,12 +13,13 @@ from bridges.target import Target, load
 TARGET = Target(
     name="spikingjelly",
     title="SpikingJelly",
+    row=30,
     kind="library",
     needs=("spikingjelly",),
     versions="spikingjelly 2.0.0",
     unit="steps",
     repeats=True,
-    twice=False,
+    per_tick=1,
     samples="axis 1 of [T, B, C]",
 )
 
@@ -38,7 +38,7 @@ def x_seq(stream: SpikeStream) -> Float[Tensor, "time batch *channels"]:
         >>> x_seq(SpikeStream.silent(2, n_units=3, n_steps=10, dt_s=1e-3)).shape
         torch.Size([10, 2, 3])
     """
-    stream.refuse_twice("SpikingJelly")
+    TARGET.admit(stream)
     return stream.to_tensor()
 
 
@@ -80,7 +80,4 @@ def round_trip(stream: SpikeStream) -> SpikeStream:
     return from_s_seq(relay()(x_seq(stream)), stream.dt_s)
 
 
-def export(stream: SpikeStream, path: Path | str) -> Path:
-    """Write a script for SpikingJelly: see `bridges.stream.script.export`."""
-    stream.refuse_twice("SpikingJelly")
-    return script.export(TARGET.name, stream, path)
+export = script.exporter(TARGET)

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,19 +11,22 @@ from torch import Tensor
 from bridges.errors import BridgeError
 from bridges.stream import script
 from bridges.stream.clock import tick_us
-from bridges.stream.event_files import SensorSize, as_image, sensor_size, to_recordings
+from bridges.stream.pixels import SensorSize, as_image, sensor_size, to_recordings
 from bridges.stream.stream import Array, SpikeStream
 from bridges.target import Target, load
 
 TARGET = Target(
     name="tonic",
     title="tonic",
+    row=70,
     kind="library",
     needs=("tonic",),
     versions="tonic 1.7.0",
     unit="µs",
     repeats=True,
-    twice=True,
+    per_tick=None,
+    end_us=2**53,
+    side=2**15,
     samples="one recording each",
     limits="ticks of whole µs; sensor up to 32,768 × 32,768, 1 or 2 polarities",
 )
@@ -88,8 +90,9 @@ def to_frame(stream: SpikeStream) -> ToFrameOnClock:
     """Return the transform that makes a frame of every tick of the stream.
 
     Raises:
-        BridgeError: if units or ticks are not a sensor's: see `bridges.stream.event_files`.
+        BridgeError: if units or ticks are not a sensor's: see `bridges.stream.pixels`.
     """
+    TARGET.admit(stream)
     return ToFrameOnClock(sensor_size(stream), tick_us(stream.dt_s), stream.n_steps)
 
 
@@ -105,7 +108,7 @@ def event_data(
     Items are copies: tonic's transforms write into the events they are given.
 
     Args:
-        stream: units become pixels by the rule of `bridges.stream.event_files`; the data set has
+        stream: units become pixels by the rule of `bridges.stream.pixels`; the data set has
             the `sensor_size` of it.
         targets: one per sample, such as labels; default: the sample's number.
         transform: of the events, such as `to_frame(stream)`, or tonic's own.
@@ -127,6 +130,7 @@ def event_data(
         >>> z.shape, label.tolist()  # time, batch, polarity, height, width
         (torch.Size([10, 2, 1, 1, 4]), [7, 1])
     """
+    TARGET.admit(stream)
     recordings = to_recordings(stream)
     held = np.arange(len(stream)) if targets is None else np.asarray(targets)
     if len(held) != len(stream):
@@ -195,10 +199,4 @@ def round_trip(stream: SpikeStream) -> SpikeStream:
     return from_frames((data[i][0] for i in range(len(data))), stream)
 
 
-def export(stream: SpikeStream, path: Path | str) -> Path:
-    """Write a script for tonic: see `bridges.stream.script.export`.
-
-    In the script units lie in rows of a sensor wide enough, whatever their shape.
-    """
-    to_recordings(stream)  # refuses what tonic cannot hold
-    return script.export(TARGET.name, stream, path)
+export = script.exporter(TARGET)

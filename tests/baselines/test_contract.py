@@ -7,13 +7,12 @@ from typing import Any
 import pytest
 import torch
 
-from baselines import zoo as baselines_zoo
 from baselines.alpha_psp import alpha_psp
 from baselines.conv import conv_rel_psp
 from baselines.lif import RCLIF, TTFSLIF, NorseLIF, SnnTorchLIF
 from baselines.rel_psp import rel_psp
 from encoders import embedded_digits, encode_latency
-from rc_snn import RCLSTM, RCConvLSTM, SpikeSequences, account, decide, spike_steps, zoo
+from rc_snn import RCLSTM, RCConvLSTM, SpikeSequences, account, decide, load, spike_steps
 from rc_snn.spikes import Decision
 
 N_STEPS = 10
@@ -33,8 +32,8 @@ def runner(make: Callable[[], Any], times: torch.Tensor) -> Decision:
 
 
 def shipped(name: str, times: torch.Tensor) -> Decision:
-    net = zoo.load(name)
-    return net.decide(spike_steps(times, net.n_steps))
+    net = load(name)
+    return net.decide(times)
 
 
 MODELS: dict[str, Decide] = {
@@ -52,7 +51,7 @@ MODELS: dict[str, Decide] = {
     "ConvReL-PSP": lambda x: conv_rel_psp((2, 3), (9,), generator=seeded()).decide(x),
 }
 MODELS |= {name: partial(shipped, name) for name in zoo.names()}
-MODELS |= {n: lambda x, n=n: baselines_zoo.load(n).decide(x) for n in baselines_zoo.names()}
+MODELS |= {n: lambda x, n=n: load(n).decide(x) for n in baselines_zoo.names()}
 
 
 @pytest.fixture(scope="module")

@@ -13,13 +13,13 @@ from benchmarks import record
 from benchmarks.figure2 import bayes_stopping
 from benchmarks.figure2.backward_induction import Grid, error, stopping_thresholds
 from benchmarks.figure2.bayes_stopping import (
-    BayesStopping,
+    Limit,
     achieved,
     compute,
     deadline_thresholds,
     limit_of,
     loss,
-    made,
+    make,
     parts,
     posterior_thresholds,
     stop_steps,
@@ -285,16 +285,13 @@ def tiny(monkeypatch) -> dict[str, Any]:
     return config
 
 
-def test_the_record_holds_every_rule_on_fresh_and_on_test_sequences(tiny, tmp_path, capsys):
-    assert bayes_stopping.main(BayesStopping("quick", tmp_path)) == 0
-    [done] = record.read_all(tmp_path / "figure2")
+def test_the_record_holds_every_rule_on_fresh_and_on_test_sequences(tiny):
+    done = make(Limit("quick"), "-")
+    assert done.name.endswith(record.config_key(tiny))
     sizes = {"optimal": 2, "posterior": 2, "deadline": 4}
     for on in ("fresh", "on_test"):
         assert {k: len(v["accuracy"]) for k, v in done.metrics[on].items()} == sizes
     assert done.metrics["fresh"] != done.metrics["on_test"]
-    said = capsys.readouterr().out
-    assert "optimal, c = 0.003" in said
-    assert "posterior >= 0.9" in said
     best = limit_of(done.metrics)
     counted = limit_of(done.metrics, "on_test")
     for rule in done.metrics["fresh"].values():
@@ -308,15 +305,8 @@ def test_the_record_holds_every_rule_on_fresh_and_on_test_sequences(tiny, tmp_pa
     assert counted.accuracies[-1] >= float(last.mean()) - 1e-6
 
 
-def test_the_record_is_computed_once_and_twice_the_same(tiny, tmp_path, monkeypatch):
-    first = made("quick", tmp_path)
-    assert compute(tiny) == first.metrics
-    monkeypatch.setattr(bayes_stopping, "compute", lambda config: pytest.fail("computed again"))
-    assert made("quick", tmp_path) == first
-    path = tmp_path / "figure2" / f"{first.name}.json"
-    path.write_text("{}")
-    with pytest.raises(ValueError, match="move it away to compute"):
-        made("quick", tmp_path)
+def test_the_limit_is_twice_the_same(tiny):
+    assert compute(tiny) == make(Limit("quick"), "-").metrics
 
 
 def test_costs_that_are_none_are_refused():
@@ -328,12 +318,7 @@ def test_costs_that_are_none_are_refused():
 def test_the_checked_in_limit_is_reproduced_on_a_part_of_its_sequences():
     config = bayes_stopping.configuration("paper")
     name = f"limit_paper_{record.config_key(config)}"
-    path = record.RESULTS / "figure2" / f"{name}.json"
-    if not path.exists():
-        pytest.skip(
-            "the limit has not been computed yet: python -m benchmarks.figure2.bayes_stopping"
-        )
-    done = record.read(path)
+    done = record.read(record.RESULTS / "figure2" / f"{name}.json")
     assert isinstance(done, record.Record)
     rules = [posterior_thresholds(config["thetas"]), deadline_thresholds()]
     again = achieved(parts(5_000, 17), rules, Grid().noise(PAPER))

@@ -7,6 +7,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,15 @@ import pytest
 import torch
 
 from benchmarks import cluster, record
-from benchmarks.table1.rows import ModelConfig, RunConfig
-from benchmarks.table1.task import Table1, run_name, run_one
+from benchmarks.table1 import task
+from benchmarks.table1.rank_coded_rows import StepNetwork
+from benchmarks.table1.runs import RowRun
+from benchmarks.table1.task import TASK, Table1, digits_of
+from benchmarks.task import make
 from encoders.mnist import embedded_digits
 from rc_snn.training import TrainConfig
 
-CONFIG = RunConfig(
+CONFIG = RowRun(
     row="rc-lstm-fast",
     profile="quick",
     protocol="held-out",
@@ -30,7 +34,7 @@ CONFIG = RunConfig(
     n_train=300,
     n_validation=100,
     n_test=100,
-    model=ModelConfig("lstm", 16, forget_bias=3.0, dropout=0.2),
+    model=StepNetwork("lstm", 16, forget_bias=3.0, dropout=0.2),
     train=TrainConfig(epochs=6, batch_size=20, select="fast"),
 )
 LIMIT_S = 300.0
@@ -45,7 +49,11 @@ def options(monkeypatch, tmp_path) -> Table1:
     return Table1(results=Path("results"), runs=Path("runs"))
 
 
-def seeded(seed: int, **changes: Any) -> RunConfig:
+def jobs(runs: list[RowRun]) -> list[cluster.Job]:
+    return [cluster.Job(run.name, partial(make, TASK, run, command="the command")) for run in runs]
+
+
+def seeded(seed: int, **changes: Any) -> RowRun:
     return replace(CONFIG, train=replace(CONFIG.train, seed=seed, **changes))
 
 
@@ -53,10 +61,10 @@ def records(options: Table1) -> dict[str, record.Record]:
     return {r.name: r for r in record.read_all(options.results / "table1")}
 
 
-def kill_in_mid_run(options: Table1, config: RunConfig) -> list[dict[str, float]]:
+def kill_in_mid_run(options: Table1, config: RowRun) -> list[dict[str, float]]:
     """Kill the worker of a run once it has a checkpoint; return the epochs in the checkpoint."""
-    checkpoint = options.runs.absolute() / run_name(config) / "checkpoint.pt"
-    made = options.results.absolute() / "table1" / f"{run_name(config)}.json"
+    checkpoint = options.runs.absolute() / config.name / "checkpoint.pt"
+    made = options.results.absolute() / "table1" / f"{config.name}.json"
     end = time.monotonic() + LIMIT_S
     while not checkpoint.exists():
         assert time.monotonic() < end, "the run never began"
@@ -69,13 +77,13 @@ def kill_in_mid_run(options: Table1, config: RunConfig) -> list[dict[str, float]
     return history
 
 
-def worker_of(config: RunConfig) -> int:
+def worker_of(config: RowRun) -> int:
     import psutil  # comes with ray
 
     found = []
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess):
-            if run_name(config) in " ".join(process.cmdline()):
+            if config.name in " ".join(process.cmdline()):
                 found.append(process.pid)
     [worker] = found
     return worker
@@ -83,23 +91,23 @@ def worker_of(config: RunConfig) -> int:
 
 def test_a_killed_worker_resumes_and_the_records_are_those_of_the_sequential_path(options):
     tasks = [seeded(0, epochs=40), seeded(1), seeded(2), seeded(3)]
-    threads, digits = torch.get_num_threads(), embedded_digits()
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
     alone = replace(options, results=Path("alone"), runs=Path("runs-alone"))
     for config in tasks:
-        run_one(config, digits, alone, "the command")
+        make(TASK, config, alone, command="the command")
     torch.set_num_threads(threads)
     expected = records(alone)
 
     with ThreadPoolExecutor() as pool:
         killer = pool.submit(kill_in_mid_run, options, tasks[0])
-        lines = list(cluster.run_all(tasks, options, "the command"))
+        lines = list(cluster.run_all(jobs(tasks), options))
         before = killer.result()
 
-    names = [run_name(config) for config in tasks]
+    names = [config.name for config in tasks]
     made = records(options)
     assert sorted(made) == sorted(expected) == sorted(names)
-    assert sorted(Path(line.split(" -> ")[1]).stem for line in lines) == sorted(names)
+    assert sorted(Path(line.split(" -> ")[1]).stem for _, _, line in lines) == sorted(names)
     assert sorted(p.name for p in (options.results / "table1").iterdir()) == sorted(
         f"{name}.json" for name in names
     )
@@ -125,27 +133,28 @@ def test_known_and_failing_runs_take_no_other_down(options):
     known, fresh = seeded(0, epochs=1), seeded(1, epochs=1)
     diverging = seeded(2, lr=1e38)
     elsewhere = replace(known, data="MNIST")
-    run_one(known, embedded_digits(), options, "the first command")
+    make(TASK, known, options, command="the first command")
     [before] = records(options).values()
     options = replace(options, data=Path("nowhere"), threads=2)
     tasks = [diverging, elsewhere, known, fresh]
-    lines = sorted(cluster.run_all(tasks, options, "the command"))
+    lines = sorted(o.line for o in cluster.run_all(jobs(tasks), options))
     assert len(lines) == 4
     assert lines[0] == f"known: {options.results.absolute()}/table1/{before.name}.json"
     assert lines[1].startswith("rc-lstm-fast bright_first seed 1: accuracy ")
-    assert lines[2].startswith(f"skipped: {run_name(diverging)}: ValueError: The logits of 20 ")
-    assert lines[3].startswith(f"skipped: {run_name(elsewhere)}: DataError: No MNIST in ")
+    assert lines[2].startswith(f"skipped: {diverging.name}: ValueError: The logits of 20 ")
+    assert lines[3].startswith(f"skipped: {elsewhere.name}: DataError: No MNIST in ")
     assert f"{Path.cwd()}/nowhere" in lines[3]
     made = records(options)
-    assert set(made) == {before.name, run_name(fresh)}
+    assert set(made) == {before.name, fresh.name}
     assert made[before.name] == before
-    assert made[run_name(fresh)].machine["threads"] == 2
+    assert made[fresh.name].machine["threads"] == 2
 
 
 def test_a_worker_that_finds_other_digits_than_the_driver_says_so(monkeypatch):
-    monkeypatch.setattr(cluster, "load_mnist", lambda data: embedded_digits())
+    digits_of.cache_clear()
+    monkeypatch.setattr(task, "load_mnist", lambda data: embedded_digits())
     with pytest.raises(ValueError, match=r"on MNIST, but its worker found MNIST-5k .* --data"):
-        cluster._digits("MNIST", None)
+        digits_of("MNIST", None)
 
 
 def test_the_folder_of_the_environment_travels_with_the_options(monkeypatch, options):
@@ -158,4 +167,4 @@ def test_the_folder_of_the_environment_travels_with_the_options(monkeypatch, opt
 def test_without_ray_the_error_says_what_to_install(monkeypatch, options):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ImportError, match=r"pip install 'rc_snn\[cluster\]'"):
-        list(cluster.run_all([CONFIG], options, "the command"))
+        list(cluster.run_all(jobs([CONFIG]), options))

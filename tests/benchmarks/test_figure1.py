@@ -23,8 +23,10 @@ from benchmarks.figure1.spotting import (
     runs,
 )
 from benchmarks.record import Record
-from benchmarks.tasks import TaskModel, TaskOptions, TaskRun
+from benchmarks.run import Options, TaskModel, TaskRun
+from benchmarks.task import command
 from encoders.sequence_spotting import draw, posterior, posterior_of, posterior_rule
+from rc_snn.models import RCLSTM
 from rc_snn.runner import trace
 
 
@@ -32,7 +34,7 @@ def both(positive: Tensor) -> Tensor:
     return torch.stack([1 - positive, positive], dim=2)
 
 
-def small(options: TaskOptions) -> list[TaskRun]:
+def small(options: Options) -> list[TaskRun]:
     """The runs of the figure, in seconds."""
     return [
         replace(
@@ -120,7 +122,8 @@ def test_an_optimal_observer_is_always_right_never_late_and_attains_the_limit():
 
 def test_what_is_measured_of_a_network_are_its_decisions_and_its_examples():
     drawn = draw(1_500, torch.Generator().manual_seed(0))
-    model = TaskModel(1, 6, 2, read_out="sigmoid").build(seed=0)
+    generator = torch.Generator().manual_seed(0)
+    model = RCLSTM(1, 6, 2, read_out="sigmoid", dense_input=True, generator=generator)
     with torch.no_grad():
         model.output.weight.mul_(80)  # without training nothing would fire,
         model.output.bias -= trace(model, drawn.data.inputs)[..., 1].mean()  # and one class only
@@ -153,7 +156,7 @@ def test_examples_are_the_first_sequences_of_each_class_in_the_order_of_their_st
 
 
 def test_runs_are_those_of_appendix_a1_and_share_a_test_set_that_nothing_else_sees():
-    wanted = runs(TaskOptions(seeds=(0, 1)))
+    wanted = runs(Options(seeds=(0, 1)))
     assert [(r.train.method, r.train.seed) for r in wanted] == [
         ("rc", 0),
         ("eos", 0),
@@ -178,11 +181,11 @@ def test_runs_are_those_of_appendix_a1_and_share_a_test_set_that_nothing_else_se
 
 
 def test_records_are_made_once_and_figure_and_table_come_from_them(tmp_path, monkeypatch, capsys):
-    options = TaskOptions(profile="quick", results=tmp_path, runs=tmp_path / "runs")
-    monkeypatch.setattr(figure1, "runs", small)
+    options = Options(profile="quick", results=tmp_path, runs=tmp_path / "runs")
+    monkeypatch.setattr(figure1.Figure1, "runs", staticmethod(small))
     with pytest.raises(ValueError, match="Add --train to make them"):
-        figure1.main(options)
-    assert figure1.main(replace(options, train=True)) == 0
+        command(figure1.TASK, options)
+    assert command(figure1.TASK, replace(options, train=True)) == 0
     folder = tmp_path / "figure1"
     made = record.read_all(folder)
     assert {r.config["train"]["method"] for r in made} == {"rc", "eos"}
@@ -194,7 +197,7 @@ def test_records_are_made_once_and_figure_and_table_come_from_them(tmp_path, mon
     picture.unlink()
     monkeypatch.setattr(spotting, "execute", lambda *_: pytest.fail("the record was not used"))
     monkeypatch.setattr(spotting, "trace", lambda *_, **__: pytest.fail("the test set was touched"))
-    assert figure1.main(options) == 0
+    assert command(figure1.TASK, options) == 0
     assert picture.read_bytes() == before
     assert before[:4] == b"\x89PNG"
     figure1_plot.draw(made[:1], tmp_path / "one_method.png")

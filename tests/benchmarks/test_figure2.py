@@ -9,15 +9,14 @@ import torch
 
 from benchmarks import record
 from benchmarks.figure2 import bayes_stopping
-from benchmarks.figure2 import plot as figure2_plot
-from benchmarks.figure2 import table as figure2_table
 from benchmarks.figure2 import task as figure2
 from benchmarks.figure2.backward_induction import Grid
 from benchmarks.figure2.bayes_stopping import limit_of
 from benchmarks.figure2.frontier import distance_to_frontier
 from benchmarks.figure2.table import PUBLISHED, TIMES, accuracy_at, readings, text
-from benchmarks.figure2.task import THETAS, data, measure, runs, swept
-from benchmarks.tasks import TaskModel, TaskOptions, run_folder
+from benchmarks.figure2.task import THETAS, data, measure, swept, trainings
+from benchmarks.run import Options, TaskModel, run_folder
+from benchmarks.task import command
 from encoders.two_sequence import PAPER, two_sequence
 from rc_snn import checkpoint
 from rc_snn.models import RCLSTM
@@ -25,7 +24,7 @@ from rc_snn.runner import decide
 
 
 def test_the_paper_profile_is_the_protocol_of_the_paper():
-    rc, eos = runs(TaskOptions())
+    rc, eos = trainings(Options())
     assert rc.model == TaskModel(1, 125, 2, read_out="sigmoid")
     t = rc.train
     assert (t.lr, t.batch_size, t.beta, t.theta, t.judge) == (3e-4, 128, 0.0, 0.95, "spike")
@@ -34,7 +33,7 @@ def test_the_paper_profile_is_the_protocol_of_the_paper():
     assert rc.data["n_validation"] == 2_000
     assert {k: rc.data[k] for k in asdict(PAPER)} == asdict(PAPER)
     assert replace(eos, train=replace(eos.train, method="rc")) == rc, "only the method differs"
-    seeds = runs(TaskOptions(seeds=(0, 1, 2)))
+    seeds = trainings(Options(seeds=(0, 1, 2)))
     assert [(r.train.method, r.train.seed) for r in seeds] == [
         (m, s) for s in (0, 1, 2) for m in ("rc", "eos")
     ]
@@ -44,7 +43,7 @@ def test_the_paper_profile_is_the_protocol_of_the_paper():
 def test_all_runs_share_validation_and_test_and_train_on_sequences_of_their_own():
     one, other = (
         data(replace(r, data=r.data | dict.fromkeys(("n_test", "n_epoch", "n_validation"), 100)))
-        for r in runs(TaskOptions(seeds=(0, 5)))[::2]
+        for r in trainings(Options(seeds=(0, 5)))[::2]
     )
     for name in ("validation", "test"):
         a, b = getattr(one, name), getattr(other, name)
@@ -60,7 +59,7 @@ def test_all_runs_share_validation_and_test_and_train_on_sequences_of_their_own(
 
 
 def test_the_test_set_is_that_of_the_limit():
-    config, [run, _] = bayes_stopping.configuration("paper"), runs(TaskOptions())
+    config, [run, _] = bayes_stopping.configuration("paper"), trainings(Options())
     assert (config["n_test"], config["test_seed"]) == (run.data["n_test"], run.data["test_seed"])
     seeds = {run.data["validation_seed"], run.data["test_seed"], config["seed"]}
     assert len(seeds) == 3
@@ -125,11 +124,11 @@ def test_silence_answers_at_the_last_step_and_a_spike_at_step_zero_is_one():
 
 
 @pytest.fixture
-def small(monkeypatch, tmp_path) -> TaskOptions:
+def small(monkeypatch, tmp_path) -> Options:
     """A run of seconds: four units, two epochs, few sequences, a coarse limit."""
-    planned = figure2.runs
+    planned = figure2.trainings
 
-    def few(options: TaskOptions) -> list[Any]:
+    def few(options: Options) -> list[Any]:
         sizes = {"n_epoch": 128, "n_validation": 60, "n_test": 250}
         return [
             replace(
@@ -147,19 +146,20 @@ def small(monkeypatch, tmp_path) -> TaskOptions:
         "n": 500,
         "n_test": 250,
     }
-    monkeypatch.setattr(figure2, "runs", few)
+    monkeypatch.setattr(figure2, "trainings", few)
     monkeypatch.setattr(bayes_stopping, "configuration", lambda profile: limit)
-    return TaskOptions(profile="quick", seeds=(0, 1), results=tmp_path / "r", runs=tmp_path / "w")
+    return Options(profile="quick", seeds=(0, 1), results=tmp_path / "r", runs=tmp_path / "w")
 
 
 def test_the_figure_is_made_from_its_records_alone(small, monkeypatch, capsys):
     with pytest.raises(ValueError, match="Add --train"):
-        figure2.main(small)
-    assert figure2.main(replace(small, train=True)) == 0
+        command(figure2.TASK, small)
+    assert command(figure2.TASK, replace(small, train=True)) == 0
     folder = small.results / "figure2"
-    made = {r.benchmark: r for r in record.read_all(folder)}
-    assert set(made) == {"figure2", "bayes_stopping"}
-    assert len(record.read_all(folder)) == 5
+    made = record.read_all(folder)
+    assert {r.benchmark for r in made} == {"figure2"}
+    assert sum("limit" in r.config for r in made) == 1
+    assert len(made) == 5
     picture, table = folder / "figure2.quick.png", folder / "figure2.quick.txt"
     before = picture.read_bytes(), table.read_text()
     assert before[0][:4] == b"\x89PNG"
@@ -168,9 +168,9 @@ def test_the_figure_is_made_from_its_records_alone(small, monkeypatch, capsys):
     for job in (figure2, bayes_stopping):
         name = "execute" if job is figure2 else "compute"
         monkeypatch.setattr(job, name, lambda *a, **k: pytest.fail("made again"))
-    assert figure2.main(small) == 0
+    assert command(figure2.TASK, small) == 0
     assert (picture.read_bytes(), table.read_text()) == before
-    [run, *_] = figure2.runs(small)
+    [run, *_] = figure2.trainings(small)
     assert (run_folder(run, small) / "log.csv").exists()
 
 
@@ -258,18 +258,3 @@ def test_rank_coding_and_its_rival_are_compared_at_equal_mean_times():
     assert rc == ["—", "58.00", "60.00", "62.00", "64.00", "66.00", "68.00", "70.00", "—"]
     assert eos[1:3] == ["66.00", "70.00"]
     assert said[start + 6].split()[1:4] == ["78.60", "84.80", "91.00"]
-
-
-def test_the_checked_in_table_and_figure_are_those_of_the_records(tmp_path):
-    planned = runs(TaskOptions(seeds=tuple(range(10))))
-    folder = record.RESULTS / "figure2"
-    found = [record.read(p) for r in planned if (p := folder / f"{r.name}.json").exists()]
-    key = record.config_key(bayes_stopping.configuration("paper"))
-    path = folder / f"limit_paper_{key}.json"
-    if not found or not path.exists():
-        pytest.skip("the records are not there yet: python -m benchmarks.figure2 --train")
-    of_limit = record.read(path)
-    assert (folder / "figure2.txt").read_text() == text(found, of_limit)
-    figure2_plot.draw(found, of_limit, tmp_path / "figure2.png")
-    assert (tmp_path / "figure2.png").stat().st_size > 30_000
-    assert figure2_table.CUT == 14

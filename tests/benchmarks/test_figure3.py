@@ -7,9 +7,9 @@ import torch
 
 from benchmarks import figure3, record
 from benchmarks.figure3 import Figure3
-from benchmarks.table1 import task as table1
 from benchmarks.table1 import time_to_accuracy
-from benchmarks.table1.rows import RECIPES, ModelConfig, Recipe
+from benchmarks.table1.rank_coded_rows import StepNetwork
+from benchmarks.table1.rows import Recipe, known_rows
 from benchmarks.table1.time_to_accuracy import TimeToAccuracy
 from encoders.mnist import Digits, embedded_digits
 from encoders.temporal_mnist import take
@@ -26,15 +26,16 @@ def few(monkeypatch) -> Digits:
     )
     for job in (figure3, time_to_accuracy):
         monkeypatch.setattr(job, "load_mnist", lambda data: digits)
+    monkeypatch.setattr(figure3, "digits_of", lambda name, data: digits)
     return digits
 
 
 def test_figure3_is_drawn_from_its_record_and_training_it_switches_beta(few, tmp_path, monkeypatch):
     options = Figure3(profile="quick", results=tmp_path, runs=tmp_path / "runs")
-    with pytest.raises(ValueError, match=r"is not there\. Run .* --train"):
+    with pytest.raises(ValueError, match=r"has no record .* Add --train"):
         figure3.main(options)
-    small = replace(figure3.config(options, few), model=ModelConfig("lstm", 8, forget_bias=3.0))
-    monkeypatch.setattr(figure3, "config", lambda *_: small)
+    small = replace(figure3.run_of(options, few, 0), model=StepNetwork("lstm", 8, forget_bias=3.0))
+    monkeypatch.setattr(figure3, "run_of", lambda *_: small)
     assert figure3.main(replace(options, train=True)) == 0
     [made] = record.read_all(tmp_path / "figure3")
     assert made.benchmark == "figure3"
@@ -43,7 +44,7 @@ def test_figure3_is_drawn_from_its_record_and_training_it_switches_beta(few, tmp
     [picture] = (tmp_path / "figure3").glob("*.png")
     assert picture.read_bytes()[:4] == b"\x89PNG"
     picture.unlink()
-    monkeypatch.setattr(table1, "execute", lambda *_: pytest.fail("the record was not used"))
+    monkeypatch.setattr(figure3, "make", lambda *_: pytest.fail("the record was not used"))
     assert figure3.main(replace(options, train=True)) == 0
     assert picture.exists()
 
@@ -52,9 +53,9 @@ def test_the_race_records_both_recipes_and_says_when_the_accuracy_was_not_reache
     few, tmp_path, monkeypatch, capsys
 ):
     recipe = Recipe(
-        ModelConfig("lstm", 8), TrainConfig(epochs=1, select="fast"), polarity="dark_first"
+        StepNetwork("lstm", 8), TrainConfig(epochs=1, select="fast"), polarity="dark_first"
     )
-    monkeypatch.setitem(RECIPES["paper"], "tuned", {"rc-lstm-fast": recipe})
+    monkeypatch.setitem(known_rows()["rc-lstm-fast"].recipes, "paper", {"tuned": recipe})
     threads = torch.get_num_threads()
     options = TimeToAccuracy(limit_minutes=0.0, threads=1, results=tmp_path)
     assert time_to_accuracy.main(options) == 0

@@ -10,11 +10,13 @@ from benchmarks import figure4, figure5, record
 from benchmarks.keywords import task as keywords
 from benchmarks.keywords.task import KeywordOptions
 from benchmarks.speed import long_sequences
-from encoders import keyword_network
+from benchmarks.task import command
 from encoders.keyword_features import Features, KeywordData, Normalisation
+from encoders.keyword_network import keyword_network, load_network
 from encoders.log_mel import LogMel
 from encoders.speech_commands import classes
 from rc_snn.exits import accuracy_within
+from rc_snn.models import RCLSTM
 from rc_snn.runner import decide
 
 
@@ -55,6 +57,7 @@ def options(tmp_path, monkeypatch) -> KeywordOptions:
         methods=("eos", "rc"),
         results=tmp_path / "results",
         runs=tmp_path / "runs",
+        data=tmp_path,  # recordings are cached by their folder
     )
 
 
@@ -71,20 +74,18 @@ def test_records_hold_what_the_networks_answer_and_figures_are_drawn_from_them(
     options, monkeypatch, capsys
 ):
     monkeypatch.setattr(keywords, "THETA", 0.3)
-    assert keywords.main(options) == 0
+    assert command(keywords.TASK, options) == 0
     assert len(capsys.readouterr().out.splitlines()) == 7
     found = keywords.records(options)
     assert [r.metrics["n"] for r in found] == [36] * 7
     heard = keywords.spoken(options)
-    assert len(keywords.runs(options, heard.config)) == 7
+    assert len(keywords.TASK.runs(options)) == 7
 
     # A curve is what the runner decides, threshold by threshold.
-    run = next(r for r in keywords.runs(options, heard.config) if r.train.method == "rc")
+    run = next(r for r in keywords.TASK.runs(options) if r.train.method == "rc")
     done = next(r for r in found if r.name == run.name)
-    network = keyword_network.read(
-        keywords.run_folder(run, options) / "rc-lstm-keywords.safetensors"
-    )
-    for split, data in (("validation", heard.data.validation), ("test", heard.data.test)):
+    network = load_network(keywords.run_folder(run, options) / "rc-lstm-keywords.safetensors")
+    for split, data in (("validation", heard.validation), ("test", heard.test)):
         curve = done.metrics["curves"][split]
         for i in range(0, len(keywords.THETAS), 19):
             decision = decide(network.model, data.inputs, float(keywords.THETAS[i]))
@@ -97,24 +98,24 @@ def test_records_hold_what_the_networks_answer_and_figures_are_drawn_from_them(
         right = (end.label == data.labels).double().mean().item()
         assert done.metrics[f"{split}_accuracy_at_end"] == pytest.approx(right)
     assert len(set(curve["mean_step"])) > 5, "the thresholds make a difference"
-    at_theta = decide(network.model, heard.data.test.inputs, 0.3)
-    assert done.metrics["correct"] == int((at_theta.label == heard.data.test.labels).sum())
+    at_theta = decide(network.model, heard.test.inputs, 0.3)
+    assert done.metrics["correct"] == int((at_theta.label == heard.test.labels).sum())
     assert network.measured["accuracy"] == done.metrics["accuracy"]
 
     # A figure that is asked to train makes what is missing.
     gone = options.results / "keywords" / f"{found[0].name}.json"
     gone.unlink()
-    assert figure4.main(options) == 0
+    assert command(figure4.TASK, options) == 0
     made = record.read(gone)
     assert (made.metrics, made.config) == (found[0].metrics, found[0].config)
     capsys.readouterr()
 
     # The test set is heard once: made again, nothing is trained and nothing measured.
     monkeypatch.setattr(keywords, "trace", lambda *_, **__: pytest.fail("the record was not used"))
-    assert keywords.main(options) == 0
+    assert command(keywords.TASK, options) == 0
 
     for figure in (figure4, figure5):
-        assert figure.main(replace(options, train=False)) == 0
+        assert command(figure.TASK, replace(options, train=False)) == 0
         name = figure.__name__.rsplit(".", 1)[-1]
         picture = options.results / name / f"{name}.quick.png"
         assert picture.read_bytes()[:4] == b"\x89PNG"
@@ -124,14 +125,13 @@ def test_records_hold_what_the_networks_answer_and_figures_are_drawn_from_them(
 @pytest.mark.usefixtures("as_user")
 def test_without_records_it_says_how_to_make_them(options):
     with pytest.raises(ValueError, match=r"no record of the profile quick .* --train"):
-        keywords.main(replace(options, train=False))
+        command(keywords.TASK, replace(options, train=False))
     with pytest.raises(ValueError, match=r"no record of the profile quick .* --train"):
-        figure5.main(replace(options, train=False))
+        command(figure5.TASK, replace(options, train=False))
 
 
 def test_traces_that_were_not_made_here_are_asked_for(options):
-    heard = keywords.spoken(options)
-    run = keywords.runs(options, heard.config)[0]
+    run = keywords.TASK.runs(options)[0]
     with pytest.raises(ValueError, match=r"records are checked in, traces are not"):
         keywords.traces_of(run, options)
 
@@ -158,7 +158,7 @@ def test_the_best_beta_and_all_of_them_are_chosen_on_validation():
 
 
 def test_the_overhead_is_time_over_the_share_of_steps():
-    one = long_sequences.Measured("RC, θ = 0.5", 0.25, [0.3, 0.5, 0.2])
+    one = long_sequences.Cost("RC, θ = 0.5", 0.25, [0.3, 0.5, 0.2])
     assert one.overheads == pytest.approx([1.2, 2.0, 0.8])
     about = {"machine": record.machine(), "batches": 8, "repeats": 3}
     text = long_sequences.report([one, one._replace(name="EOS", share=1.0)], about)
@@ -171,8 +171,9 @@ def test_torchs_network_in_the_comparison_computes_what_ours_does():
     data = KeywordData(
         clips(0), clips(1), clips(2), Normalisation.of(clips(0).frames), LogMel(), classes()
     )
-    model = keywords.TaskModel(420, 8, 9, n_dense=4).build(0)
-    net = keyword_network.KeywordNetwork(
+    generator = torch.Generator().manual_seed(0)
+    model = RCLSTM(420, 8, 9, n_dense=4, dense_input=True, generator=generator)
+    net = keyword_network(
         "n", model, 0.5, data.normalisation, data.front_end, data.classes, {}, "r"
     )
     batch = data.sequences("train")

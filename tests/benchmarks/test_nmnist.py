@@ -15,11 +15,12 @@ from benchmarks.nmnist.event_digits import (
     THETAS,
     data,
     fastest_as_good,
-    interval,
     measure,
     runs,
 )
-from benchmarks.tasks import TaskModel, TaskOptions
+from benchmarks.report.numbers import count_interval
+from benchmarks.run import Options, TaskModel
+from benchmarks.task import command
 from encoders.event_frames import EventFrames, share_arrived
 from encoders.functional import EVENT_DTYPE
 from encoders.temporal_mnist import deal
@@ -113,7 +114,7 @@ def test_a_told_threshold_agrees_with_inference_sample_by_sample(measured):
             assert told["correct_in_saccade"][i] == sum(inside)
         a = told["account"]
         assert (a["n"], a["correct"], a["fired"]) == (40, sum(right), int(decision.fired.sum()))
-        assert told["interval"] == interval(sum(right), 40)
+        assert told["interval"] == count_interval(sum(right), 40)
         seen = [arrived[i, s].item() for i, s in enumerate(steps)]
         assert a["input_seen"]["mean"] == pytest.approx(sum(seen) / 40)
         assert a["strict_clock"]["mean"] == pytest.approx(sum(ms) / 40 / 320)
@@ -164,23 +165,6 @@ def test_of_thresholds_within_one_standard_error_of_the_best_the_fastest_is_chos
         )
 
 
-@pytest.mark.parametrize(("correct", "n"), [(0, 10), (3, 10), (10, 10), (93, 100)])
-def test_the_interval_leaves_a_fortieth_of_the_binomial_on_either_side(correct, n):
-    def at_least(k: int, p: float) -> float:
-        return sum(math.comb(n, i) * p**i * (1 - p) ** (n - i) for i in range(k, n + 1))
-
-    low, high = interval(correct, n)
-    assert low <= correct / n <= high
-    if correct > 0:
-        assert at_least(correct, low) == pytest.approx(0.025, abs=1e-9)
-    else:
-        assert low == 0.0
-    if correct < n:
-        assert 1 - at_least(correct + 1, high) == pytest.approx(0.025, abs=1e-9)
-    else:
-        assert high == 1.0
-
-
 @pytest.mark.parametrize(("n", "n_validation"), [(500, 100), (2, 1), (10, 9)])
 def test_every_recording_is_dealt_once_and_always_alike(n, n_validation):
     torch.manual_seed(n)
@@ -198,7 +182,7 @@ def test_neither_side_may_be_empty(n_validation):
 
 def test_the_runs_of_a_seed_differ_in_the_method_alone():
     for profile in ("quick", "paper"):
-        rc, eos = runs(TaskOptions(profile=profile))
+        rc, eos = runs(Options(profile=profile))
         assert (rc.train.method, eos.train.method) == ("rc", "eos")
         assert replace(eos, train=replace(eos.train, method="rc")) == rc
         assert rc.name != eos.name
@@ -206,7 +190,7 @@ def test_the_runs_of_a_seed_differ_in_the_method_alone():
 
 def test_validation_recordings_are_never_trained_on_and_never_disturbed():
     train, test = Recordings(60, 0), Recordings(20, 1)
-    [run, _] = runs(TaskOptions(profile="quick"))
+    [run, _] = runs(Options(profile="quick"))
     run = replace(run, data=run.data | {"n_validation": 10})
     known = data(run, train, test)
     training, validation = deal(60, 10, seed=0)
@@ -266,9 +250,17 @@ def test_the_comparison_chooses_on_validation_alone():
 
 
 def test_records_are_made_once_and_table_and_figure_come_from_them(tmp_path, monkeypatch, capsys):
-    options = TaskOptions(profile="quick", results=tmp_path, runs=tmp_path / "runs", seeds=(0, 1))
+    options = Options(
+        profile="quick",
+        results=tmp_path,
+        runs=tmp_path / "runs",
+        seeds=(0, 1),
+        data=tmp_path,  # recordings are cached by their folder
+    )
     monkeypatch.setattr(
-        nmnist, "NeuromorphicMNIST", lambda _, train: Recordings(*((40, 0) if train else (20, 1)))
+        event_digits,
+        "NeuromorphicMNIST",
+        lambda _, train: Recordings(*((40, 0) if train else (20, 1))),
     )
     small = [
         replace(
@@ -279,28 +271,27 @@ def test_records_are_made_once_and_table_and_figure_come_from_them(tmp_path, mon
         )
         for run in runs(options)
     ]
-    for module in (nmnist, event_digits):
-        monkeypatch.setattr(module, "runs", lambda _: small)
-    with pytest.raises(ValueError, match=r"no record of the profile quick .* Add --train"):
-        nmnist.main(options)
-    assert nmnist.main(replace(options, train=True)) == 0
+    monkeypatch.setattr(nmnist.NMNIST, "runs", staticmethod(lambda _: small))
+    with pytest.raises(ValueError, match=r"no record of what was asked for: .* Add --train"):
+        command(nmnist.TASK, options)
+    assert command(nmnist.TASK, replace(options, train=True)) == 0
     kept = record.read_all(tmp_path / "nmnist")
     assert len(kept) == 4
     picture, text = (tmp_path / "nmnist" / f"nmnist.quick.{end}" for end in ("png", "txt"))
     assert picture.read_bytes()[:4] == b"\x89PNG"
     written = text.read_text()
     for method in ("rc", "eos"):
-        accounts = [r.metrics["fixed"]["account"] for r in nmnist.of(kept, method)]
+        accounts = [r.metrics["fixed"]["account"] for r in event_digits.of(kept, method)]
         mean = 100 * np.mean([a["accuracy"] for a in accounts])
         [line] = [x for x in written.splitlines() if x.startswith(f"{method.upper()}, θ fixed")]
         assert f" {mean:.1f} ± " in line
-        medians = [r.metrics["fixed"]["median_ms"] for r in nmnist.of(kept, method)]
+        medians = [r.metrics["fixed"]["median_ms"] for r in event_digits.of(kept, method)]
         assert f"{np.mean(medians):.0f}" in line.split()
     assert "20 test recordings" in written
     before = text.read_bytes(), picture.read_bytes()
     picture.unlink()
-    monkeypatch.setattr("benchmarks.tasks.train", lambda *_, **__: pytest.fail("trained again"))
-    assert nmnist.main(replace(options, train=True)) == 0
+    monkeypatch.setattr(event_digits, "execute", lambda *_, **__: pytest.fail("trained again"))
+    assert command(nmnist.TASK, replace(options, train=True)) == 0
     assert (text.read_bytes(), picture.read_bytes()) == before
     assert str(picture) in capsys.readouterr().out
 
@@ -309,9 +300,10 @@ def test_the_whole_data_set_is_no_base_for_the_subsets_records(tmp_path, monkeyp
     class Whole(Recordings):
         name = "N-MNIST"
 
-    monkeypatch.setattr(nmnist, "NeuromorphicMNIST", lambda _, train: Whole(20, 0))
+    monkeypatch.setattr(event_digits, "NeuromorphicMNIST", lambda _, train: Whole(20, 0))
+    [run, *_] = runs(Options())
     with pytest.raises(ValueError, match="are for N-MNIST-600, got N-MNIST in memory"):
-        nmnist.main(TaskOptions(results=tmp_path, train=True))
+        nmnist.TASK.make(run, Options(results=tmp_path, data=tmp_path), "-")
 
 
 def test_recordings_have_arrived_whole_by_the_last_step():

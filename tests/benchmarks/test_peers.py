@@ -12,7 +12,9 @@ from torch import Tensor
 
 from benchmarks import record
 from benchmarks.keywords import peers, peers_report
-from benchmarks.keywords.peers import Network, Peers, Splits, measure
+from benchmarks.keywords.peers import PeersRun, Splits, Training, measure
+from benchmarks.keywords.task import KeywordOptions
+from benchmarks.task import command
 from rc_snn import exits
 from rc_snn.exits import exit_at
 
@@ -20,11 +22,11 @@ T, K = 20, 4
 HEARD = torch.arange(T).double() * 40 + 200
 HEARD[-1] = HEARD[-2]  # the clip's end cuts the last step
 NETWORKS = (
-    Network("eos"),
-    Network("max_pool"),
-    Network("every_step"),
-    Network("rc", 0.0),
-    Network("rc", 0.2),
+    Training("eos"),
+    Training("max_pool"),
+    Training("every_step"),
+    Training("rc", 0.0),
+    Training("rc", 0.2),
 )
 
 
@@ -51,7 +53,6 @@ def splits(seed: int = 0, networks=NETWORKS) -> Splits:
         {n: logits(test, onset[n], 10 * i + seed + 5) for i, n in enumerate(networks)},
         test,
         HEARD,
-        {"networks": f"of seed {seed}"},
     )
 
 
@@ -75,9 +76,20 @@ def metrics():
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     place = tmp_path_factory.mktemp("results")
-    options = Peers(train=True, profile="quick", results=place)
-    assert peers.main(options, lambda seed, _: splits(seed)) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(peers.Peers, "runs", lambda _, options: planned(options))
+        patch.setattr(peers, "splits_of", lambda seed, _: splits(seed))
+        options = KeywordOptions(train=True, profile="quick", results=place)
+        assert command(peers.TASK, options) == 0
+        before = {p: p.stat().st_mtime_ns for p in place.glob("peers/*.json")}
+        patch.setattr(peers, "measure", lambda *_: pytest.fail("the record was not used"))
+        assert command(peers.TASK, options) == 0
+        assert {p: p.stat().st_mtime_ns for p in place.glob("peers/*.json")} == before
     return place / "peers"
+
+
+def planned(options: KeywordOptions) -> list[PeersRun]:
+    return [PeersRun("quick", seed, NETWORKS, {"of": f"seed {seed}"}) for seed in options.seeds]
 
 
 def test_each_training_and_rule_has_its_rows(metrics):
@@ -108,7 +120,7 @@ def test_who_knows_earlier_has_the_larger_area(metrics):
 
 def test_theta_is_swept_as_rank_coded_inference_on_both_splits():
     s = splits()
-    network = Network("eos")
+    network = Training("eos")
     z, y = s.test[network].double(), s.test_labels
     score = exits.log_odds(s.validation[network].double())
     right = s.validation[network].argmax(dim=2) == s.validation_labels
@@ -154,26 +166,26 @@ def test_a_network_that_always_answers_the_same_has_its_accuracy_as_area():
         for split in ("validation", "test")
     }
     row = measured(replace(s, **constant))["rows"]["EOS + gap".replace("gap", "top-2 gap")]
-    wanted = (constant["test"][Network("eos")][0].argmax(1) == s.test_labels).double().mean().item()
+    wanted = (
+        (constant["test"][Training("eos")][0].argmax(1) == s.test_labels).double().mean().item()
+    )
     assert row["area"] == pytest.approx(wanted)
 
 
 def test_one_beta_needs_no_composite():
-    rows = measured(splits(networks=(Network("eos"), Network("rc", 0.2))))["rows"]
+    rows = measured(splits(networks=(Training("eos"), Training("rc", 0.2))))["rows"]
     assert {n for n in rows if n.startswith("RC")} == {f"RC + {r}" for r in peers.RULES.values()}
 
 
 def test_a_record_per_seed_is_made_once_and_found_again(folder):
     done = peers.find(folder, "quick", (0, 1, 2))
     assert [r.config["seed"] for r in done] == [0, 1, 2]
-    before = {p: p.stat().st_mtime_ns for p in folder.glob("*.json")}
-    assert len(before) == 3
-    peers.make_record(splits(1), 1, "quick", folder)
-    assert {p: p.stat().st_mtime_ns for p in folder.glob("*.json")} == before
+    assert len(list(folder.glob("*.json"))) == 3
+    assert [r.name for r in done] == [run.name for run in planned(KeywordOptions())]
     with pytest.raises(ValueError, match=r"0 records of the profile paper.*--train"):
         peers.find(folder, "paper", (0,))
     with pytest.raises(ValueError, match="0 records of the profile quick with seed 7"):
-        peers.main(Peers(profile="quick", seeds=(7,), results=folder.parent))
+        command(peers.TASK, KeywordOptions(profile="quick", seeds=(7,), results=folder.parent))
 
 
 def test_the_table_says_what_the_records_hold(folder):
@@ -243,10 +255,10 @@ def test_records_of_other_rows_or_twice_are_refused(folder, tmp_path):
 def test_traces_that_do_not_belong_together_are_refused():
     s = splits(networks=NETWORKS[:2])
     with pytest.raises(ValueError, match="same networks"):
-        measured(replace(s, test={Network("eos"): s.test[Network("eos")]}))
+        measured(replace(s, test={Training("eos"): s.test[Training("eos")]}))
     with pytest.raises(ValueError, match="20 steps, heard_ms 19"):
         measured(replace(s, heard_ms=HEARD[:-1]))
-    rows = measured(splits(networks=(Network("rc", 0.1),)))["rows"]
+    rows = measured(splits(networks=(Training("rc", 0.1),)))["rows"]
     alone = record.new_record("peers", "x", {}, {"rows": rows}, {}, 0.0, record.Source("", None))
     with pytest.raises(ValueError, match=r"Differences are to EOS"):
         peers_report.report([alone])

@@ -84,7 +84,7 @@ def test_values_that_json_cannot_hold_are_refused(tmp_path):
 
 
 def test_a_run_is_dirty_by_changed_code_and_not_by_rewritten_results(tmp_path, monkeypatch):
-    monkeypatch.setattr(record, "PROJECT", tmp_path)
+    monkeypatch.setattr(record, "CHECKOUT", tmp_path.resolve())
     assert record.source() == record.Source("unknown", None)
     code = tmp_path / "rc_snn" / "code.py"
     made = tmp_path / "results" / "table.md", tmp_path / "rc_snn" / "weights" / "net"

@@ -5,6 +5,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from benchmarks.tasks import TaskOptions, find
 
 from benchmarks import figure4, figure5, listen, record, task_tables
 from benchmarks.figure1 import spotting
@@ -16,7 +17,6 @@ from benchmarks.listen import Listen
 from benchmarks.nmnist import task as nmnist
 from benchmarks.nmnist.event_digits import runs as nmnist_runs
 from benchmarks.nmnist.task import EventDigits
-from benchmarks.tasks import TaskOptions, find
 from encoders.fetch import DataError
 from encoders.speech_commands import find_recordings
 
@@ -77,7 +77,7 @@ def test_the_readmes_demonstration_prints_what_it_says(tmp_path, monkeypatch, ca
         (tmp_path / "stop.ogg").write_bytes(packed.read(name))
     monkeypatch.chdir(tmp_path)
     assert listen.main(Listen(clips=(Path("stop.ogg"),))) == 0
-    readme = (record.PROJECT / "README.md").read_text()
+    readme = (record.HOME / "README.md").read_text()
     assert name in readme
     shown = "\n".join(f"    {line}" for line in capsys.readouterr().out.splitlines())
     assert shown in readme

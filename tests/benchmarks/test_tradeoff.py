@@ -6,8 +6,9 @@ import pytest
 
 from benchmarks import record
 from benchmarks.table1 import accuracy_time, tradeoff
+from benchmarks.table1.table import groups, paper_records
 from benchmarks.table1.tradeoff import TEMPERATURES, Curve, Tradeoff
-from benchmarks.tables import groups, paper_records
+from benchmarks.task import command
 from encoders.mnist import embedded_digits
 
 
@@ -29,7 +30,7 @@ def test_at_each_time_the_best_earlier_point_of_either_side_counts():
 
 
 def test_one_run_for_each_temperature_and_nothing_else_differs():
-    runs = tradeoff.configs(Tradeoff(epochs=3), embedded_digits())
+    runs = tradeoff.temperature_runs(Tradeoff(epochs=3), embedded_digits())
     assert tuple(c.train.temperature for c in runs) == TEMPERATURES
     same = {replace(c, train=replace(c.train, temperature=1.0)) for c in runs}
     assert len(same) == 1
@@ -68,6 +69,6 @@ def test_every_line_of_the_table_is_a_point_of_the_figure(tmp_path, monkeypatch)
 
 def test_without_records_the_remedy_is_named(tmp_path):
     with pytest.raises(ValueError, match="tradeoff --train"):
-        tradeoff.main(Tradeoff(results=tmp_path))
+        command(tradeoff.TASK, Tradeoff(results=tmp_path))
     with pytest.raises(ValueError, match="holds no records"):
         accuracy_time.main(accuracy_time.AccuracyTime(results=tmp_path))

@@ -5,13 +5,12 @@ from typing import get_args
 import pytest
 import torch
 
-from baselines import zoo as baselines_zoo
 from benchmarks import record
 from benchmarks.table1.rows import RowName
 from encoders.functional import encode
 from encoders.mnist import MNIST_TITLE, Digits, load_mnist
 from encoders.temporal_mnist import latency_sequences
-from rc_snn import zoo
+from rc_snn import load
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +23,7 @@ def mnist() -> Digits:
 
 @pytest.mark.parametrize("name", zoo.names())
 def test_a_shipped_network_answers_the_test_set_as_it_was_measured(name, mnist):
-    net = zoo.load(name)
+    net = load(name)
     test = latency_sequences(mnist.test, net.n_steps, **net.encoder)
     decision = net.decide(test.inputs.steps)
     assert len(decision) == net.measured["n"] == 10_000
@@ -36,7 +35,7 @@ def test_a_shipped_network_answers_the_test_set_as_it_was_measured(name, mnist):
 
 @pytest.mark.parametrize("name", baselines_zoo.names())
 def test_a_shipped_baseline_answers_the_test_set_as_it_was_measured(name, mnist):
-    net = baselines_zoo.load(name)
+    net = load(name)
     decision = net.decide(encode(mnist.test.images, **net.encoder))
     right = (decision.label == mnist.test.labels) & torch.isfinite(decision.time)
     # The last digit of a float32 spike time depends on the machine's vectors.
@@ -58,7 +57,7 @@ def test_every_row_of_the_table_ships_one_network_and_that_has_a_record():
 
 @pytest.mark.parametrize("name", zoo.names())
 def test_a_shipped_network_is_in_half_precision(name):
-    for parameter in zoo.load(name).model.parameters():
+    for parameter in load(name).model.parameters():
         assert torch.equal(parameter, parameter.half().float())
 
 

@@ -12,7 +12,7 @@ from bridges.convert import Convert, main
 from bridges.errors import BridgeError
 from bridges.stream import file as stream_file
 from encoders import embedded_digits, encode_latency
-from rc_snn import zoo
+from rc_snn import load
 from rc_snn.spikes import spike_frames, spike_steps
 
 
@@ -24,7 +24,7 @@ def _digits(monkeypatch):
 
 @pytest.fixture
 def network() -> zoo.Trained:
-    return zoo.load("rc-lstm-340-fast")
+    return load("rc-lstm-340-fast")
 
 
 def needs(name: str) -> None:
@@ -78,12 +78,12 @@ def test_inputs_are_the_spikes_that_the_network_sees(network, tmp_path):
 
 
 def test_answers_in_continuous_time_are_on_the_tick_before(tmp_path):
-    from baselines import zoo as baselines
+    from rc_snn import load
 
     out = tmp_path / "a.py"
     main(Convert("rel-psp-340-slow", "brian2", out, steps=100, samples=10))
     stream = stream_file.load(tmp_path / "a.npz")
-    net = baselines.load("rel-psp-340-slow")
+    net = load("rel-psp-340-slow")
     images = embedded_digits().test.images[:10]
     decision = net.decide(encode_latency(images, zero_pixels="silent"))
     times, label = stream.to_times(steps_per_frame=100).min(dim=1)

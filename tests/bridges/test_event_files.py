@@ -13,17 +13,18 @@ from torch.utils.data import DataLoader
 from bridges.errors import BridgeError
 from bridges.stream import event_files
 from bridges.stream.clock import tick_us
-from bridges.stream.event_files import sensor_size, to_recordings
-from bridges.stream.stream import EVENT_DTYPE, SpikeStream
+from bridges.stream.pixels import sensor_size, to_recordings
+from bridges.stream.stream import SpikeStream
 from bridges.targets import aedat4, dat, es
 from bridges.targets import tonic as tonic_bridge
+from encoders.functional import EVENT_DTYPE
 
 needs_tonic = pytest.mark.skipif(
     tonic_bridge.TARGET.missing() is not None, reason=str(tonic_bridge.TARGET.missing())
 )
 FORMATS = [
     pytest.param(form, id=form.suffix, marks=[pytest.mark.skip(reason=reason)] if reason else [])
-    for form in (aedat4._FORMAT, es._FORMAT, dat._FORMAT)
+    for form in (aedat4.FORMAT, es.FORMAT, dat.FORMAT)
     for reason in [form.target.missing()]
 ]
 each_format = pytest.mark.parametrize("form", FORMATS)
@@ -220,7 +221,7 @@ def test_a_script_lays_an_image_of_more_units_than_a_row_in_rows(tmp_path):
 
     sent = random_events((1, 220, 200), n_steps=3, dt_s=1e-3, n=50).shifted(2)
     assert sent.n_units > 2**15
-    assert sent.same_spikes(script.run("tonic", sent))
+    assert sent.same_spikes(script.run(tonic_bridge.TARGET, sent))
 
 
 @needs_tonic
@@ -236,10 +237,10 @@ def test_a_script_is_not_written_for_what_tonic_cannot_hold(tmp_path):
 @each_format
 @pytest.mark.parametrize("image", [True, False], ids=["image", "row"])
 def test_the_farthest_pixel_and_the_last_microsecond_come_back(form, image):
-    end_us = min(form.end_us, 2**31 if form.suffix == ".es" else 2**53 - 1)  # .es: 17 MB
-    shape = (2, 3, form.side) if image else (form.side,)
+    end_us = min(form.target.end_us, 2**31 if form.suffix == ".es" else 2**53 - 1)  # .es: 17 MB
+    shape = (2, 3, form.target.side) if image else (form.target.side,)
     sent = random_events(shape, n_steps=end_us, dt_s=1e-6, samples=1)
-    back = event_files.round_trip(form, sent)
+    back = form.round_trip(sent)
     assert sent.same_spikes(back)
     assert sent.shape == back.shape
 
@@ -247,12 +248,12 @@ def test_the_farthest_pixel_and_the_last_microsecond_come_back(form, image):
 @each_format
 def test_a_side_or_a_time_beyond_the_format_is_refused(form, tmp_path):
     path = tmp_path / f"out{form.suffix}"
-    with pytest.raises(BridgeError, match=f"at most {form.side}"):
-        event_files.export(form, SpikeStream.silent(1, form.side + 1, 5, 1e-3), path)
-    if form.end_us < 2**53:
-        late = one_row([form.end_us], [0], n_steps=form.end_us + 1, dt_s=1e-6)
-        with pytest.raises(BridgeError, match=str(form.end_us)):
-            event_files.export(form, late, path)
+    with pytest.raises(BridgeError, match=f"at most {form.target.side}"):
+        form.export(SpikeStream.silent(1, form.target.side + 1, 5, 1e-3), path)
+    if form.target.end_us < 2**53:
+        late = one_row([form.target.end_us], [0], n_steps=form.target.end_us + 1, dt_s=1e-6)
+        with pytest.raises(BridgeError, match=str(form.target.end_us)):
+            form.export(late, path)
     assert not list(tmp_path.iterdir())
 
 
@@ -261,7 +262,7 @@ def test_a_side_or_a_time_beyond_the_format_is_refused(form, tmp_path):
 def test_events_of_one_microsecond_and_repeated_events_come_back(form, seed):
     sent = random_events((2, 3, 3), n_steps=300, dt_s=1e-6, seed=seed)
     assert sent.twice_per_tick() > 30
-    assert sent.same_spikes(event_files.round_trip(form, sent))
+    assert sent.same_spikes(form.round_trip(sent))
 
 
 @each_format
@@ -269,8 +270,8 @@ def test_faery_reads_what_the_other_package_reads(form, tmp_path):
     import faery
 
     sent = random_events((2, 34, 34), n_steps=300_000, dt_s=1e-6, samples=1)
-    path = event_files.export(form, sent, tmp_path / f"one{form.suffix}")
-    ours = event_files.read_events(form, path, sensor_size(sent))
+    path = form.export(sent, tmp_path / f"one{form.suffix}")
+    ours = form.read_events(path, sensor_size(sent))
     theirs = faery.events_stream_from_file(path)
     assert theirs.dimensions() == (34, 34)
     theirs = np.concatenate(list(theirs))
@@ -284,21 +285,19 @@ def test_an_empty_recording_has_its_place_among_the_others(form, tmp_path):
     sent = sent.with_spikes(
         *(a[sent.sample_ids != 1] for a in (sent.sample_ids, sent.ticks, sent.units))
     )
-    path = event_files.export(form, sent, tmp_path / f"three{form.suffix}")
+    path = form.export(sent, tmp_path / f"three{form.suffix}")
     names = [f"three_{i:04d}{form.suffix}" for i in range(3)]
-    assert [file.name for file in event_files.files_of(form, path)] == names
-    assert len(event_files.read_events(form, path / names[1], (5, 3, 2))) == 0
-    back = event_files.from_files(form, path, (5, 3, 2), 50_000, 1e-3)
+    assert [file.name for file in form.files_of(path)] == names
+    assert len(form.read_events(path / names[1], (5, 3, 2))) == 0
+    back = form.from_files(path, (5, 3, 2), 50_000, 1e-3)
     assert back.same_spikes(sent)
     chosen = [path / names[2], path / names[1]]
-    assert event_files.from_files(form, chosen, (5, 3, 2), 50_000, 1e-3).same_spikes(
-        sent.take([2, 1])
-    )
+    assert form.from_files(chosen, (5, 3, 2), 50_000, 1e-3).same_spikes(sent.take([2, 1]))
 
 
 @pytest.mark.parametrize("n", [10_000, 10_001])
 def test_more_samples_than_four_digits_count_keep_their_order(n):
-    names = event_files.file_names(es._FORMAT, "a", n)
+    names = es.FORMAT.file_names("a", n)
     assert sorted(names) == names
     assert (len(set(names)), names[-1]) == (n, f"a_{n - 1}.es")
 
@@ -307,27 +306,28 @@ def test_more_samples_than_four_digits_count_keep_their_order(n):
 def test_a_file_is_replaced_and_a_folder_is_not(form, tmp_path):
     path = tmp_path / f"out{form.suffix}"
     one, other = one_row([1], [2]), one_row([3, 4], [0, 0])
-    event_files.export(form, one, path)
-    event_files.export(form, other, path)
-    assert event_files.from_files(form, path, (4, 1, 1), 10_000, 1e-3).same_spikes(other)
+    form.export(one, path)
+    form.export(other, path)
+    assert form.from_files(path, (4, 1, 1), 10_000, 1e-3).same_spikes(other)
     two = other.take([0, 0])
     with pytest.raises(FileExistsError, match="never overwritten"):
-        event_files.export(form, two, path)
+        form.export(two, path)
     path.unlink()
-    event_files.export(form, two, path)
+    form.export(two, path)
     for again in (one, two):
         with pytest.raises(FileExistsError, match="never overwritten"):
-            event_files.export(form, again, path)
-    assert event_files.from_files(form, path, (4, 1, 1), 10_000, 1e-3).same_spikes(two)
+            form.export(again, path)
+    assert form.from_files(path, (4, 1, 1), 10_000, 1e-3).same_spikes(two)
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
 
 def test_nothing_is_left_when_writing_fails(tmp_path):
     if reason := dat.TARGET.missing():
         pytest.skip(reason)
+    wider = replace(dat.TARGET, side=2**15)
     too_wide = SpikeStream.silent(2, 20_000, 5, 1e-3)  # which faery refuses when it has begun
     with pytest.raises(RuntimeError, match="width"):
-        event_files.export(replace(dat._FORMAT, side=2**15), too_wide, tmp_path / "out.dat")
+        event_files.EventFormat(wider, dat.FORMAT.read).export(too_wide, tmp_path / "out.dat")
     assert not list(tmp_path.iterdir())
 
 
@@ -336,29 +336,29 @@ def test_nothing_is_left_when_writing_fails(tmp_path):
 def test_a_file_of_another_kind_is_refused_by_name(form, content, tmp_path):
     path = tmp_path / f"broken{form.suffix}"
     with pytest.raises(ValueError, match=f"no {form.suffix} file"):
-        event_files.read_events(form, path, (4, 1, 1))
+        form.read_events(path, (4, 1, 1))
     path.write_bytes(content)
     with pytest.raises(ValueError, match=rf"broken\{form.suffix} cannot be read"):
-        event_files.read_events(form, path, (4, 1, 1))
+        form.read_events(path, (4, 1, 1))
     (tmp_path / "folder").mkdir()
     with pytest.raises(ValueError, match=f"holds no {form.suffix} file"):
-        event_files.from_files(form, tmp_path / "folder", (4, 1, 1), 10_000, 1e-3)
+        form.from_files(tmp_path / "folder", (4, 1, 1), 10_000, 1e-3)
 
 
 @each_format
 def test_a_recording_of_another_sensor_is_refused(form, tmp_path):
-    path = event_files.export(form, one_row([1], [0]), tmp_path / f"one{form.suffix}")
+    path = form.export(one_row([1], [0]), tmp_path / f"one{form.suffix}")
     with pytest.raises(BridgeError, match="sensor"):
-        event_files.from_files(form, path, (5, 1, 1), 10_000, 1e-3)
+        form.from_files(path, (5, 1, 1), 10_000, 1e-3)
 
 
 @pytest.mark.parametrize("form", [p for p in FORMATS if p.id == ".aedat4"])
 def test_an_aedat4_file_that_was_cut_short_is_refused(form, tmp_path):
     sent = random_events((2, 3, 5), n_steps=50, dt_s=1e-3, samples=1)
-    path = event_files.export(form, sent, tmp_path / "cut.aedat4")
+    path = form.export(sent, tmp_path / "cut.aedat4")
     path.write_bytes(path.read_bytes()[:-900])
     with pytest.raises(ValueError, match="cannot be read"):
-        event_files.read_events(form, path, (5, 3, 2))
+        form.read_events(path, (5, 3, 2))
 
 
 @pytest.mark.parametrize("form", [p for p in FORMATS if p.id in (".es", ".dat")])
@@ -368,16 +368,16 @@ def test_left_alone_faery_starts_the_clock_at_the_first_event(form, tmp_path):
     events = np.array([(7000, 0, 0, True), (9000, 1, 0, True)], faery.EVENTS_DTYPE)
     path = tmp_path / f"theirs{form.suffix}"
     faery.events_stream_from_array(events, (4, 1)).to_file(path)
-    assert event_files.read_events(form, path, (4, 1, 1))["t"].tolist() == [0, 2000]
-    path = event_files.export(form, one_row([7, 9], [0, 1]), path)
-    assert event_files.read_events(form, path, (4, 1, 1))["t"].tolist() == [7000, 9000]
+    assert form.read_events(path, (4, 1, 1))["t"].tolist() == [0, 2000]
+    path = form.export(one_row([7, 9], [0, 1]), path)
+    assert form.read_events(path, (4, 1, 1))["t"].tolist() == [7000, 9000]
 
 
 @pytest.mark.parametrize("form", [p for p in FORMATS if p.id == ".dat"])
 def test_a_dat_time_beyond_32_bits_would_become_another(form, tmp_path):
     import faery
 
-    assert form.end_us == 2**32
+    assert form.target.end_us == 2**32
     events = np.zeros(2, faery.EVENTS_DTYPE)
     for last, kept in ((2**32 - 1, True), (2**32, False)):
         events["t"] = [0, last]
@@ -392,7 +392,7 @@ def test_event_stream_shows_the_picture_upside_down_and_the_bridge_turns_it(form
     import event_stream
 
     sent = replace(one_row([1], [1], n_units=12), shape=(1, 3, 4))  # the top row
-    path = event_files.export(form, sent, tmp_path / "one.es")
+    path = form.export(sent, tmp_path / "one.es")
     with event_stream.Decoder(str(path)) as decoder:
         assert np.concatenate(list(decoder))["y"].tolist() == [2]
     assert es.read_events(path, (4, 3, 1))["y"].tolist() == [0]
@@ -463,12 +463,12 @@ def test_real_recordings_repeat_an_event_within_a_microsecond(untouched):
 def test_every_event_of_n_mnist_goes_through_the_files(form, untouched, hundred, tmp_path):
     for n, recordings in enumerate((list(untouched.values()), list(hundred.values()))):
         stream = SpikeStream.from_events(recordings, NMNIST_SIZE, NMNIST_US)
-        path = event_files.export(form, stream, tmp_path / f"nmnist{n}{form.suffix}")
-        files = event_files.files_of(form, path)
+        path = form.export(stream, tmp_path / f"nmnist{n}{form.suffix}")
+        files = form.files_of(path)
         for sent, file in zip(recordings, files, strict=True):
-            back = event_files.read_events(form, file, NMNIST_SIZE)
+            back = form.read_events(file, NMNIST_SIZE)
             np.testing.assert_array_equal(columns(back), columns(sent))
-        assert event_files.from_files(form, path, NMNIST_SIZE, NMNIST_US, 1e-6).same_spikes(stream)
+        assert form.from_files(path, NMNIST_SIZE, NMNIST_US, 1e-6).same_spikes(stream)
 
 
 @needs_tonic

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from bridges.errors import BridgeError
-from bridges.stream import pynapple, timeline
+from bridges.stream import clock, timeline
 from bridges.stream.stream import SpikeStream
 from bridges.targets import neo, nwb, sonata
 from rc_snn.spikes import Decision
@@ -80,7 +80,7 @@ def test_what_cannot_be_held_is_refused_and_nothing_is_written(bridge, tmp_path)
     with pytest.raises(BridgeError, match=r"samples\['day'\]"):
         bridge.round_trip(replace(three_samples(), samples={"day": dated}))
     with pytest.raises(BridgeError, match="ticks apart"):
-        bridge.export(SpikeStream.silent(1, 2, timeline.LONGEST + 1, 1e-6), path)
+        bridge.export(SpikeStream.silent(1, 2, clock.LONGEST + 1, 1e-6), path)
     assert not list(tmp_path.iterdir())
 
 
@@ -294,10 +294,10 @@ def test_a_column_that_trials_cannot_have_is_refused(name):
 
 
 def test_samples_that_are_too_long_together_are_refused():
-    half = SpikeStream.silent(2, 1, timeline.LONGEST // 2, 1e-6)
+    half = SpikeStream.silent(2, 1, clock.LONGEST // 2, 1e-6)
     assert nwb.to_nwbfile(half).units is not None
     with pytest.raises(BridgeError, match="ticks apart"):
-        nwb.to_nwbfile(SpikeStream.silent(3, 1, timeline.LONGEST // 2, 1e-6))
+        nwb.to_nwbfile(SpikeStream.silent(3, 1, clock.LONGEST // 2, 1e-6))
 
 
 def test_an_nwb_file_of_others_is_read_when_its_grid_is_said():
@@ -329,9 +329,9 @@ def test_pynapple_keeps_units_that_spike_once_only_with_our_time_support():
     with pytest.warns(UserWarning, match="no duration"), np.errstate(divide="ignore"):
         guessed = nap.TsGroup(dict(enumerate(map(nap.Ts, np.split(times, ends[:-1])))))
     assert [len(guessed[unit]) for unit in (1, 3, 5)] == [3, 1, 0]  # pynapple's trap: 5 is lost
-    group = pynapple.to_tsgroup(sent)
+    group = nwb.to_tsgroup(sent)
     assert [len(group[unit]) for unit in range(6)] == [0, 3, 0, 1, 0, 1]
-    assert pynapple.from_tsgroup(group, sent.dt_s).same_spikes(sent)
+    assert nwb.from_tsgroup(group, sent.dt_s).same_spikes(sent)
 
 
 def test_pynapples_trials_hold_the_spikes_of_their_sample_and_no_other(tmp_path):
@@ -340,7 +340,7 @@ def test_pynapples_trials_hold_the_spikes_of_their_sample_and_no_other(tmp_path)
     loaded = nap.load_file(str(nwb.export(stream, tmp_path / "spikes.nwb")))
     trials = loaded["trials"]
     loaded.close()
-    group = pynapple.to_tsgroup(nwb.from_file(tmp_path / "spikes.nwb"))
+    group = nwb.to_tsgroup(nwb.from_file(tmp_path / "spikes.nwb"))
     for sample in range(3):
         spikes = group.restrict(trials[sample])
         assert sum(len(spikes[unit]) for unit in spikes) == len(stream.of_sample(sample)[0])
@@ -352,15 +352,15 @@ def test_pynapple_counts_samples_exactly_but_not_ticks():
     pytest.importorskip("pynapple")
     z = (torch.rand(1000, 3, 20, generator=torch.Generator().manual_seed(0)) < 0.1).float()
     stream = SpikeStream.from_tensor(z, dt_s=1e-3)
-    group = pynapple.to_tsgroup(stream)
+    group = nwb.to_tsgroup(stream)
     np.testing.assert_array_equal(group.count(bin_size=stream.duration_s).d, z.sum(0).numpy())
     ticks = np.nan_to_num(group.trial_count(group.time_support, bin_size=1e-3))
     assert (ticks.transpose(2, 1, 0) != z.numpy()).any()
-    assert (pynapple.from_tsgroup(group, 1e-3).to_tensor() == z).all()
+    assert (nwb.from_tsgroup(group, 1e-3).to_tensor() == z).all()
 
 
 def test_a_group_restricted_to_unequal_samples_is_refused():
     nap = pytest.importorskip("pynapple")
-    group = pynapple.to_tsgroup(three_samples())
+    group = nwb.to_tsgroup(three_samples())
     with pytest.raises(BridgeError, match="one length"):
-        pynapple.from_tsgroup(group.restrict(nap.IntervalSet([0, 0.01], [0.0045, 0.0195])), 1e-3)
+        nwb.from_tsgroup(group.restrict(nap.IntervalSet([0, 0.01], [0.0045, 0.0195])), 1e-3)

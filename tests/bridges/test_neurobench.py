@@ -11,7 +11,6 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from baselines import zoo as baselines_zoo
 from baselines.lif import RCLIF, TTFSLIF, NorseLIF, SnnTorchLIF
 from baselines.rel_psp import rel_psp
 from benchmarks import neurobench as benchmark
@@ -30,7 +29,7 @@ from bridges.neurobench.metrics import (
 from encoders.functional import encode_latency
 from encoders.mnist import Digits, embedded_digits
 from encoders.temporal_mnist import take
-from rc_snn import RCLSTM, RCConvLSTM, SpikeSequences, decide, spike_frames, zoo
+from rc_snn import RCLSTM, RCConvLSTM, SpikeSequences, decide, load, spike_frames
 from rc_snn.models import ReadOut
 from rc_snn.spikes import Decision
 
@@ -139,7 +138,7 @@ def digits() -> Digits:
 
 
 def shipped(name: str, n: int, *ways: dict) -> None:
-    net = zoo.load(name) if name in zoo.names() else baselines_zoo.load(name)
+    net = load(name) if name in zoo.names() else load(name)
     split = take(digits().test, torch.arange(0, 1000, 1000 // n))
     encoder = {key: net.encoder[key] for key in ("polarity", "zero_pixels")}
     data = latency_frames(split, RankCoded(net).n_steps, **encoder)
@@ -511,7 +510,7 @@ def test_missing_and_wrong_values_are_refused():
     with pytest.raises(ValueError, match="has none"):
         RankCoded(TTFSLIF(NorseLIF(), 6, 5, 3), THETA, T)
     with pytest.raises(ValueError, match=r"theta must be in \(0, 1\), got 0\.0"):
-        RankCoded(zoo.load("rc-lstm-340-fast"), 0.0)
+        RankCoded(load("rc-lstm-340-fast"), 0.0)
     with pytest.raises(ValueError, match="mean must be"):
         RankCoded(model, THETA, T, mean=torch.zeros(T + 1, 6))
     with pytest.raises(ValueError, match="gates must be"):

@@ -15,7 +15,7 @@ from bridges.stream.stream import SpikeStream
 from bridges.support import sample_stream
 from bridges.targets import nir as nir_bridge
 from encoders import embedded_digits, encode_latency
-from rc_snn import zoo
+from rc_snn import load
 from rc_snn.models import RCLSTM
 from rc_snn.runner import decide
 from rc_snn.sequences import DenseSequences
@@ -209,7 +209,7 @@ def fires(graph, data):
 
 @pytest.mark.parametrize("name", ["rc-lstm-340-fast", "rc-lstm-340-slow"])
 def test_the_first_spike_of_the_graph_is_the_decision(name, tmp_path):
-    net = zoo.load(name)
+    net = load(name)
     images = embedded_digits().test.images[:80]
     inputs = net.sequences(spike_steps(encode_latency(images, **net.encoder), net.n_steps))
     decision = decide(net.model, inputs, net.theta)

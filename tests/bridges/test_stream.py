@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from bridges.errors import BridgeError
 from bridges.stream.clock import seconds, to_ticks
-from bridges.stream.stream import EVENT_DTYPE, SpikeStream
+from bridges.stream.stream import SpikeStream
+from encoders.functional import EVENT_DTYPE
 from rc_snn.spikes import Decision, decision_spikes, spike_frames, spike_steps
 
 

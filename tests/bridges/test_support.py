@@ -1,6 +1,7 @@
 """The table of targets says what is: of the bridges, of the extras, of README."""
 
 import dataclasses
+import inspect
 import os
 import subprocess
 import sys
@@ -16,19 +17,37 @@ from bridges.stream.stream import SpikeStream
 PROJECT = Path(__file__).resolve().parents[2]
 
 
-def _starts(path: Path) -> list[str]:
-    """Return what the lines of a file begin with, as far as this test asks."""
-    marks = ("TARGET = Target(", "def round_trip(stream: SpikeStream")
-    return [mark for mark in marks if f"\n{mark}" in path.read_text()]
+def _printed(code: str) -> str:
+    """Return what a fresh Python prints."""
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=PROJECT)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
 
 
-def test_every_bridge_file_of_a_target_is_in_the_table():
-    targets = {
-        path.stem
-        for path in (PROJECT / "bridges").glob("*.py")
-        if {"TARGET = Target(", "def round_trip(stream: SpikeStream"} <= set(_starts(path))
-    }
-    assert targets == set(support.NAMES)
+def test_every_file_of_the_folder_is_a_target_and_has_its_row():
+    files = {path.stem for path in (PROJECT / "bridges" / "targets").glob("*.py")} - {"__init__"}
+    assert files == set(support.NAMES)
+    assert [line[0] for line in support.lines()] == [t.title for t in support.targets()]
+    rows = [t.row for t in support.targets()]
+    assert len(set(rows)) == len(rows) == len(files)
+    assert rows == sorted(rows)
+
+
+def test_the_names_of_targets_are_known_without_importing_one():
+    code = (
+        "import sys\nfrom bridges import support\nsupport.NAMES\n"
+        "print([name for name in sys.modules if name.startswith('bridges.targets.')])"
+    )
+    assert _printed(code) == "[]"
+
+
+def test_the_list_of_commands_names_commands_and_targets():
+    """Read from the files: nothing is imported to say what it is."""
+    said = _printed("import runpy; runpy.run_module('bridges', run_name='__main__')")
+    for command in ("bridges.convert", "bridges.support"):
+        assert f"python -m {command} " in said
+    assert all(name in said for name in support.NAMES)
 
 
 @pytest.mark.parametrize("name", support.NAMES)
@@ -36,8 +55,9 @@ def test_a_bridge_keeps_the_contract(name):
     bridge = support.bridge(name)
     assert bridge.TARGET.name == name
     assert bridge.TARGET.needs
-    assert callable(bridge.round_trip)
-    assert callable(bridge.export)
+    for function, takes in ((bridge.round_trip, ["stream"]), (bridge.export, ["stream", "path"])):
+        assert list(inspect.signature(function).parameters)[: len(takes)] == takes
+        assert function.__doc__
     assert (PROJECT / "examples" / f"{name}_spikes.py").exists()
     assert (bridge.TARGET.suffix == ".py") == (
         (PROJECT / "bridges" / "targets" / "scripts" / f"run_{name}.py").exists()
@@ -57,10 +77,7 @@ def test_bridges_import_their_packages_only_on_use():
         "needs = {need for t in support.targets() for need in t.needs}\n"
         "print(sorted((needs - {'tonic', 'snntorch', 'norse', 'h5py'}) & set(sys.modules)))"
     )
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, cwd=PROJECT
-    )
-    assert done.stdout.strip() == "[]", done.stderr
+    assert _printed(code) == "[]"
 
 
 def test_an_absent_package_is_named_with_the_remedy():

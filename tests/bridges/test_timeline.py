@@ -5,13 +5,13 @@ import pytest
 
 from bridges import support
 from bridges.errors import BridgeError
-from bridges.stream import timeline
+from bridges.stream import clock, timeline
 from bridges.stream.stream import SpikeStream
 
 
 @pytest.mark.parametrize("dt_s", [1e-6, 1e-4, 5e-3, 0.1, 1 / 3, 1 / 30000, 0.7e-3])
 def test_the_longest_timeline_keeps_its_last_ticks(dt_s):
-    n, n_steps = 8, timeline.LONGEST // 8
+    n, n_steps = 8, clock.LONGEST // 8
     at = np.concatenate([np.arange(50), n_steps - 1 - np.arange(50)])
     sent = SpikeStream.silent(n, 3, n_steps, dt_s).with_spikes(
         np.repeat(np.arange(n), 100), np.tile(at, n), np.arange(100 * n) % 3

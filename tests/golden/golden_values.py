@@ -12,14 +12,12 @@ import json
 import re
 import tempfile
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from baselines import zoo as baselines_zoo
 from baselines.alpha_psp import alpha_psp
 from baselines.continuous_training import ContinuousConfig, Timed, train_continuous
 from baselines.lif import TTFSLIF, SnnTorchLIF
@@ -31,16 +29,14 @@ from benchmarks.keywords import task as keywords
 from benchmarks.keywords.task import KeywordOptions
 from benchmarks.nmnist.event_digits import runs as nmnist_runs
 from benchmarks.nmnist.task import EventDigits
+from benchmarks.run import Options
 from benchmarks.table1 import tradeoff
-from benchmarks.table1.task import Table1, configs, run_name
-from benchmarks.tasks import TaskOptions
+from benchmarks.table1.runs import planned
+from benchmarks.table1.task import Table1
 from encoders.functional import encode
-from encoders.keyword_network import load_network
 from encoders.mnist import Digits, Split, embedded_digits
-from encoders.temporal_mnist import latency_sequences
-from rc_snn import checkpoint, zoo
+from rc_snn import checkpoint, network
 from rc_snn.models import RCLSTM
-from rc_snn.runner import decide
 from rc_snn.sequences import ContextSequences, Labelled, SpikeSequences
 from rc_snn.spikes import Decision
 from rc_snn.training import TrainConfig, train
@@ -74,45 +70,39 @@ def names() -> dict[str, list[str]]:
                     polarity=polarity,
                 )
                 key = f"table1 {profile} {recipe} {polarity}"
-                found[key] = [run_name(c) for d in (mnist, few) for c in configs(asked, d)]
+                found[key] = [c.name for d in (mnist, few) for c in planned(asked, d)]
         asked = Table1(profile=profile, n_steps=20, zero_pixels="silent", precision="bf16")
-        found[f"table1 {profile} options"] = [run_name(c) for c in configs(asked, mnist)]
+        found[f"table1 {profile} options"] = [c.name for c in planned(asked, mnist)]
         found[f"figure3 {profile}"] = [
-            run_name(figure3.config(figure3.Figure3(profile=profile, seed=seed), d))
+            figure3.run_of(figure3.Figure3(profile=profile), d, seed).name
             for d in (mnist, few)
             for seed in SEEDS
         ]
-        options = TaskOptions(profile=profile, seeds=SEEDS)
-        found[f"figure1 {profile}"] = [r.name for r in figure1.runs(options)]
-        found[f"figure2 {profile}"] = [r.name for r in figure2.runs(options)]
+        options = Options(profile=profile, seeds=SEEDS)
+        found[f"figure1 {profile}"] = [r.name for r in figure1.TASK.runs(options)]
+        found[f"figure2 {profile}"] = [r.name for r in figure2.trainings(options)]
         found[f"nmnist {profile}"] = [
             r.name for r in nmnist_runs(EventDigits(profile=profile, seeds=SEEDS))
         ]
         data = keywords.records(KeywordOptions())[0].config["data"]
         asked = KeywordOptions(profile=profile, seeds=SEEDS)
-        found[f"keywords {profile}"] = [r.name for r in keywords.runs(asked, data)]
-    found["tradeoff"] = [run_name(c) for c in tradeoff.configs(tradeoff.Tradeoff(), mnist)]
+        found[f"keywords {profile}"] = [r.name for r in keywords.trainings(asked, data)]
+    found["tradeoff"] = [run.name for run in tradeoff.temperature_runs(tradeoff.Tradeoff(), mnist)]
     return found
 
 
 def decisions() -> Iterator[tuple[str, Decision]]:
     """Decisions of every network that ships: on the embedded test digits, or on drawn features."""
-    split = embedded_digits().test
-    for name in zoo.names():
-        net = zoo.load(name)
-        x = latency_sequences(split, net.n_steps, **net.encoder, mean=net.mean).inputs
-        assert isinstance(x, SpikeSequences)
-        yield name, decide(net.model.double(), replace(x, dtype=torch.float64), net.theta)
-    for name in baselines_zoo.names():
-        baseline = baselines_zoo.load(name)
-        times = encode(split.images, **baseline.encoder).double()
+    images = embedded_digits().test.images
+    frames = 2.0 * torch.from_numpy(np.random.default_rng(0).standard_normal((500, 101, 20)))
+    for name in network.names():
+        net = network.load(name)
+        inputs: Any = ContextSequences(frames)
+        if net.reads == "times":
+            inputs = encode(images, **net.encoder).double()
         if "lif" not in name:  # their libraries' spikes are float32
-            baseline.model.double()
-        yield name, baseline.decide(times)
-    for name in ("rc-lstm-keywords",):
-        keyword = load_network(name)
-        frames = 2.0 * torch.from_numpy(np.random.default_rng(0).standard_normal((500, 101, 20)))
-        yield name, decide(keyword.model.double(), ContextSequences(frames), keyword.theta)
+            net.model.double()
+        yield name, net.decide(inputs)
 
 
 def as_arrays(decision: Decision) -> dict[str, Any]:
@@ -127,7 +117,7 @@ def as_arrays(decision: Decision) -> dict[str, Any]:
 
 def texts() -> dict[str, str]:
     """Digests of the files that are generated from records, and of README's generated blocks."""
-    readme = tables.readme_with_tables((record.PROJECT / "README.md").read_text(), record.RESULTS)
+    readme = tables.readme_with_tables((record.HOME / "README.md").read_text(), record.RESULTS)
     found = {
         f"README: {name}": block
         for name, block in re.findall(

@@ -5,7 +5,6 @@ import importlib
 import pytest
 import torch
 
-from baselines import zoo
 from baselines.alpha_psp import alpha_psp
 from baselines.conv import conv_rel_psp
 from baselines.rel_psp import rel_psp
@@ -14,6 +13,7 @@ from bridges.networks.continuous import Agreement, agreement, layers
 from bridges.support import bridge
 from encoders import embedded_digits, encode_latency
 from encoders.functional import encode_alpha_psp
+from rc_snn import load
 
 
 @pytest.fixture(params=["brian2", "nest"])
@@ -87,7 +87,7 @@ def test_the_difference_shrinks_with_the_step(simulator, network, generator):
 @pytest.mark.parametrize("name", ["alpha-psp-340-fast-published", "rel-psp-340-slow"])
 def test_trained_networks_spike_within_one_step_of_the_closed_form(simulator, name):
     """A few real images at dt = 1e-3 frames; results/simulators has 100."""
-    net = zoo.load(name)
+    net = load(name)
     images = embedded_digits().test.images[:3]
     alpha = net.encoder["name"] == "alpha_psp"
     times = encode_alpha_psp(images) if alpha else encode_latency(images, zero_pixels="silent")

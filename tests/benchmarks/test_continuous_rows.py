@@ -7,16 +7,18 @@ from dataclasses import replace
 import pytest
 import torch
 
-from baselines import zoo
 from baselines.continuous_training import ContinuousConfig
-from benchmarks import record, tables
-from benchmarks.table1.continuous_rows import TIMING_RECIPES, TimingModel, TimingRun
-from benchmarks.table1.continuous_run import without_infinity
-from benchmarks.table1.rows import PUBLISHED
-from benchmarks.table1.task import Table1, configs, run_name, run_one, splits
+from benchmarks import record
+from benchmarks.report.numbers import without_infinity
+from benchmarks.run import Outcome, once
+from benchmarks.table1 import table
+from benchmarks.table1.continuous_rows import ContinuousModel
+from benchmarks.table1.runs import RowRun, planned, splits
+from benchmarks.table1.task import TASK, Table1, make
 from encoders.mnist import Digits, Split, embedded_digits
+from rc_snn import load
 
-CONFIG = TimingRun(
+CONFIG = RowRun(
     row="rel-psp-340-slow",
     profile="paper",
     protocol="held-out",
@@ -24,15 +26,18 @@ CONFIG = TimingRun(
     polarity="bright_first",
     zero_pixels="silent",
     encoder="latency",
+    n_steps=None,
+    recipe="tuned",
+    family="continuous",
     n_train=300,
     n_validation=100,
     n_test=200,
-    model=TimingModel("rel_psp", (784, 20, 10)),
+    model=ContinuousModel("rel_psp", (784, 20, 10)),
     train=ContinuousConfig(epochs=2, optimizer="adamw", lr=3e-3, temperature=0.1, drift=0.1),
 )
 
 
-def tiny(config: TimingRun) -> TimingRun:
+def tiny(config: RowRun) -> RowRun:
     return replace(config, n_train=300, n_validation=100, n_test=200, train=CONFIG.train)
 
 
@@ -41,17 +46,21 @@ def options(tmp_path) -> Table1:
     return Table1(train=True, results=tmp_path / "results", runs=tmp_path / "runs")
 
 
-def test_every_published_row_has_a_recipe():
-    known = {row for recipes in TIMING_RECIPES["paper"].values() for row in recipes}
-    wanted = {p.row for p in PUBLISHED if "PSP" in p.model}
-    assert wanted == known
+def run_one(run: RowRun, digits: Digits, options: Table1, command: str) -> Outcome:
+    """Make the record of one run, unless it exists."""
+    return once(
+        run,
+        options.results / "table1",
+        lambda: make(run, digits, options, command, options.runs / run.name),
+        TASK.summary,
+    )
 
 
 def test_a_run_leaves_a_record_and_a_network_that_answers_as_the_record_says(options):
     digits = embedded_digits()
-    line = run_one(CONFIG, digits, options, "the command")
-    assert "mean spike time" in line
-    path = options.results / "table1" / f"{run_name(CONFIG)}.json"
+    done = run_one(CONFIG, digits, options, "the command")
+    assert "mean spike time" in done.line
+    path = options.results / "table1" / f"{CONFIG.name}.json"
     made = record.read(path)
     assert isinstance(made, record.Record), made
     assert made.command == "the command"
@@ -59,21 +68,21 @@ def test_a_run_leaves_a_record_and_a_network_that_answers_as_the_record_says(opt
     assert len(made.training["history"]) == 2
     assert made.metrics["at_frame_end"]["strict_clock"]["mean"] <= 1.0
     assert made.metrics["synops_ac"] > 0
-    net = zoo.read(options.runs / run_name(CONFIG) / "rel-psp-340-slow.safetensors")
+    net = load(options.runs / CONFIG.name / "rel-psp-340-slow.safetensors")
     _, _, test = splits(CONFIG, digits)
     decision = net.decide(CONFIG.encode(test.images))
     right = (decision.label == test.labels) & decision.fired
     assert int(right.sum()) == made.metrics["correct"]
     assert net.record == made.name
-    assert run_one(CONFIG, digits, options, "again").startswith("known: ")
-    table = tables.table1([made], "MNIST-5k", "text")
-    assert f"{100 * made.metrics['accuracy']:.2f} (1 seed)" in table
-    assert "frames" in table
-    assert "MSynOps" in table
+    assert run_one(CONFIG, digits, options, "again").line.startswith("known: ")
+    text = table.table1([made], "MNIST-5k", "text")
+    assert f"{100 * made.metrics['accuracy']:.2f} (1 seed)" in text
+    assert "frames" in text
+    assert "MSynOps" in text
 
 
 def test_every_field_of_a_configuration_is_part_of_its_name():
-    names = {run_name(CONFIG)}
+    names = {CONFIG.name}
     for change in (
         {"encoder": "alpha_psp"},
         {"zero_pixels": "last"},
@@ -82,7 +91,7 @@ def test_every_field_of_a_configuration_is_part_of_its_name():
         {"train": replace(CONFIG.train, temperature=0.2)},
         {"train": replace(CONFIG.train, horizon=3.0)},
     ):
-        names.add(run_name(replace(CONFIG, **change)))
+        names.add(replace(CONFIG, **change).name)
     assert len(names) == 7
     json.dumps(dict.fromkeys(names, 0), allow_nan=False)
 
@@ -96,7 +105,7 @@ def test_networks_that_are_not_trained_are_measured_once():
         protocol=("held-out", "paper"),
         polarity=("bright_first", "dark_first"),
     )
-    runs = list(configs(asked, digits))
+    runs = list(planned(asked, digits))
     assert [(c.row, c.protocol, c.seed, c.polarity) for c in runs] == [
         ("alpha-psp-340-fast", "held-out", 0, "bright_first"),
         ("alpha-psp-340-slow", "held-out", 0, "bright_first"),
@@ -104,11 +113,14 @@ def test_networks_that_are_not_trained_are_measured_once():
 
 
 def test_a_missing_network_of_the_authors_is_named(options, tmp_path):
-    config = replace(tiny(CONFIG), model=TimingModel("alpha_psp", (784, 340, 10), file="no.npz"))
+    config = replace(
+        tiny(CONFIG), model=ContinuousModel("alpha_psp", (784, 340, 10), file="no.npz")
+    )
     digits = embedded_digits()
     digits = Digits(digits.train, digits.test, digits.name, digits.title, str(tmp_path))
-    with pytest.raises(ValueError, match=r"no\.npz is not there; looked at"):
-        run_one(config, digits, options, "")
+    outcome = run_one(config, digits, options, "")
+    assert outcome.failed
+    assert "no.npz is not there; looked at" in outcome.line
 
 
 def test_a_network_that_stays_silent_on_a_sample_has_an_infinite_mean_time(options):
@@ -118,12 +130,12 @@ def test_a_network_that_stays_silent_on_a_sample_has_an_infinite_mean_time(optio
     images[:] = 0
     digits = Digits(held.train, Split(images, held.test.labels), held.name, held.title, held.origin)
     run_one(CONFIG, digits, options, "")
-    made = record.read(options.results / "table1" / f"{run_name(CONFIG)}.json")
+    made = record.read(options.results / "table1" / f"{CONFIG.name}.json")
     assert isinstance(made, record.Record), made
     assert made.metrics["strict_clock"]["mean"] is None
     assert made.metrics["accuracy"] == 0.0
     assert made.metrics["fired"] == 0
-    assert "∞" in tables.table1([made], "", "text")
+    assert "∞" in table.table1([made], "", "text")
 
 
 def test_infinity_becomes_none_at_any_depth():

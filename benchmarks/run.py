@@ -1,0 +1,282 @@
+"""Runs: what decides a result has a name; it is made once, and found again.
+
+A run is anything with a name and a config. Its name ends in the hash of its config, so that a
+record that exists is never made twice, and one of another config never taken for it.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
+
+import torch
+
+from benchmarks import record
+from rc_snn import families
+from rc_snn.loop import Samples
+from rc_snn.models import RCLSTM, ReadOut
+from rc_snn.training import TrainConfig
+
+Profile: TypeAlias = Literal["quick", "paper"]
+"""quick: minutes, to see it work. paper: as published, hours."""
+
+
+class Run(Protocol):
+    """What decides one result."""
+
+    @property
+    def name(self) -> str:
+        """Return the name of record and run folder; it ends in the config's hash."""
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Return everything that decides the result, as it is recorded: JSON values only."""
+
+
+class Trains(Run, Protocol):
+    """A run that trains a network of a family."""
+
+    @property
+    def train(self) -> Any:
+        """Return the family's configuration of a training; it holds the seed."""
+
+    @property
+    def task(self) -> str:
+        """Return the name of the task: the folder of its records."""
+
+    @property
+    def family(self) -> str:
+        """Return the name of the network's family: see `rc_snn.families`."""
+
+    @property
+    def title(self) -> str:
+        """Return what a progress bar shows."""
+
+    def build(self) -> Any:
+        """Make the network with the initial weights of the run's seed."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line of every task says."""
+
+    train: bool = False
+    """Make the records that do not exist yet; a stopped training goes on where it was."""
+    profile: Profile = "paper"
+    """quick: about a minute, to see it work. paper: as published."""
+    seeds: tuple[int, ...] = (0,)
+    """One run of each kind for each seed."""
+    threads: int | None = None
+    """CPU threads of a run; default: torch's, and one on Ray."""
+    data: Path | None = None
+    """Folder with the data, where the task reads any."""
+    results: Path = record.RESULTS
+    """Where records, texts and figures go."""
+    runs: Path = record.RUNS
+    """Where checkpoints, logs and weights go; a stopped run resumes from here."""
+    force: bool = False
+    """Run again what has a record already."""
+    ray: bool = False
+    """Make the runs as tasks of a local Ray (extra "cluster")."""
+    ray_address: str | None = None
+    """Make the runs as tasks of this Ray cluster; it must see the folders runs and results."""
+    tensorboard: bool = False
+    """Also write TensorBoard events beside the checkpoints."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """The samples of a training, as its family reads them, and the test set."""
+
+    training: Samples
+    validation: Samples
+    test: Any
+    fresh: Callable[[torch.Generator], Any] | None = None
+    """Draws the training samples of an epoch anew, as many as `training` has."""
+
+
+@dataclass(frozen=True)
+class TaskModel:
+    """An RC-LSTM on dense inputs, by its sizes; `rc_snn.models.RCLSTM` says what they mean."""
+
+    n_inputs: int
+    n_hidden: int
+    n_classes: int
+    read_out: ReadOut = "softmax"
+    n_dense: int | None = None
+    forget_bias: float = 0.0
+    dropout: float = 0.0
+
+
+@dataclass(frozen=True)
+class TaskRun:
+    """A training on dense inputs, and everything that decides its result."""
+
+    task: str
+    """Folder of the records in results/, for example "figure1"."""
+    profile: Profile
+    data: dict[str, Any]
+    """What decides the data: sizes, seeds, front end, digests. JSON values only."""
+    model: TaskModel
+    train: TrainConfig
+
+    family = "rank-coded"
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Return the configuration as it is recorded and hashed."""
+        return asdict(self)
+
+    @property
+    def name(self) -> str:
+        """Return the name of record and run folder."""
+        t = self.train
+        return (
+            f"{self.profile}_{t.method.replace('_', '-')}_beta{t.beta:g}_seed{t.seed}_"
+            f"{record.config_key(self.config)}"
+        )
+
+    @property
+    def title(self) -> str:
+        """Return what a progress bar shows."""
+        t = self.train
+        return f"{self.task} {t.method} β={t.beta:g} seed {t.seed}"
+
+    def build(self) -> RCLSTM:
+        """Make the network with the initial weights of the run's seed."""
+        generator = torch.Generator().manual_seed(self.train.seed)
+        return RCLSTM(**asdict(self.model), dense_input=True, generator=generator)
+
+
+def not_trained_here() -> dict[str, Any]:
+    """Return what a record says of a training that was not ours."""
+    return {"best_epoch": None, "regime_reached": True, "history": []}
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A run that trains nothing: what is measured, and by what."""
+
+    task: str
+    """Folder of the records in results/."""
+    config: dict[str, Any]
+    """Everything that decides the result: JSON values."""
+
+    @property
+    def name(self) -> str:
+        """Return the name of the record."""
+        return f"{self.task}_{record.config_key(self.config)}"
+
+    def record(self, measure: Callable[[], dict[str, Any]], command: str) -> record.Record:
+        """Measure, and return the record."""
+        source, began = record.source(), time.perf_counter()
+        metrics = measure()
+        seconds = time.perf_counter() - began
+        return record.new_record(
+            self.task, self.name, self.config, metrics, {}, seconds, source, command
+        )
+
+
+class Outcome(NamedTuple):
+    """What became of a run."""
+
+    run: str
+    failed: bool
+    line: str
+    """For the reader."""
+
+
+def run_folder(run: Trains, options: Options) -> Path:
+    """Return where a run keeps checkpoint, log and weights."""
+    return options.runs / run.task / run.name
+
+
+def execute(
+    run: Trains,
+    data: Data,
+    options: Options,
+    measure: Callable[[Any, Any], dict[str, Any]],
+    command: str,
+    folder: Path | None = None,
+) -> record.Record:
+    """Train, or go on with what was stopped, and measure once on the test set.
+
+    Args:
+        run: what to train.
+        data: its samples.
+        options: where checkpoints go.
+        measure: takes the network, on the CPU and with the weights that it keeps, and the test set.
+        command: command line, for the record.
+        folder: of the checkpoint; default: `run_folder`.
+    """
+    source, folder = record.source(), folder or run_folder(run, options)
+    if options.force:
+        (folder / "checkpoint.pt").unlink(missing_ok=True)
+    model = run.build()
+    result = families.family(run.family).train(
+        model,
+        data.training,
+        data.validation,
+        run.train,
+        folder,
+        fresh=data.fresh,
+        tensorboard=options.tensorboard,
+        description=run.title,
+    )
+    return record.new_record(
+        run.task,
+        run.name,
+        run.config,
+        measure(model, data.test),
+        asdict(result),
+        sum(row["seconds"] for row in result.history),
+        source,
+        command,
+    )
+
+
+def once(
+    run: Run,
+    folder: Path,
+    make: Callable[[], record.Record],
+    say: Callable[[record.Record], str] = lambda done: done.name,
+    *,
+    force: bool = False,
+) -> Outcome:
+    """Make a run's record unless it exists; a run that fails says why, and takes no other down."""
+    path = folder / f"{run.name}.json"
+    if path.exists():
+        found = record.read(path)
+        if isinstance(found, str):
+            line = f"skipped: {path} {found}; move it away to make this run again"
+            return Outcome(run.name, True, line)
+        if not force:
+            return Outcome(run.name, False, f"known: {path}")
+    try:
+        done = make()
+        saved = record.save(done, folder)
+    except ValueError as error:
+        return Outcome(run.name, True, f"skipped: {run.name}: {type(error).__name__}: {error}")
+    return Outcome(run.name, False, f"{say(done)} -> {saved}")
+
+
+def find(runs: Sequence[Run], folder: Path) -> list[record.Record]:
+    """Read the records of these runs, those that exist, in this order.
+
+    Raises:
+        ValueError: if there is none, or one is damaged.
+    """
+    found = []
+    for path in (folder / f"{run.name}.json" for run in runs):
+        if path.exists():
+            known = record.read(path)
+            if isinstance(known, str):
+                raise ValueError(f"{path} {known}; move it away to make this run again.")
+            found.append(known)
+    if not found:
+        raise ValueError(
+            f"{folder} has no record of what was asked for: "
+            f"{', '.join(run.name for run in runs) or 'no run'}. Add --train to make them."
+        )
+    return found

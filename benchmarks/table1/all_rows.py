@@ -1,0 +1,5 @@
+"""Our rows, in the order in which they are trained."""
+
+from benchmarks.table1 import continuous_rows, lif_rows, rank_coded_rows
+
+ROWS = (*rank_coded_rows.ROWS, *lif_rows.ROWS, *continuous_rows.ROWS)

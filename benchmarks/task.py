@@ -1,0 +1,131 @@
+"""Tasks: what each experiment of the benchmarks is made of, and the one way to run it.
+
+A task lives in a room of its own and says which runs it has, how each is made, and what its records
+say and show. The harness here makes what does not exist yet, in turn or on Ray, and publishes.
+"""
+
+import sys
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from benchmarks import cluster, record
+from benchmarks.record import Record
+from benchmarks.run import Options, Outcome, Run, once
+from rc_snn.files import write_text
+
+
+class Makes(Protocol):
+    """An experiment: its runs, and how one is made.
+
+    `options` is an `Options`, or what the task's own command line adds to it. Tasks hold nothing
+    themselves: a worker of a cluster imports them anew.
+    """
+
+    @property
+    def name(self) -> str:
+        """Return the name of its folder in results/, and of its text and figure there."""
+
+    def runs(self, options: Any) -> Sequence[Run]:
+        """Return what is to be made."""
+
+    def make(self, run: Any, options: Any, command: str) -> Record:
+        """Make one record: data, training, one measurement on the test set."""
+
+    def summary(self, done: Record) -> str:
+        """Say in a line what a run found."""
+
+
+class Task(Makes, Protocol):
+    """An experiment, and what its records say and show.
+
+    One that shows another's records names that one as `of`; one whose text is not plain names its
+    `ending`, such as ".md".
+    """
+
+    def find(self, options: Any) -> list[Record]:
+        """Return the records that text and figure are made of.
+
+        Raises:
+            ValueError: if there are none.
+        """
+
+    def text(self, records: Sequence[Record]) -> str:
+        """Return what the records say, for `results/<name>/<name>.txt`."""
+
+    def draw(self, records: Sequence[Record], options: Any, path: Path) -> None:
+        """Draw the figure, if the task has one."""
+
+    def readme(self, results: Path) -> list[str]:
+        """Return what README shows of it, as lines of Markdown; none is nothing."""
+
+
+def prepare(options: Options) -> None:
+    """Set the threads, and say where results go if that is not the project's own folder."""
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+    if record.CHECKOUT is None and options.results == record.RESULTS:
+        print(
+            f"results: {options.results} (rc_snn is installed, not checked out: they go under the "
+            "current folder; --results names another)",
+            file=sys.stderr,
+        )
+
+
+def make_all(task: Makes, options: Options) -> Iterator[Outcome]:
+    """Make every record that does not exist yet, in turn or on Ray; yield what became of each."""
+    command = record.command_line(task.name)
+    made = [
+        cluster.Job(run.name, partial(make, task, run, command=command))
+        for run in task.runs(options)
+    ]
+    if options.ray or options.ray_address is not None:
+        return cluster.run_all(made, options)
+    return (job.function(options) for job in made)
+
+
+def make(task: Makes, run: Run, options: Options, *, command: str) -> Outcome:
+    """Make one record unless it exists."""
+    return once(
+        run,
+        options.results / task.name,
+        lambda: task.make(run, options, command),
+        task.summary,
+        force=options.force,
+    )
+
+
+def owner(task: Task) -> Makes:
+    """Return the task whose records this one shows."""
+    return getattr(task, "of", task)
+
+
+def command(task: Task, options: Options) -> int:
+    """Make records where asked to; write and print what they say; return the exit status."""
+    prepare(options)
+    failed = False
+    if options.train:
+        for outcome in make_all(owner(task), options):
+            print(outcome.line, file=sys.stderr)
+            failed |= outcome.failed
+    publish(task, task.find(options), options)
+    return int(failed)
+
+
+def publish(task: Task, records: Sequence[Record], options: Options) -> None:
+    """Write a task's text and figure beside its records, the quick profile's apart, and print."""
+    short = "" if options.profile == "paper" else f".{options.profile}"
+    made_of = options.results / owner(task).name
+    picture = options.results / task.name / f"{task.name}{short}.png"
+    written = picture.with_suffix(getattr(task, "ending", ".txt"))
+    text = task.text(records).removesuffix("\n") + "\n"
+    record.check_ours(written, made_of, text)
+    record.check_ours(picture, made_of)
+    write_text(written, text)
+    print(text, end="")
+    task.draw(records, options, picture)
+    if picture.exists():
+        print(picture)
