@@ -16,8 +16,9 @@ from benchmarks.table1.rows import Recipe, Row
 from benchmarks.table1.runs import planned, splits
 from benchmarks.table1.shipped import evaluate_shipped
 from benchmarks.table1.task import Table1
+from encoders.fetch import DataError
 from encoders.functional import encode, encode_latency
-from encoders.mnist import DataError, embedded_digits
+from encoders.mnist import embedded_digits
 from rc_snn import load, network
 from rc_snn.network import round_to_half
 from rc_snn.regimes import account

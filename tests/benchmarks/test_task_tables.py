@@ -5,6 +5,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from benchmarks.tasks import TaskOptions, find
 
 from benchmarks import figure4, figure5, listen, record, task_tables
 from benchmarks.figure1 import spotting
@@ -16,8 +17,7 @@ from benchmarks.listen import Listen
 from benchmarks.nmnist import task as nmnist
 from benchmarks.nmnist.event_digits import runs as nmnist_runs
 from benchmarks.nmnist.task import EventDigits
-from benchmarks.tasks import TaskOptions, find
-from encoders.mnist import DataError
+from encoders.fetch import DataError
 from encoders.speech_commands import find_recordings
 
 TEXTS = {
