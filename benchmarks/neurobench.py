@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,7 +19,7 @@ from benchmarks import record
 from benchmarks.record import Record
 from benchmarks.report import tables
 from benchmarks.run import Measurement, Options
-from benchmarks.task import command
+from benchmarks.task import TextOnly, command
 from bridges.neurobench.account import REASONS, Operations, books
 from bridges.neurobench.metrics import ContinuousModel, RankCoded, SpikeFrames, measure
 from encoders.functional import encode
@@ -248,7 +247,7 @@ def _table(header: Sequence[str], lines: Iterable[list[str]]) -> str:
     return "\n".join(tables.markdown([header, *lines]))
 
 
-class NeuroBench:
+class NeuroBench(TextOnly):
     """Shipped networks by NeuroBench's metrics, and by ours, with what lies between them."""
 
     name, ending = "neurobench", ".md"
@@ -278,13 +277,6 @@ class NeuroBench:
     def text(self, records: Sequence[Record]) -> str:
         """Return the tables."""
         return "\n".join(map(markdown, records))
-
-    def draw(self, records: Sequence[Record], options: Options, path: Path) -> None:
-        """Draw nothing."""
-
-    def readme(self, results: Path) -> list[str]:
-        """Return nothing: README links to the tables."""
-        return []
 
 
 TASK = NeuroBench()
