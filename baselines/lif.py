@@ -18,7 +18,7 @@ from rc_snn.fast.fused import fusable, step_input
 from rc_snn.models import fresh_generator
 from rc_snn.sequences import Sequences
 from rc_snn.spike_events import StepEvents
-from rc_snn.spikes import Decision
+from rc_snn.spikes import Decision, first_step
 from rc_snn.step_model import Advance, State, StepCost
 
 with warnings.catch_warnings():
@@ -307,11 +307,9 @@ def first_output_spike(z: Course, v: Course) -> Decision:
             f"The output potentials of {int(broken.sum())} of {len(broken)} samples are not "
             "finite. Lower the learning rate, or check the input for NaN."
         )
-    spikes = z.amax(dim=2) > 0  # [time, batch]
-    fired = spikes.any(dim=0)
-    step = torch.where(fired, spikes.int().argmax(dim=0), len(z) - 1)
+    step, fired = first_step(z.amax(dim=2) > 0)
     scores = v[step, torch.arange(len(step), device=v.device)]  # spikes are above all the others
-    return Decision(scores.argmax(dim=1), (step + 1).double() / len(z), step, fired, scores)
+    return Decision.at_steps(step, len(z), fired, scores)
 
 
 def first_spike_time(z: Course) -> Outputs:

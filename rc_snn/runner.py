@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rc_snn.sequences import Sequences, input_size
-from rc_snn.spikes import Decision, check_n_steps, check_theta
+from rc_snn.spikes import Decision, check_n_steps, check_theta, crossed
 from rc_snn.step_model import Advance, FusedModel, State, StepModel
 
 
@@ -165,7 +165,7 @@ def _look(
             )
     if theta is None:
         return logits, torch.zeros(len(logits), dtype=torch.bool, device=logits.device)
-    return logits, torch.softmax(logits, dim=1).amax(dim=1) >= theta
+    return logits, crossed(torch.softmax(logits, dim=1).amax(dim=1), theta)
 
 
 def _assemble(model: StepModel, exits: list[_Exit], n_steps: int) -> Answer:
@@ -173,18 +173,11 @@ def _assemble(model: StepModel, exits: list[_Exit], n_steps: int) -> Answer:
     order = torch.cat([e.rows for e in exits]).argsort()
     step = torch.cat([e.step for e in exits])[order]
     seen = torch.cat([e.logits for e in exits])[order]
-    p = torch.softmax(seen, dim=1)
+    fired = torch.cat([e.fired for e in exits])[order]
     logits = seen
     if torch.is_grad_enabled():
         logits = model.read_out(torch.cat([e.features for e in exits])).index_select(0, order)
-    decision = Decision(
-        label=p.argmax(dim=1),
-        time=(step + 1).double() / n_steps,
-        step=step,
-        fired=torch.cat([e.fired for e in exits])[order],
-        scores=p,
-    )
-    return Answer(decision, logits)
+    return Answer(Decision.at_steps(step, n_steps, fired, torch.softmax(seen, dim=1)), logits)
 
 
 @torch.no_grad()

@@ -1,5 +1,6 @@
 """The vocabulary of every other file: spike times, steps, frames, first spike, decision."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
@@ -47,6 +48,27 @@ class Decision:
     def __len__(self) -> int:
         """Return the number of samples."""
         return self.label.shape[0]
+
+    @classmethod
+    def at_steps(
+        cls,
+        step: Int[Tensor, " batch"],
+        n_steps: int,
+        fired: Bool[Tensor, " batch"],
+        scores: Float[Tensor, "batch classes"],
+    ) -> "Decision":
+        """Return the answers of a step model: the class with the largest score at each step.
+
+        An answer is out at the end of its step: `time = (step + 1) / n_steps`, in double precision.
+
+        Example:
+            >>> Decision.at_steps(
+            ...     torch.tensor([4]), 10, torch.tensor([True]), torch.tensor([[0.1, 0.9]])
+            ... ).time
+            tensor([0.5000], dtype=torch.float64)
+        """
+        time = (step + 1).double() / n_steps
+        return cls(scores.argmax(dim=1), time, step, fired, scores)
 
     def to(self, device: torch.device | str) -> "Decision":
         """Return the decision on another device."""
@@ -105,6 +127,69 @@ def check_steps(steps: Int[Tensor, "*shape"], n_steps: int) -> None:
         )
 
 
+def crossed(
+    score: Float[Tensor, "*shape"], theta: float | Float[Tensor, "*limits"]
+) -> Bool[Tensor, "*shape"]:
+    """Return where a score has reached its threshold: `score >= θ`, the rule of every decision.
+
+    Of rank coding the score is the largest class probability, `p.amax(dim=-1)`; other exits have
+    scores of their own (`rc_snn.exits.scores`). Both are compared in the score's precision.
+
+    Args:
+        score: larger is surer.
+        theta: threshold θ, or one for each step, of a shape that broadcasts.
+
+    Raises:
+        ValueError: if a score is NaN.
+
+    Source: Jeffares et al., ICLR 2022, Algorithm 1, line 9.
+
+    Example:
+        >>> crossed(torch.tensor([0.94, 0.95, 0.96]), 0.95)
+        tensor([False,  True,  True])
+    """
+    if (broken := torch.isnan(score)).any():
+        raise ValueError(
+            f"{int(broken.sum())} of {score.numel()} scores are NaN; a NaN never reaches theta and "
+            "would pass for silence. Find the step that diverged."
+        )
+    return score >= theta
+
+
+def log_theta_below(theta: float) -> float:
+    r"""Return the number of which to ask for more, where a target compares logarithms with `>`.
+
+    .. math:: p \ge \theta \iff \ln p \ge \ln \theta \iff \ln p > x
+
+    x is the float64 next below ln θ, so that no number is between them: `crossed` in other words.
+
+    Raises:
+        ValueError: if θ is outside (0, 1).
+
+    Example:
+        >>> log_theta_below(0.5) < math.log(0.5) <= math.nextafter(log_theta_below(0.5), 0.0)
+        True
+    """
+    check_theta(theta)
+    return math.nextafter(math.log(theta), -math.inf)
+
+
+def first_step(where: Bool[Tensor, "time batch"]) -> FirstSpike:
+    """Return the first step of each sequence at which something holds; T-1 if it never does.
+
+    Raises:
+        ValueError: if there is no step.
+
+    Example:
+        >>> first_step(torch.tensor([[False, False], [True, False], [True, False]]))
+        FirstSpike(step=tensor([1, 2]), fired=tensor([ True, False]))
+    """
+    if len(where) < 1:
+        raise ValueError("There is no step to decide at; a sequence needs at least one.")
+    fired = where.any(dim=0)
+    return FirstSpike(torch.where(fired, where.int().argmax(dim=0), len(where) - 1), fired)
+
+
 def first_spike(p: Float[Tensor, "time batch classes"], theta: float) -> FirstSpike:
     r"""Find the first time step at which any class probability reaches the threshold θ.
 
@@ -135,15 +220,7 @@ def first_spike(p: Float[Tensor, "time batch classes"], theta: float) -> FirstSp
     check_theta(theta)
     if p.shape[0] < 1 or p.shape[2] < 1:
         raise ValueError(f"p must have at least one step and one class, got shape {list(p.shape)}.")
-    if torch.isnan(p).any():
-        raise ValueError(
-            f"p holds {int(torch.isnan(p).sum())} NaN of {p.numel()} values; a NaN never reaches "
-            "theta and would pass for silence. Find the step that diverged."
-        )
-    crossed = p.amax(dim=-1) >= theta  # [time, batch]
-    fired = crossed.any(dim=0)
-    last = torch.full_like(fired, p.shape[0] - 1, dtype=torch.long)
-    return FirstSpike(torch.where(fired, crossed.int().argmax(dim=0), last), fired)
+    return first_step(crossed(p.amax(dim=-1), theta))  # amax of a NaN is NaN
 
 
 def spike_steps(times: Float[Tensor, "*shape"], n_steps: int) -> Int[Tensor, "*shape"]:

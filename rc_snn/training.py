@@ -257,15 +257,9 @@ class _Training(Loop):
 
 def _at_the_end(logits: Float[Tensor, "time batch classes"]) -> Decision:
     """Return the answers of the last step."""
-    p = torch.softmax(logits[-1], dim=1)
-    n = len(p)
-    return Decision(
-        label=p.argmax(dim=1),
-        time=torch.ones(n, dtype=torch.float64, device=p.device),
-        step=torch.full((n,), len(logits) - 1, device=p.device),
-        fired=torch.zeros(n, dtype=torch.bool, device=p.device),
-        scores=p,
-    )
+    p, n_steps = torch.softmax(logits[-1], dim=1), len(logits)
+    step = torch.full((len(p),), n_steps - 1, device=p.device)
+    return Decision.at_steps(step, n_steps, torch.zeros_like(step, dtype=torch.bool), p)
 
 
 def check_fit(n_inputs: int, n_classes: int, data: Labelled) -> None:

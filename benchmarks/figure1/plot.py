@@ -14,6 +14,7 @@ from benchmarks.figure1.spotting import METHODS, THETA, frontier, of, points, po
 from benchmarks.record import Record
 from benchmarks.report import figures
 from encoders.sequence_spotting import N_STEPS, RUN, posterior_of, posterior_rule
+from rc_snn.spikes import crossed
 
 BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#666666"
 SIGNS: tuple[dict[str, Any], ...] = (
@@ -122,12 +123,10 @@ def _certain(axis: Any, some: list[dict[str, Any]], color: str) -> None:
 
 def spikes_of(example: dict[str, Any], method: str) -> list[tuple[int, int]]:
     """Return step and class of the spikes of an example: the first one (RC), or all (EOS)."""
-    found = [(t, int(p >= THETA)) for t, p in enumerate(example["positive"]) if _fires(p)]
+    p = torch.tensor(example["positive"], dtype=torch.float64)
+    up, down = crossed(p, THETA), crossed(1.0 - p, THETA)
+    found = [(t, int(up[t])) for t in (up | down).nonzero().flatten().tolist()]
     return found[:1] if method == "rc" else found
-
-
-def _fires(p: float) -> bool:
-    return max(p, 1.0 - p) >= THETA
 
 
 def _spikes(axis: Any, done: Record) -> None:

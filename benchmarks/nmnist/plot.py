@@ -13,6 +13,7 @@ from benchmarks.record import Record
 from benchmarks.report import figures
 from encoders.event_frames import EventFrames
 from encoders.nmnist import NeuromorphicMNIST
+from rc_snn.spikes import crossed, first_step
 
 COLOURS = {"rc": "#0072b2", "eos": "#d55e00"}
 STYLES = {"rc": "-", "eos": "--"}
@@ -92,8 +93,7 @@ def _draw_example(axis: Any, firsts: dict[str, Record], test: NeuromorphicMNIST)
             ls=STYLES[method],
             label=method.upper(),
         )
-        crossed = [i for i, x in enumerate(p) if x >= THETA]
-        at = crossed[0] if crossed else len(p) - 1
+        at = int(first_step(crossed(torch.tensor(p, dtype=torch.float64), THETA).view(-1, 1)).step)
         axis.plot(
             ms[at], p[at], "o" if method == "rc" else "s", color=COLOURS[method], clip_on=False
         )

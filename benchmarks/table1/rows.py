@@ -148,8 +148,3 @@ def row_of(name: str, more: tuple[str, ...] = ()) -> Row:
             f'come in by the entry point group "{GROUP}", or by --model package.module:factory.'
         )
     return known[name]
-
-
-def by_line() -> list[Row]:
-    """Return all rows in the order of the table."""
-    return sorted(known_rows().values(), key=lambda row: row.line)

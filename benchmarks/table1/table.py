@@ -9,7 +9,7 @@ from benchmarks import record
 from benchmarks.record import Record
 from benchmarks.report import tables
 from benchmarks.report.numbers import spread
-from benchmarks.table1.rows import YOURS, RecipeName, Row, by_line, known_rows
+from benchmarks.table1.rows import YOURS, RecipeName, Row, known_rows
 from rc_snn.files import write_text
 
 Style: TypeAlias = Literal["text", "markdown"]
@@ -51,11 +51,19 @@ NOTES = (
 )
 
 
-def table1(records: Sequence[Record], title: str, style: Style) -> str:
-    """Lay out Table 1: every published row, and each of ours beside its claim."""
-    found = groups(records)
-    shown = {row.name: row for row in by_line()} | {row.name: row for row, _ in found}
-    lines = [line for row in shown.values() for line in _row_lines(row, found)]
+def table1(records: Sequence[Record], title: str, style: Style, more: tuple[str, ...] = ()) -> str:
+    """Lay out Table 1: every published row, and each of ours beside its claim; then yours.
+
+    `more` are factories of rows, as of `rows.known_rows`.
+    """
+    found = groups(records, more)
+    shown = {row.name: row for row in known_rows(more).values()}
+    shown |= {row.name: row for row, _ in found}
+    lines = [
+        line
+        for row in sorted(shown.values(), key=lambda row: row.line)
+        for line in _row_lines(row, found)
+    ]
     head = f"Table 1 on {title}"
     if style == "text":
         return "\n".join([head, "", *tables.text([HEADER, *lines], rule=True), "", *NOTES])
@@ -64,11 +72,12 @@ def table1(records: Sequence[Record], title: str, style: Style) -> str:
     )
 
 
-def groups(records: Iterable[Record]) -> list[tuple[Row, list[Record]]]:
+def groups(records: Iterable[Record], more: tuple[str, ...] = ()) -> list[tuple[Row, list[Record]]]:
     """Return the records of each line of the table that has any: all seeds and protocols of it."""
+    known = known_rows(more)
     found: dict[tuple[int, str, str], tuple[Row, list[Record]]] = {}
     for r in records:
-        row = known_rows().get(r.config["row"]) or _unknown(r)
+        row = known.get(r.config["row"]) or _unknown(r)
         found.setdefault((row.line, row.name, _group(r)), (row, []))[1].append(r)
     return [found[key] for key in sorted(found)]
 
@@ -164,6 +173,8 @@ def _accuracy(held_out: list[Record]) -> str:
     if not held_out:
         return "—"
     values = [100 * r.metrics["accuracy"] for r in held_out]
+    if held_out[0].config["profile"] == YOURS:  # measured here, trained elsewhere
+        return spread(values)
     seeds = "1 seed" if len(values) == 1 else f"{len(values)} seeds"
     missed = "" if all(r.training["regime_reached"] for r in held_out) else " !"
     return f"{spread(values)} ({seeds}){missed}"
@@ -180,7 +191,7 @@ def _mean(group: list[Record], value: Callable[[dict[str, Any]], float]) -> floa
     return mean(value(r.metrics) for r in group)
 
 
-def write(records: Sequence[Record], results: Path, title: str) -> Path:
+def write(records: Sequence[Record], results: Path, title: str, more: tuple[str, ...] = ()) -> Path:
     """Write the Markdown table of these records, atomically, and return its path.
 
     `table1.md` is the checked-in table of paper runs on MNIST; anything else has its own file.
@@ -191,7 +202,7 @@ def write(records: Sequence[Record], results: Path, title: str) -> Path:
         {f"{r.config['data']}.{r.config['profile']}" for r in records} - {"MNIST.paper"}
     )
     path = results / ".".join(["table1", *others, "md"])
-    text = table1(records, title, "markdown")
+    text = table1(records, title, "markdown", more)
     record.check_ours(path, results / "table1", text)
     write_text(path, text)
     return path

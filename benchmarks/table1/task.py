@@ -202,7 +202,7 @@ def main(options: Table1) -> int:
     records = [r for r in record.read_all(folder) if r.config["data"] == digits.name]
     if shipped:
         records = [r for r in records if r.config["profile"] in ("paper", rows.YOURS)]
-    print(table.table1(records, digits.title, "text"))
+    print(table.table1(records, digits.title, "text", options.model))
     if records and not shipped:
-        print(table.write(records, options.results, digits.title), file=sys.stderr)
+        print(table.write(records, options.results, digits.title, options.model), file=sys.stderr)
     return status

@@ -1,7 +1,6 @@
 """Models as NIR graphs: the read-out of rank-coded networks, and networks that spike once."""
 
 import itertools
-import math
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from rc_snn.files import replacing
 from rc_snn.models import RCLSTM, RCConvLSTM
 from rc_snn.network import Network
 from rc_snn.sequences import Sequences
-from rc_snn.spikes import check_theta
+from rc_snn.spikes import log_theta_below
 from rc_snn.step_model import State
 
 FRAME_S = 0.255
@@ -145,7 +144,7 @@ def read_out(model: RCLSTM | RCConvLSTM, theta: float) -> Any:
 
     NIR has no exponential, so log Z comes in as one more channel after h (`hidden_states`
     makes both). Then the graph is exact: the first spike of its output is the decision. NIR's
-    Threshold asks for more than θ; it gets the number below log θ.
+    Threshold asks for more than its number, which is `rc_snn.spikes.log_theta_below`.
 
     The nodes are Input, Affine, Threshold, Output. snnTorch and nirtorch refuse Threshold, norse
     1.1 leaves it out without a word: compare what your tool does with the decisions.
@@ -157,13 +156,12 @@ def read_out(model: RCLSTM | RCConvLSTM, theta: float) -> Any:
         >>> [type(node).__name__ for node in read_out(RCLSTM(3, 4, 5), 0.95).nodes.values()]
         ['Input', 'Affine', 'Threshold', 'Output']
     """
-    check_theta(theta)
+    below = log_theta_below(theta)
     nir = load(TARGET)
     weight, bias = (p.detach().double().cpu() for p in model.output.parameters())
     if model.output.kind == "sigmoid":  # the logits are [0, z]
         weight, bias = torch.cat([0.0 * weight, weight]), torch.cat([0.0 * bias, bias])
     joined = torch.cat([weight, -torch.ones(len(weight), 1)], dim=1).numpy()
-    below = math.nextafter(math.log(theta), -math.inf)
     nodes = {
         "input": nir.Input({"input": np.array([joined.shape[1]])}),
         "log_p": nir.Affine(joined, bias.numpy()),

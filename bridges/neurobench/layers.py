@@ -19,6 +19,7 @@ from baselines.lif import RCLIF, TTFSLIF, LIFNetwork
 from bridges.errors import BridgeError
 from rc_snn.cells import lstm_gates
 from rc_snn.models import RCLSTM, RCConvLSTM
+from rc_snn.spikes import crossed
 from rc_snn.step_model import State
 
 Gates: TypeAlias = Literal["cell", "linear"]
@@ -175,7 +176,7 @@ def _layer(weight: Tensor, bias: Tensor | None) -> Any:
 
 def _look(logits: Float[Tensor, "batch classes"], theta: float) -> tuple[Tensor, Tensor]:
     p = torch.softmax(logits, dim=1)
-    return p, p.amax(dim=1) >= theta
+    return p, crossed(p.amax(dim=1), theta)
 
 
 Layers: TypeAlias = CellLSTM | LayeredLSTM | LayeredLIF

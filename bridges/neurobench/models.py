@@ -116,8 +116,7 @@ class RankCoded(nn.Module):
         scores = torch.cat([part for _, part in found])[order]
         if not torch.isfinite(scores).all():
             raise ValueError("A score is not finite. Check weights and input for NaN.")
-        time = (step_of + 1).double() / self.n_steps
-        return Decision(scores.argmax(dim=1), time, step_of, fired, scores)
+        return Decision.at_steps(step_of, self.n_steps, fired, scores)
 
 
 class ContinuousModel(nn.Module):

@@ -24,7 +24,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from rc_snn.spikes import check_labels
+from rc_snn.spikes import check_labels, crossed, first_step
 
 ROUNDING = 1e-9
 """Differences of objectives and times below it are rounding."""
@@ -292,9 +292,7 @@ def first_reached(
     score: Float[Tensor, "time batch"], limits: Float[Tensor, " time"]
 ) -> Int[Tensor, " batch"]:
     """Return the first step that reaches its threshold; the last answers in any case."""
-    crossed = score >= limits.unsqueeze(1)
-    crossed[-1] = True
-    return crossed.int().argmax(dim=0)
+    return first_step(crossed(score, limits.unsqueeze(1))).step
 
 
 def checked_clock(

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from rc_snn.objective import entropy
-from rc_snn.spikes import Decision, check_labels
+from rc_snn.spikes import Decision, check_labels, crossed, first_step
 
 LARGEST_TEMPERATURE = 1e3
 """Bound of fitted temperatures, and of their inverses: at a step without information the best
@@ -205,17 +205,11 @@ def exit_at(
         >>> decision.label, decision.step, decision.fired
         (tensor([0]), tensor([1]), tensor([True]))
     """
-    n_steps = len(score)
     limit = torch.as_tensor(threshold, dtype=score.dtype, device=score.device)
-    if n_steps < 1 or score.isnan().any() or limit.isnan().any():
+    if limit.isnan().any():
         raise ValueError(
-            f"exit_at needs at least one step, and scores and thresholds that are numbers; got "
-            f"{n_steps} steps, {int(score.isnan().sum())} NaN scores and "
-            f"{int(limit.isnan().sum())} NaN thresholds."
+            f"Thresholds must be numbers, got {int(limit.isnan().sum())} NaN of {limit.numel()}."
         )
-    crossed = score >= limit.view(-1, 1)
-    fired = crossed.any(dim=0)
-    step = torch.where(fired, crossed.int().argmax(dim=0), n_steps - 1)
+    step, fired = first_step(crossed(score, limit.view(-1, 1)))
     p = torch.softmax(trace[step, torch.arange(len(step), device=step.device)], dim=-1)
-    time = (step + 1).double() / n_steps
-    return Decision(label=p.argmax(dim=-1), time=time, step=step, fired=fired, scores=p)
+    return Decision.at_steps(step, len(score), fired, p)

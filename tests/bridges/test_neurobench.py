@@ -519,7 +519,7 @@ def test_missing_and_wrong_values_are_refused():
         RankCoded(model, THETA, T).decide(torch.zeros(0, T, 6))
     with pytest.raises(ValueError, match="n_steps"):
         RankCoded(model, THETA, T).decide(torch.zeros(1, T + 1, 6))
-    with pytest.raises(ValueError, match="not finite"):
+    with pytest.raises(ValueError, match="scores are NaN"):
         RankCoded(model, THETA, T).decide(torch.full((1, T, 6), torch.nan))
     with pytest.raises(ValueError, match="2 rows of spikes and 1 labels"):
         SpikeFrames(torch.zeros(2, 6, dtype=torch.int16), torch.tensor([0]), T)

@@ -231,12 +231,12 @@ def test_one_sample_and_one_step_are_enough(rule):
 def test_what_is_not_a_number_is_refused(as_user):
     z = torch.zeros(2, 3, 2)
     score = exits.confidence(z)
-    with pytest.raises(ValueError, match="1 NaN thresholds"):
+    with pytest.raises(ValueError, match="Thresholds must be numbers, got 1 NaN of 1"):
         exit_at(score, z, math.nan)
     score[1, 1] = math.nan
-    with pytest.raises(ValueError, match="1 NaN scores"):
+    with pytest.raises(ValueError, match="1 of 6 scores are NaN"):
         exit_at(score, z, 0.5)
-    with pytest.raises(ValueError, match="0 steps"):
+    with pytest.raises(ValueError, match="no step to decide at"):
         exit_at(score[:0], z[:0], 0.5)
     with pytest.raises(ValueError, match="positive, got 0"):
         exits.calibrated_confidence(z, torch.tensor([1.0, 0.0]))

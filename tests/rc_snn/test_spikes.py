@@ -11,8 +11,11 @@ from torch import Tensor
 
 from rc_snn.spikes import (
     Decision,
+    crossed,
     decision_spikes,
     first_spike,
+    first_step,
+    log_theta_below,
     spike_frames,
     spike_steps,
     steps_from_frames,
@@ -61,6 +64,42 @@ def test_a_probability_equal_to_theta_fires():
     assert first_spike(p, 0.75) == (torch.tensor([1]), torch.tensor([True]))
 
 
+@pytest.mark.parametrize("theta", [0.3, 0.7, 0.95])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+def test_the_threshold_as_a_score_of_any_precision_crosses_and_the_next_below_does_not(
+    theta, dtype
+):
+    at = torch.tensor(theta, dtype=dtype)
+    below, above = (torch.nextafter(at, torch.tensor(x, dtype=dtype)) for x in (0.0, 1.0))
+    assert below < at < above
+    assert crossed(torch.stack([below, at, above]), theta).tolist() == [False, True, True]
+    assert crossed(torch.stack([below, at, above]), at).tolist() == [False, True, True]
+
+
+@given(st.floats(1e-6, 1.0 - 1e-6))
+def test_no_number_is_between_the_logarithm_of_theta_and_what_targets_compare_with(theta):
+    below = log_theta_below(theta)
+    assert not below > below
+    assert math.log(theta) > below
+    assert math.nextafter(below, math.inf) == math.log(theta)
+
+
+def test_an_answer_is_out_at_the_end_of_its_step():
+    step, scores = torch.tensor([0, 2, 9]), torch.eye(4)[[2, 0, 3]]
+    decision = Decision.at_steps(step, 10, torch.tensor([True, True, False]), scores)
+    assert decision.time.tolist() == [1 / 10, 3 / 10, 1.0]  # as float64 divides
+    assert decision.label.tolist() == [2, 0, 3]
+    assert decision.fired.tolist() == [True, True, False]
+    assert decision.step is step
+    assert decision.scores is scores
+
+
+def test_what_never_holds_is_silence_at_the_last_step():
+    never, always = torch.zeros(3, 1).bool(), torch.ones(3, 1).bool()
+    step, fired = first_step(torch.cat([never, always, never ^ (torch.arange(3) == 2)[:, None]], 1))
+    assert (step.tolist(), fired.tolist()) == ([2, 0, 2], [False, True, True])
+
+
 def test_spike_at_step_zero_is_not_silence():
     loud, mute = torch.tensor([0.9, 0.1]), torch.tensor([0.5, 0.5])
     p = torch.stack([torch.stack([loud, mute]), torch.stack([mute, mute])])
@@ -92,7 +131,7 @@ def test_theta_outside_the_open_unit_interval_is_refused(theta):
 def test_nan_and_empty_probabilities_are_refused():
     p = torch.full((2, 1, 2), 0.5)
     p[1, 0, 0] = math.nan
-    with pytest.raises(ValueError, match="1 NaN of 4"):
+    with pytest.raises(ValueError, match="1 of 2 scores are NaN"):
         first_spike(p, 0.9)
     with pytest.raises(ValueError, match="at least one step"):
         first_spike(torch.zeros(0, 1, 2), 0.9)
