@@ -166,10 +166,6 @@ class Figure4(keywords.Keywords):
         """Draw accuracy and spike time over the epochs."""
         draw(records, path)
 
-    def readme(self, results: Path) -> list[str]:
-        """Return nothing: README shows Figure 5."""
-        return []
-
 
 TASK = Figure4()
 

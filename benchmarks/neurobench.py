@@ -1,41 +1,40 @@
 """Our networks under NeuroBench's metrics, with our own account beside, and why the two differ.
 
 Each network runs twice: until its answers, and to the end of the sequence. `python -m
-benchmarks.neurobench` measures, and writes results/neurobench; `--show` lays the figures out anew.
+benchmarks.neurobench` lays out the record in results/neurobench; `--train` measures, and makes it.
 """
 
-import json
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from torch.utils.data import TensorDataset
 from tqdm import tqdm
 
-from baselines import zoo as baselines_zoo
-from baselines.continuous import ContinuousNetwork
 from benchmarks import record
+from benchmarks.record import Record
 from benchmarks.report import tables
+from benchmarks.run import Measurement, Options
+from benchmarks.task import TextOnly, command
 from bridges.neurobench.account import REASONS, Operations, books
 from bridges.neurobench.metrics import ContinuousModel, RankCoded, SpikeFrames, measure
 from encoders.functional import encode
 from encoders.mnist import Split, load_mnist
 from encoders.temporal_mnist import take
-from rc_snn import commands, files, zoo
-from rc_snn.models import RCLSTM, RCConvLSTM
+from rc_snn import commands
+from rc_snn.network import load
 from rc_snn.spikes import spike_steps
 
-FORMAT = "rc_snn.neurobench/1"
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class NeuroBench:
-    """Measure shipped networks by NeuroBench, and write JSON and tables."""
+class NeuroBenchOptions(Options):
+    """The options of every task, and what to measure; --train measures."""
 
     networks: tuple[str, ...] = (
         "rc-lstm-340-fast",
@@ -48,19 +47,11 @@ class NeuroBench:
         "alpha-psp-340-fast-published",
         "rel-psp-340-slow",
     )
-    """Names in `rc_snn.zoo` or `baselines.zoo`."""
+    """Networks, by the names under which they ship."""
     samples: int = 1000
     """Test images, the first ones."""
     batch_size: int = 10
     """Samples that run together; in large batches NeuroBench's float32 sums are rounded."""
-    threads: int | None = None
-    """CPU threads; default: torch's."""
-    data: Path | None = None
-    """Folder with MNIST; default: as for table1."""
-    results: Path = record.RESULTS
-    """Where the results go, in neurobench/."""
-    show: bool = False
-    """Measure nothing; lay out the figures in the JSON file anew."""
 
 
 # -- Measuring ----------------------------------------------------------------------------------
@@ -72,10 +63,11 @@ def rows(name: str, split: Split, batch_size: int) -> Iterator[Row]:
     Raises:
         ValueError: if there is none of that name.
     """
-    net: Any = zoo.load(name) if name in zoo.names() else baselines_zoo.load(name)
+    net = load(name)
     times = encode(split.images, **net.encoder)
-    if isinstance(net.model, ContinuousNetwork):
-        timing, decision = ContinuousModel(net), net.decide(times)
+    decision = net.decide(times)
+    if net.n_steps is None:
+        timing = ContinuousModel(net)
         measured = measure(timing, TensorDataset(times, split.labels), batch_size=batch_size)
         right = (decision.label == split.labels) & torch.isfinite(decision.time)
         yield {
@@ -88,20 +80,22 @@ def rows(name: str, split: Split, batch_size: int) -> Iterator[Row]:
             "ours": {"acs": float(timing.synaptic_operations(times).mean())},
         }
         return
-    ours = isinstance(net, zoo.Trained)
-    n_steps = net.n_steps if ours else net.architecture.n_steps
-    data = SpikeFrames(spike_steps(times, n_steps), split.labels, n_steps)
-    decision = net.decide(data.steps if ours else times)
-    layers = "Conv2d" if isinstance(net.model, RCConvLSTM) else "Linear"
-    for gates in ("cell", "linear") if isinstance(net.model, RCLSTM) else ("linear",):
+    data = SpikeFrames(spike_steps(times, net.n_steps), split.labels, net.n_steps)
+    known = set()
+    for gates in ("cell", "linear"):
+        layers = _layers(RankCoded(net, gates=gates))
+        if layers in known:  # of other networks than LSTMs there is one form
+            continue
+        known.add(layers)
         for whole in (False, True):
             network = RankCoded(net, gates=gates, early_exit=not whole)
             measured = measure(network, data, batch_size=batch_size)
+            assert decision.step is not None
             found = books(network, decision.step, data.steps)
             seen = Operations(measured.effective_acs, measured.effective_macs, measured.dense)
             yield {
                 "network": name,
-                "layers": "LSTMCell" if gates == "cell" else layers,
+                "layers": layers,
                 "whole": whole,
                 "neurobench": asdict(measured),
                 "accuracy": float((decision.label == split.labels).double().mean()),
@@ -112,28 +106,39 @@ def rows(name: str, split: Split, batch_size: int) -> Iterator[Row]:
             }
 
 
-def run(options: NeuroBench) -> dict[str, Any]:
-    """Measure, and return what the JSON file holds."""
-    source, begin = record.source(), time.monotonic()
-    digits = load_mnist(options.data)
-    if not 1 <= options.samples <= len(digits.test.labels):
-        raise ValueError(f"samples must be in 1..{len(digits.test.labels)}, got {options.samples}.")
-    split = take(digits.test, torch.arange(options.samples))
-    found: list[Row] = []
-    for name in tqdm(options.networks, desc="neurobench", disable=None):
-        found += rows(name, split, options.batch_size)
-    config = {k: getattr(options, k) for k in ("networks", "samples", "batch_size")}
-    finished = record.new_record(
-        "neurobench",
-        "neurobench",
-        config | {"data": digits.name},
-        {"rows": found},
-        {},
-        time.monotonic() - begin,
-        source,
-    )
-    versions = finished.versions | {"neurobench": metadata.version("neurobench")}
-    return asdict(replace(finished, versions=versions, format=FORMAT))
+def _layers(network: nn.Module) -> str:
+    """Return the torch layers that hold the recurrent weights."""
+    held = list(network.modules())
+    kinds: tuple[type[nn.Module], ...] = (nn.LSTMCell, nn.Conv2d, nn.Linear)
+    return next(k.__name__ for k in kinds if any(isinstance(module, k) for module in held))
+
+
+def as_config(options: NeuroBenchOptions) -> dict[str, Any]:
+    """Return what decides the figures, but for the images."""
+    return {
+        "networks": list(options.networks),
+        "samples": options.samples,
+        "batch_size": options.batch_size,
+    }
+
+
+def make(run: Measurement, options: NeuroBenchOptions, command: str) -> Record:
+    """Measure all networks.
+
+    Raises:
+        ValueError: if there are not as many images.
+    """
+    digits, n = load_mnist(options.data), run.config["samples"]
+    if not 1 <= n <= len(digits.test.labels):
+        raise ValueError(f"samples must be in 1..{len(digits.test.labels)}, got {n}.")
+    split = take(digits.test, torch.arange(n))
+
+    def figures() -> dict[str, Any]:
+        names = tqdm(run.config["networks"], desc="neurobench", disable=None)
+        return {"rows": [r for name in names for r in rows(name, split, run.config["batch_size"])]}
+
+    done = run.record(figures, command)
+    return replace(done, versions=done.versions | {"neurobench": metadata.version("neurobench")})
 
 
 # -- Tables -------------------------------------------------------------------------------------
@@ -157,15 +162,15 @@ NOTES = (
 )
 
 
-def markdown(content: dict[str, Any]) -> str:
+def markdown(done: Record) -> str:
     """Lay out the figures: static and accuracy, operations, early exit, and every difference."""
-    found, config, here = content["metrics"]["rows"], content["config"], content["machine"]
+    found, config, here = done.metrics["rows"], done.config, done.machine
     used = {reason for row in found for reason in row.get("differences", {})}
     unexplained = max(abs(x) for row in found for x in row.get("unexplained", {"": 0.0}).values())
     parts = [
-        f"**NeuroBench {content['versions']['neurobench']} beside our own account**",
+        f"**NeuroBench {done.versions['neurobench']} beside our own account**",
         f"The first {config['samples']:,} test images of {config['data']}, batches of "
-        f"{config['batch_size']}; {here['cpu']}, torch {content['versions']['torch']}.",
+        f"{config['batch_size']}; {here['cpu']}, torch {done.versions['torch']}.",
         _table(STATIC, (_static(row) for row in found if not row["whole"])),
         _table(OPERATIONS, (_operations(row) for row in found)),
         _table(EXIT, _early_exit(found)),
@@ -242,17 +247,39 @@ def _table(header: Sequence[str], lines: Iterable[list[str]]) -> str:
     return "\n".join(tables.markdown([header, *lines]))
 
 
-def main(options: NeuroBench) -> None:
-    """Measure, or read what was measured; write the tables and print them."""
-    path = options.results / "neurobench" / "neurobench.json"
-    if options.threads is not None:
-        torch.set_num_threads(options.threads)
-    if not options.show:
-        files.write_text(path, json.dumps(run(options), indent=1, allow_nan=False) + "\n")
-    text = markdown(json.loads(path.read_text()))
-    files.write_text(path.with_suffix(".md"), text)
-    print(text)
+class NeuroBench(TextOnly):
+    """Shipped networks by NeuroBench's metrics, and by ours, with what lies between them."""
 
+    name, ending = "neurobench", ".md"
+    make = staticmethod(make)
+
+    def runs(self, options: NeuroBenchOptions) -> list[Measurement]:
+        """Return the one run."""
+        data = load_mnist(options.data).name
+        return [Measurement(self.name, as_config(options) | {"data": data})]
+
+    def summary(self, done: Record) -> str:
+        """Say how much was measured."""
+        return f"{len(done.metrics['rows'])} rows on {done.config['data']}"
+
+    def find(self, options: NeuroBenchOptions) -> list[Record]:
+        """Return the records of these networks, whatever the images; that needs none of them.
+
+        Raises:
+            ValueError: if there is none.
+        """
+        folder, asked = options.results / self.name, as_config(options)
+        found = [r for r in record.read_all(folder) if r.config == r.config | asked]
+        if not found:
+            raise ValueError(f"{folder} has no record of {asked}. Add --train to make it.")
+        return found
+
+    def text(self, records: Sequence[Record]) -> str:
+        """Return the tables."""
+        return "\n".join(map(markdown, records))
+
+
+TASK = NeuroBench()
 
 if __name__ == "__main__":
-    commands.run(main, NeuroBench)
+    commands.run(partial(command, TASK), NeuroBenchOptions)

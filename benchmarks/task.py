@@ -63,6 +63,17 @@ class Task(Makes, Protocol):
         """Return what README shows of it, as lines of Markdown; none is nothing."""
 
 
+class TextOnly:
+    """What tasks share that have no figure, and that README does not show."""
+
+    def draw(self, records: Sequence[Record], options: Any, path: Path) -> None:
+        """Draw nothing."""
+
+    def readme(self, results: Path) -> list[str]:
+        """Return nothing."""
+        return []
+
+
 def prepare(options: Options) -> None:
     """Set the threads, and say where results go if that is not the project's own folder."""
     if options.threads is not None:

@@ -22,6 +22,7 @@ from torch import Tensor
 from benchmarks import record
 from benchmarks.record import Record
 from benchmarks.run import Data, Options, Profile, TaskModel, TaskRun, execute, run_folder
+from benchmarks.task import TextOnly
 from encoders.keyword_features import Features, KeywordData, load_keywords
 from encoders.keyword_network import keyword_network
 from encoders.speech_commands import SPLITS, find_recordings
@@ -292,7 +293,7 @@ def summary(done: Record) -> str:
     )
 
 
-class Keywords:
+class Keywords(TextOnly):
     """Keyword networks: train them, and say what their records hold."""
 
     name = NAME
@@ -307,13 +308,6 @@ class Keywords:
     def text(self, records: Sequence[Record]) -> str:
         """Return a line for each network."""
         return "\n".join(map(summary, records))
-
-    def draw(self, records: Sequence[Record], options: Options, path: Path) -> None:
-        """Draw nothing: figures 4 and 5 do."""
-
-    def readme(self, results: Path) -> list[str]:
-        """Return nothing: Figure 5 stands for them."""
-        return []
 
 
 TASK = Keywords()

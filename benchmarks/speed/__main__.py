@@ -1,7 +1,10 @@
 """The command: see `benchmarks.speed.task`."""
 
-from benchmarks.speed.task import Speed, main
+from functools import partial
+
+from benchmarks.speed.task import TASK, SpeedOptions
+from benchmarks.task import command
 from rc_snn import commands
 
 if __name__ == "__main__":
-    commands.run(main, Speed)
+    commands.run(partial(command, TASK), SpeedOptions)

@@ -1,12 +1,12 @@
 """What the exchange of spikes costs: events per second on one core, and memory.
 
-`python -m benchmarks.speed.exchange` measures rank codes on grids of 10, 100 and 1,000 steps, from
-tensor to stream and back and through files, writes results/exchange.json and prints it as text.
+Rank codes on grids of 10, 100 and 1,000 steps go from tensor to stream and back and through files.
+`python -m benchmarks.speed.exchange` says what the record in results/exchange holds; `--train`
+measures, and makes it.
 """
 
-import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,11 +16,13 @@ from typing import Any
 
 import torch
 
-from benchmarks import record
+from benchmarks.record import Record
 from benchmarks.report import tables
+from benchmarks.run import Measurement, Options, find
+from benchmarks.task import TextOnly, command
 from bridges.stream import file as stream_file
 from bridges.stream.stream import SpikeStream
-from rc_snn import commands, files
+from rc_snn import commands
 
 RATE = 10e6
 """Events per second asked for, from tensor to stream and back."""
@@ -31,8 +33,8 @@ SEEN = 2**25
 
 
 @dataclass(frozen=True)
-class Exchange:
-    """Measure speed and memory of spike streams."""
+class ExchangeOptions(Options):
+    """The options of every task, and which streams to measure; --train measures."""
 
     steps: tuple[int, ...] = (10, 100, 1000)
     """Steps per sample."""
@@ -42,8 +44,8 @@ class Exchange:
     """Units, each of which spikes once."""
     repeats: int = 9
     """Runs of each program, in turn; medians and quartiles are shown."""
-    results: Path = record.RESULTS
-    """Where exchange.json goes."""
+    threads: int | None = 1
+    """CPU threads."""
 
 
 def peak_bytes(program: Callable[[], object]) -> int:
@@ -61,12 +63,12 @@ def _status(key: str) -> int:
     return next(1024 * int(line.split()[1]) for line in lines if line.startswith(key))
 
 
-def measure(options: Exchange, n_steps: int) -> dict[str, Any]:
+def measure(n_steps: int, cells: int, units: int, repeats: int) -> dict[str, Any]:
     """Measure one grid."""
-    n = max(1, options.cells // (n_steps * options.units))
+    n = max(1, cells // (n_steps * units))
     g = torch.Generator().manual_seed(0)
-    step = torch.randint(n_steps, (n, options.units), generator=g)
-    z = torch.zeros(n_steps, n, options.units).scatter_(0, step.unsqueeze(0), 1.0)
+    step = torch.randint(n_steps, (n, units), generator=g)
+    z = torch.zeros(n_steps, n, units).scatter_(0, step.unsqueeze(0), 1.0)
     stream = SpikeStream.from_tensor(z, 1e-3)
     events = stream.n_spikes * (stream.ticks.itemsize + stream.units.itemsize)
     with tempfile.TemporaryDirectory() as folder:
@@ -80,7 +82,7 @@ def measure(options: Exchange, n_steps: int) -> dict[str, Any]:
             "load npz": partial(stream_file.load, npz),
         }
         times: dict[str, list[float]] = {name: [] for name in programs}
-        for _ in range(options.repeats):
+        for _ in range(repeats):
             for name, program in programs.items():
                 begin = perf_counter()
                 program()
@@ -108,14 +110,15 @@ def measure(options: Exchange, n_steps: int) -> dict[str, Any]:
     }
 
 
-def text(found: dict[str, Any]) -> str:
+def text(done: Record) -> str:
     """Lay the figures out, with what was asked for."""
+    here, grids = done.machine, done.metrics["grids"]
     lines = [
-        f"Spike streams on {found['machine']['cpu']}, 1 thread, load {found['machine']['load']}",
+        f"Spike streams on {here['cpu']}, {here['threads']} thread, load {here['load']}",
         "million events per second: median (quartiles) of alternating runs",
         "",
     ]
-    for grid in found["grids"]:
+    for grid in grids:
         lines.append(f"T={grid['n_steps']}, {grid['samples']} samples, {grid['spikes']} spikes")
         rows = []
         for name, rate in grid["per_second"].items():
@@ -124,34 +127,60 @@ def text(found: dict[str, Any]) -> str:
         for name, share in grid["memory"].items():
             rows.append((f"  {name}", f"{share:.2f}", "x the events' memory, beside the tensor"))
         lines += tables.text(rows, "<><", widths=(18, 8, 0), gap=" ")
-    first = found["grids"][0]
-    rate, share = first["per_second"]["tensor and back"]["median"], first["memory"]["from tensor"]
+    rate = grids[0]["per_second"]["tensor and back"]["median"]
+    share = grids[0]["memory"].get("from tensor")
     lines += [
         "",
-        f"asked at T={first['n_steps']}: {RATE / 1e6:g} M events/s, tensor and back: "
+        f"asked at T={grids[0]['n_steps']}: {RATE / 1e6:g} M events/s, tensor and back: "
         + ("met" if rate >= RATE else "MISSED"),
-        f"asked: memory within {MEMORY:g} x the events: "
-        + ("met" if share <= MEMORY else "MISSED"),
-        "A tensor has T cells per spike of a rank code, and every cell is read: on finer grids the "
-        "rate falls with 1 / T, whatever is done with the spikes.",
     ]
+    if share is not None:
+        met = "met" if share <= MEMORY else "MISSED"
+        lines.append(f"asked: memory within {MEMORY:g} x the events: {met}")
+    lines.append(
+        "A tensor has T cells per spike of a rank code, and every cell is read: on finer grids the "
+        "rate falls with 1 / T, whatever is done with the spikes."
+    )
     return "\n".join(lines)
 
 
-def main(options: Exchange) -> int:
-    """Measure, write and print; return the exit status."""
-    torch.set_num_threads(1)
-    found = {
-        "grids": [measure(options, n_steps) for n_steps in options.steps],
-        "machine": record.machine(),
-        "commit": record.source().commit,
-        "command": record.command_line("exchange"),
-    }
-    files.write_text(options.results / "exchange.json", json.dumps(found, indent=1) + "\n")
-    files.write_text(options.results / "exchange.txt", text(found) + "\n")
-    print(text(found))
-    return 0
+def make(run: Measurement, options: ExchangeOptions, command: str) -> Record:
+    """Measure all grids."""
+    c = run.config
 
+    def grids() -> dict[str, Any]:
+        sizes = c["cells"], c["units"], options.repeats
+        return {"grids": [measure(n, *sizes) for n in c["steps"]], "repeats": options.repeats}
+
+    return run.record(grids, command)
+
+
+class Exchange(TextOnly):
+    """What the exchange of spikes costs: events per second, and memory."""
+
+    name = "exchange"
+    make = staticmethod(make)
+
+    def runs(self, options: ExchangeOptions) -> list[Measurement]:
+        """Return the one run."""
+        config = {"steps": options.steps, "cells": options.cells, "units": options.units}
+        return [Measurement(self.name, config)]
+
+    def summary(self, done: Record) -> str:
+        """Say how fast the coarsest grid is."""
+        rate = done.metrics["grids"][0]["per_second"]["tensor and back"]["median"]
+        return f"{rate / 1e6:.2f} M events/s, tensor and back"
+
+    def find(self, options: ExchangeOptions) -> list[Record]:
+        """Return the record."""
+        return find(self.runs(options), options.results / self.name)
+
+    def text(self, records: Sequence[Record]) -> str:
+        """Return all rates, and whether the targets are met."""
+        return "\n".join(map(text, records))
+
+
+TASK = Exchange()
 
 if __name__ == "__main__":
-    commands.run(main, Exchange)
+    commands.run(partial(command, TASK), ExchangeOptions)

@@ -1,20 +1,21 @@
 """What rank coding saves on long sequences: an epoch until the spike against one of full length.
 
-`python -m benchmarks.speed.long_sequences` trains the keyword network that ships (T = 81, 420
-inputs) for some batches, at thresholds that let it answer early or late, and, in turns, torch's own
-fused LSTM of the same sizes on the whole sequences. If a step cost the same everywhere, rank coding
-at a mean spike time t would take t/T of the full length. The overhead is what it takes beyond that:
+The keyword network that ships (T = 81, 420 inputs) is trained for some batches, at thresholds that
+let it answer early or late, and, in turns, torch's own fused LSTM of the same sizes on the whole
+sequences. If a step cost the same everywhere, rank coding at a mean spike time t would take t/T of
+the full length. The overhead is what it takes beyond that:
 
     overhead = (time until the spike / time of torch's full length) / (t / T)
 
 Steps are counted until their end, t = mean of t_sp + 1. The target is an overhead of 1.5.
+`python -m benchmarks.speed.long_sequences` says what the record in results/long_sequences holds;
+`--train` measures, and makes it.
 """
 
-import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from statistics import median
 from typing import Any, NamedTuple
 
@@ -22,14 +23,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks import record
 from benchmarks.keywords.task import SHIPPED_AS
+from benchmarks.record import Record
 from benchmarks.report import tables
+from benchmarks.run import Measurement, Options, find
+from benchmarks.task import TextOnly, command
 from encoders.keyword_features import load_keywords
-from encoders.keyword_network import KeywordNetwork, load_network
-from rc_snn import commands, files
+from encoders.keyword_network import front_end_of, load_network
+from rc_snn import commands
 from rc_snn.fast.fused import Precision
 from rc_snn.models import RCLSTM
+from rc_snn.network import Network
 from rc_snn.objective import rc_loss
 from rc_snn.optimizer import Adam
 from rc_snn.runner import run
@@ -42,19 +46,15 @@ MAX_NORM = 0.25
 
 
 @dataclass(frozen=True)
-class LongSequences:
-    """Measure the cost of a rank-coded epoch on keywords, T = 81."""
+class LongSequencesOptions(Options):
+    """The options of every task, and how much to measure; --train measures."""
 
     batches: int = 8
     """Batches of 128 clips in a turn; an epoch has 60."""
     repeats: int = 7
     """Turns; what is reported is the median of their ratios, with the range."""
-    threads: int = 1
+    threads: int | None = 1
     """CPU threads of both programs."""
-    data: Path | None = None
-    """Folder with Speech Commands; default: as for benchmarks.keywords."""
-    results: Path = record.RESULTS
-    """Where the report goes."""
 
 
 class TorchLSTM(nn.Module):
@@ -80,7 +80,7 @@ class TorchLSTM(nn.Module):
 
 
 def ours(
-    net: KeywordNetwork, batches: list[Labelled], theta: float | None, precision: Precision
+    net: Network, batches: list[Labelled], theta: float | None, precision: Precision
 ) -> Callable[[], float]:
     """Return a program that trains on the batches, and returns the mean of t_sp + 1."""
     model = RCLSTM(
@@ -106,7 +106,7 @@ def ours(
     return program
 
 
-def torchs(net: KeywordNetwork, batches: list[Labelled]) -> Callable[[], float]:
+def torchs(net: Network, batches: list[Labelled]) -> Callable[[], float]:
     """Return the same of torch's LSTM; its windows are laid out before, at no cost."""
     model = TorchLSTM(net.model)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.0, fused=True)
@@ -143,7 +143,7 @@ class Cost(NamedTuple):
         return [ratio / self.share for ratio in self.ratios]
 
 
-def measure(net: KeywordNetwork, batches: list[Labelled], repeats: int) -> list[Cost]:
+def measure(net: Network, batches: list[Labelled], repeats: int) -> list[Cost]:
     """Time all programs in turns, each next to torch's."""
     reference = torchs(net, batches)
     programs = {f"RC, θ = {theta:g}": ours(net, batches, theta, "float32") for theta in THETAS}
@@ -163,15 +163,16 @@ def _seconds(program: Callable[[], float]) -> float:
     return time.perf_counter() - began
 
 
-def report(found: list[Cost], about: dict[str, Any]) -> str:
+def report(done: Record) -> str:
     """Lay out what was measured, and say whether the target is met."""
-    m = about["machine"]
+    m, about = done.machine, done.metrics
+    found = [Cost(**one) for one in about["measured"]]
     lines = [
         "An epoch until the spike against the full length in torch's own LSTM: keywords, T = 81, "
         "420-128-32-9,",
         f"batches of {BATCH_SIZE}, {about['batches']} batches a turn, {about['repeats']} turns "
         f"(median, range); {m['threads']} threads, load {m['load'][0]:g}, {m['cpu']}, torch "
-        f"{torch.__version__}",
+        f"{done.versions['torch']}",
         "",
     ]
     rows = [("training", "t/T", "time / torch", "overhead")]
@@ -195,30 +196,51 @@ def _spread(values: list[float]) -> str:
     return f"{median(values):.3f} ({min(values):.3f}-{max(values):.3f})"
 
 
-def main(options: LongSequences) -> int:
-    """Measure, write results/long_sequences.{json,txt}, and print; return the exit status."""
-    torch.set_num_threads(options.threads)
-    net, source = load_network(SHIPPED_AS), record.source()
-    training = load_keywords(options.data, front_end=net.front_end).sequences("train")
+def make(run: Measurement, options: LongSequencesOptions, command: str) -> Record:
+    """Train on some batches at each threshold, beside torch's LSTM."""
+    net = load_network(SHIPPED_AS)
+    training = load_keywords(options.data, front_end=front_end_of(net)).sequences("train")
     order = torch.randperm(len(training), generator=torch.Generator().manual_seed(0))
     batches = [training.rows(part) for part in order.split(BATCH_SIZE)[: options.batches]]
-    about = {
-        "batches": len(batches),
-        "repeats": options.repeats,
-        "machine": record.machine(),
-        "commit": source.commit,
-        "dirty": source.dirty,
-        "command": record.command_line("long_sequences"),
-        "network": net.record,
-    }
-    found = measure(net, batches, options.repeats)
-    text = report(found, about)
-    about["measured"] = [one._asdict() for one in found]
-    files.write_text(options.results / "long_sequences.json", json.dumps(about, indent=1) + "\n")
-    files.write_text(options.results / "long_sequences.txt", text + "\n")
-    print(text)
-    return 0
 
+    def costs() -> dict[str, Any]:
+        found = measure(net, batches, options.repeats)
+        about = {"batches": len(batches), "repeats": options.repeats}
+        return about | {"measured": [one._asdict() for one in found]}
+
+    return run.record(costs, command)
+
+
+class LongSequences(TextOnly):
+    """What rank coding saves on long sequences, against torch's LSTM of full length."""
+
+    name = "long_sequences"
+    make = staticmethod(make)
+
+    def runs(self, options: LongSequencesOptions) -> list[Measurement]:
+        """Return the one run."""
+        config = {
+            "network": load_network(SHIPPED_AS).record,
+            "thetas": list(THETAS),
+            "batch_size": BATCH_SIZE,
+            "threads": options.threads or 1,
+        }
+        return [Measurement(self.name, config)]
+
+    def summary(self, done: Record) -> str:
+        """Say how much was measured."""
+        return f"{len(done.metrics['measured'])} ways to train, {done.metrics['repeats']} turns"
+
+    def find(self, options: LongSequencesOptions) -> list[Record]:
+        """Return the record."""
+        return find(self.runs(options), options.results / self.name)
+
+    def text(self, records: Sequence[Record]) -> str:
+        """Return the overheads, and whether the target is met."""
+        return "\n".join(map(report, records))
+
+
+TASK = LongSequences()
 
 if __name__ == "__main__":
-    commands.run(main, LongSequences)
+    commands.run(partial(command, TASK), LongSequencesOptions)

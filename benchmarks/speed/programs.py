@@ -14,6 +14,9 @@ from rc_snn.sequences import Labelled, SpikeSequences
 from rc_snn.spikes import first_spike, spike_frames
 from rc_snn.step_model import StepModel
 
+NEVER = 1.0 - 1e-6
+"""A threshold that a network at its initial weights never reaches: every sample runs to the end."""
+
 
 def training_step(
     model: RCLSTM | RCConvLSTM, batch: Labelled, theta: float, *, fused: bool = True

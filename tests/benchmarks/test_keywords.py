@@ -9,6 +9,7 @@ import torch
 from benchmarks import figure4, figure5, record
 from benchmarks.keywords import task as keywords
 from benchmarks.keywords.task import KeywordOptions
+from benchmarks.run import Measurement
 from benchmarks.speed import long_sequences
 from benchmarks.task import command
 from encoders.keyword_features import Features, KeywordData, Normalisation
@@ -160,11 +161,16 @@ def test_the_best_beta_and_all_of_them_are_chosen_on_validation():
 def test_the_overhead_is_time_over_the_share_of_steps():
     one = long_sequences.Cost("RC, θ = 0.5", 0.25, [0.3, 0.5, 0.2])
     assert one.overheads == pytest.approx([1.2, 2.0, 0.8])
-    about = {"machine": record.machine(), "batches": 8, "repeats": 3}
-    text = long_sequences.report([one, one._replace(name="EOS", share=1.0)], about)
+
+    def report(*costs: long_sequences.Cost) -> str:
+        metrics = {"batches": 8, "repeats": 3, "measured": [c._asdict() for c in costs]}
+        run = Measurement("long_sequences", {})
+        return long_sequences.report(run.record(lambda: metrics, "-"))
+
+    text = report(one, one._replace(name="EOS", share=1.0))
     assert "target, overhead <= 1.5 at any mean spike time: met; the largest is 1.20" in text
     slow = one._replace(ratios=[0.4, 0.5, 0.6])
-    assert "MISSED; the largest is 2.00 at t/T = 0.250" in long_sequences.report([slow], about)
+    assert "MISSED; the largest is 2.00 at t/T = 0.250" in report(slow)
 
 
 def test_torchs_network_in_the_comparison_computes_what_ours_does():

@@ -1,6 +1,5 @@
 """NeuroBench: the runner's own decisions, and every operation between its figures and ours."""
 
-import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,7 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from baselines.lif import RCLIF, TTFSLIF, NorseLIF, SnnTorchLIF
 from baselines.rel_psp import rel_psp
 from benchmarks import neurobench as benchmark
-from benchmarks import record
+from benchmarks.task import command
 from bridges.errors import BridgeError
 from bridges.neurobench.account import Operations, books
 from bridges.neurobench.metrics import (
@@ -31,6 +30,7 @@ from encoders.mnist import Digits, embedded_digits
 from encoders.temporal_mnist import take
 from rc_snn import RCLSTM, RCConvLSTM, SpikeSequences, decide, load, spike_frames
 from rc_snn.models import ReadOut
+from rc_snn.network import names
 from rc_snn.spikes import Decision
 
 installed = pytest.mark.skipif(TARGET.missing() is not None, reason=str(TARGET.missing()))
@@ -138,21 +138,21 @@ def digits() -> Digits:
 
 
 def shipped(name: str, n: int, *ways: dict) -> None:
-    net = load(name) if name in zoo.names() else load(name)
+    net = load(name)
     split = take(digits().test, torch.arange(0, 1000, 1000 // n))
     encoder = {key: net.encoder[key] for key in ("polarity", "zero_pixels")}
     data = latency_frames(split, RankCoded(net).n_steps, **encoder)
     times = encode_latency(split.images, **encoder)
-    want = net.decide(data.steps if isinstance(net, zoo.Trained) else times)
+    want = net.decide(times)
     assert len(want) == n
     for options in ({}, *ways):
         network = RankCoded(net, **options)
         assert_same(Decision.cat([network.decide(x) for x in frames(data).split(250)]), want)
 
 
-LIF = [name for name in baselines_zoo.names() if "lif" in name]
-LSTM = [name for name in zoo.names() if "rc-lstm" in name]
-CONV = [name for name in zoo.names() if "conv" in name]
+LIF = [name for name in names() if "lif" in name]
+LSTM = [name for name in names() if name.startswith("rc-lstm-340")]
+CONV = [name for name in names() if "rc-conv" in name]
 
 
 @pytest.mark.parametrize("name", LSTM)
@@ -540,18 +540,11 @@ def test_without_neurobench_the_message_says_how_to_get_it(monkeypatch):
 # -- The checked-in figures ----------------------------------------------------------------------
 
 
-def test_the_checked_in_tables_are_those_of_the_figures():
-    path = record.RESULTS / "neurobench" / "neurobench.json"
-    content = json.loads(path.read_text())
-    assert path.with_suffix(".md").read_text() == benchmark.markdown(content)
-
-
 def test_every_operation_of_the_checked_in_figures_is_explained():
-    content = json.loads((record.RESULTS / "neurobench" / "neurobench.json").read_text())
-    assert {row["network"] for row in content["metrics"]["rows"]} == set(
-        benchmark.NeuroBench().networks
-    )
-    for row in content["metrics"]["rows"]:
+    [done] = benchmark.TASK.find(benchmark.NeuroBenchOptions())
+    rows = done.metrics["rows"]
+    assert {row["network"] for row in rows} == set(done.config["networks"])
+    for row in rows:
         assert row["neurobench"]["accuracy"] == pytest.approx(row["accuracy"])
         if "unexplained" in row:
             dense = row["neurobench"]["dense"]
@@ -562,19 +555,21 @@ def test_every_operation_of_the_checked_in_figures_is_explained():
 def test_the_program_writes_figures_and_tables(tmp_path, monkeypatch, capsys):
     monkeypatch.delenv("RC_SNN_DATA", raising=False)
     monkeypatch.setattr(benchmark, "load_mnist", lambda _: digits())
-    options = benchmark.NeuroBench(
+    options = benchmark.NeuroBenchOptions(
         networks=("rc-lstm-340-slow", "rel-psp-340-slow"), samples=4, results=tmp_path
     )
-    benchmark.main(options)
+    assert command(benchmark.TASK, replace(options, train=True)) == 0
     written = (tmp_path / "neurobench" / "neurobench.md").read_text()
     assert written in capsys.readouterr().out
     assert "not seen" in written
-    content = json.loads((tmp_path / "neurobench" / "neurobench.json").read_text())
-    assert content["versions"]["neurobench"]
-    assert (content["config"]["samples"], content["config"]["data"]) == (4, "MNIST-5k")
-    assert len(content["metrics"]["rows"]) == 5
-    benchmark.main(replace(options, show=True))
+    [done] = benchmark.TASK.find(options)
+    assert done.versions["neurobench"]
+    assert (done.config["samples"], done.config["data"]) == (4, "MNIST-5k")
+    layers = [row["layers"] for row in done.metrics["rows"]]
+    assert layers == ["LSTMCell", "LSTMCell", "Linear", "Linear", "—"]
+    assert command(benchmark.TASK, options) == 0
     assert (tmp_path / "neurobench" / "neurobench.md").read_text() == written
+    [run] = benchmark.TASK.runs(replace(options, samples=0))
     with pytest.raises(ValueError, match="samples must be"):
-        benchmark.run(replace(options, samples=0))
+        benchmark.TASK.make(run, options, "-")
     assert Operations(1.0).minus(Operations(1.0)) == Operations()
