@@ -13,7 +13,8 @@ from benchmarks.figure1 import task as figure1
 from benchmarks.figure2 import task as figure2
 from benchmarks.keywords import peers
 from benchmarks.nmnist import task as nmnist
-from benchmarks.table1 import table, time_to_accuracy
+from benchmarks.speed import time_to_accuracy
+from benchmarks.table1 import table
 from benchmarks.table1 import task as table1
 from bridges import support
 from encoders.mnist import MNIST_TITLE
