@@ -14,7 +14,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from benchmarks.keywords import task as keywords
-from benchmarks.keywords.task import THETA, KeywordOptions
+from benchmarks.keywords.task import THETA
 from benchmarks.record import Record
 from benchmarks.report import figures, tables
 from benchmarks.run import Options
@@ -170,4 +170,4 @@ class Figure4(keywords.Keywords):
 TASK = Figure4()
 
 if __name__ == "__main__":
-    commands.run(partial(command, TASK), KeywordOptions)
+    commands.run(partial(command, TASK), TASK.options)

@@ -234,4 +234,4 @@ class Figure5(keywords.Keywords):
 TASK = Figure5()
 
 if __name__ == "__main__":
-    commands.run(partial(command, TASK), KeywordOptions)
+    commands.run(partial(command, TASK), TASK.options)

@@ -250,7 +250,7 @@ def _table(header: Sequence[str], lines: Iterable[list[str]]) -> str:
 class NeuroBench(TextOnly):
     """Shipped networks by NeuroBench's metrics, and by ours, with what lies between them."""
 
-    name, ending = "neurobench", ".md"
+    name, ending, options = "neurobench", ".md", NeuroBenchOptions
     make = staticmethod(make)
 
     def runs(self, options: NeuroBenchOptions) -> list[Measurement]:
@@ -282,4 +282,4 @@ class NeuroBench(TextOnly):
 TASK = NeuroBench()
 
 if __name__ == "__main__":
-    commands.run(partial(command, TASK), NeuroBenchOptions)
+    commands.run(partial(command, TASK), TASK.options)

@@ -183,7 +183,7 @@ def make(run: Measurement, options: SimulatorOptions, command: str) -> Record:
 class Simulators:
     """Trained networks in Brian2 and NEST: how far their spikes are from the closed form."""
 
-    name = "simulators"
+    name, options = "simulators", SimulatorOptions
     make = staticmethod(make)
 
     def runs(self, options: SimulatorOptions) -> list[Measurement]:
@@ -216,4 +216,4 @@ class Simulators:
 TASK = Simulators()
 
 if __name__ == "__main__":
-    commands.run(partial(command, TASK), SimulatorOptions)
+    commands.run(partial(command, TASK), TASK.options)

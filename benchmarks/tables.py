@@ -4,37 +4,36 @@ Nothing here trains or measures. A number that no record holds cannot appear.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
-from benchmarks import figure5, record, simulators
+from benchmarks import figure4, figure5, neurobench, record, simulators
 from benchmarks.figure1 import task as figure1
 from benchmarks.figure2 import task as figure2
 from benchmarks.keywords import peers
+from benchmarks.keywords import task as keywords
 from benchmarks.nmnist import task as nmnist
-from benchmarks.speed import time_to_accuracy
-from benchmarks.table1 import table
+from benchmarks.speed import exchange, long_sequences, time_to_accuracy
+from benchmarks.speed import task as speed
+from benchmarks.table1 import table, tradeoff
 from benchmarks.table1 import task as table1
+from benchmarks.task import Task
 from bridges import support
 from encoders.mnist import MNIST_TITLE
 from rc_snn import commands
 from rc_snn.files import write_text
 
-
-class Shown(Protocol):
-    """A task that README shows."""
-
-    def readme(self, results: Path) -> list[str]:
-        """Return its lines of Markdown."""
-
-
-SHOWN: dict[str, tuple[Shown, ...]] = {
-    "table1": (table1.TASK,),
+TASKS: dict[str, tuple[Task, ...]] = {
     "tasks": (figure1.TASK, figure2.TASK, figure5.TASK, peers.TASK, nmnist.TASK),
     "simulators": (simulators.TASK,),
+    "": (
+        *(figure4.TASK, keywords.TASK, tradeoff.TASK, neurobench.TASK),
+        *(speed.TASK, exchange.TASK, long_sequences.TASK),
+    ),
 }
-"""The blocks of README that tasks fill, and in which order."""
+"""All tasks with a text of their own, by the block of README that they fill, in its order."""
 
 
 def with_block(text: str, name: str, block: str) -> str:
@@ -52,10 +51,15 @@ def readme_with_tables(readme: str, results: Path) -> str:
     times = time_to_accuracy.table(record.read_all(results / "time_to_accuracy"))
     text = with_block(readme, "time", times)
     text = with_block(text, "bridges", support.markdown() + "\n")
-    for name, tasks in SHOWN.items():
-        lines = [line for task in tasks for line in [*task.readme(results), ""]]
-        text = with_block(text, name, "\n".join(lines))
+    text = with_block(text, "table1", _block([table1.TASK], results))
+    for name, tasks in TASKS.items():
+        if name:
+            text = with_block(text, name, _block(tasks, results))
     return text
+
+
+def _block(tasks: Sequence[Any], results: Path) -> str:
+    return "\n".join(line for task in tasks for line in [*task.readme(results), ""])
 
 
 @dataclass(frozen=True)

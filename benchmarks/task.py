@@ -46,6 +46,10 @@ class Task(Makes, Protocol):
     `ending`, such as ".md".
     """
 
+    @property
+    def options(self) -> type[Options]:
+        """Return what its command line says, with its own defaults."""
+
     def find(self, options: Any) -> list[Record]:
         """Return the records that text and figure are made of.
 

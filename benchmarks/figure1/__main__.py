@@ -3,9 +3,8 @@
 from functools import partial
 
 from benchmarks.figure1.task import TASK
-from benchmarks.run import Options
 from benchmarks.task import command
 from rc_snn import commands
 
 if __name__ == "__main__":
-    commands.run(partial(command, TASK), Options)
+    commands.run(partial(command, TASK), TASK.options)

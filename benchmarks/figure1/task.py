@@ -146,7 +146,7 @@ def details(records: Sequence[Record]) -> list[str]:
 class Figure1:
     """Sequence spotting: draw Figure 1 and say what it shows, from records."""
 
-    name = "figure1"
+    name, options = "figure1", Options
     runs = staticmethod(spotting.runs)
     make = staticmethod(spotting.make)
     text = staticmethod(text)

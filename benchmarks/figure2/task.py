@@ -141,7 +141,7 @@ def make(run: Limit | TaskRun, options: Options, command: str) -> Record:
 class Figure2:
     """The two-sequence problem: draw Figure 2 and write its table, from records."""
 
-    name = "figure2"
+    name, options = "figure2", Options
     make = staticmethod(make)
 
     def runs(self, options: Options) -> list[Limit | TaskRun]:

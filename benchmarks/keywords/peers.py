@@ -353,7 +353,7 @@ def find(folder: Path, profile: Profile, of_seeds: Sequence[int]) -> list[Record
 class Peers:
     """Peers in early inference: compare how keyword networks are trained and stopped."""
 
-    name = "peers"
+    name, options = "peers", KeywordOptions
     runs = staticmethod(runs)
     make = staticmethod(make)
     text = staticmethod(peers_report.report)
@@ -387,4 +387,4 @@ TASK = Peers()
 assert set(METHODS) == set(get_args(Method))
 
 if __name__ == "__main__":
-    commands.run(partial(command, TASK), KeywordOptions)
+    commands.run(partial(command, TASK), TASK.options)

@@ -296,7 +296,7 @@ def summary(done: Record) -> str:
 class Keywords(TextOnly):
     """Keyword networks: train them, and say what their records hold."""
 
-    name = NAME
+    name, options = NAME, KeywordOptions
     make = staticmethod(make)
     find = staticmethod(records)
     summary = staticmethod(summary)

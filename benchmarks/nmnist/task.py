@@ -158,7 +158,7 @@ class EventDigits(Options):
 class NMNIST:
     """Event-camera digits: draw and tabulate decisions in milliseconds, from records."""
 
-    name = "nmnist"
+    name, options = "nmnist", EventDigits
     runs = staticmethod(event_digits.runs)
     make = staticmethod(event_digits.make)
     text = staticmethod(table)

@@ -158,7 +158,7 @@ def make(run: Measurement, options: ExchangeOptions, command: str) -> Record:
 class Exchange(TextOnly):
     """What the exchange of spikes costs: events per second, and memory."""
 
-    name = "exchange"
+    name, options = "exchange", ExchangeOptions
     make = staticmethod(make)
 
     def runs(self, options: ExchangeOptions) -> list[Measurement]:
@@ -183,4 +183,4 @@ class Exchange(TextOnly):
 TASK = Exchange()
 
 if __name__ == "__main__":
-    commands.run(partial(command, TASK), ExchangeOptions)
+    commands.run(partial(command, TASK), TASK.options)

@@ -214,7 +214,7 @@ def make(run: Measurement, options: LongSequencesOptions, command: str) -> Recor
 class LongSequences(TextOnly):
     """What rank coding saves on long sequences, against torch's LSTM of full length."""
 
-    name = "long_sequences"
+    name, options = "long_sequences", LongSequencesOptions
     make = staticmethod(make)
 
     def runs(self, options: LongSequencesOptions) -> list[Measurement]:
@@ -243,4 +243,4 @@ class LongSequences(TextOnly):
 TASK = LongSequences()
 
 if __name__ == "__main__":
-    commands.run(partial(command, TASK), LongSequencesOptions)
+    commands.run(partial(command, TASK), TASK.options)

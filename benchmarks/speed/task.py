@@ -90,7 +90,7 @@ def lines(done: Record) -> Iterator[str]:
 class Speed(TextOnly):
     """What the fast path saves, against the authors' recipe and the dense network."""
 
-    name = "speed"
+    name, options = "speed", SpeedOptions
     make = staticmethod(make)
 
     def runs(self, options: SpeedOptions) -> list[Measurement]:

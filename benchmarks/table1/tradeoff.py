@@ -84,7 +84,7 @@ def temperature_runs(options: Tradeoff, digits: Digits) -> list[RowRun]:
 class Task:
     """The two sweeps."""
 
-    name = "tradeoff"
+    name, options = "tradeoff", Tradeoff
 
     def runs(self, options: Tradeoff) -> list[Any]:
         """Return a run for each network that ships, and for each temperature."""
