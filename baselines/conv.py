@@ -14,7 +14,7 @@ def conv_rel_psp(
     hidden: Sequence[int] = (800, 128),
     *,
     generator: torch.Generator | None = None,
-    size: tuple[int, int] = (28, 28),
+    size: Sequence[int] = (28, 28),
     n_classes: int = 10,
     kernel_size: int = 5,
     pool: int = 2,
@@ -48,7 +48,8 @@ def conv_rel_psp(
     """
     generator, neuron = fresh_generator(generator), ReLPSP(theta, min_slope)
     layers: list[Dense | Conv] = []
-    grid = (*size, 1)
+    height, width = size
+    grid = (height, width, 1)
     for i, n_out in enumerate(channels):
         n_in = kernel_size**2 * grid[2]
         # The first kernel sees a piece of a stroke: about ten of its inputs spike.
