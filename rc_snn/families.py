@@ -165,7 +165,11 @@ class Answering:
         raise ValueError("A network that only answers cannot be trained here.")
 
     def decide(self, network: Any, inputs: Any) -> Decision:
-        """Return the model's own decisions."""
+        """Return the model's own decisions, on inputs that were checked."""
+        if isinstance(inputs, Tensor) and network.reads == "times":
+            check_spike_times(inputs, network.model.n_inputs)
+        else:
+            inputs = network.sequences(inputs)
         found = network.model.decide(inputs)
         if not isinstance(found, Decision):
             raise TypeError(
@@ -206,7 +210,7 @@ def family(name: str) -> Family:
     """Return the family of this name.
 
     Raises:
-        ValueError: if there is none.
+        ValueError: if there is none, or what its entry point names is no such family.
 
     Example:
         >>> from rc_snn.models import RCLSTM
@@ -222,7 +226,12 @@ def family(name: str) -> Family:
             f"There is no family {name!r} of networks; there are {', '.join(names())}. Install the "
             f'package that has it: it comes in by the entry point group "{GROUP}".'
         )
-    loaded: Family = found[0].load()
+    loaded = found[0].load()
+    if not isinstance(loaded, Family) or loaded.name != name:
+        raise ValueError(
+            f"The entry point {name!r} of {found[0].value} must be a family of that name with all "
+            f"that rc_snn.families.Family has, got {loaded!r}."
+        )
     return loaded
 
 

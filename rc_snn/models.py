@@ -252,11 +252,12 @@ class RCConvLSTM(nn.Module):
                 f"RCConvLSTM needs at least one layer and a grid left to read, got channels="
                 f"{tuple(channels)} with pool={pool} on {image_shape}."
             )
-        self.image_shape, self.pool, self.n_classes = image_shape, pool, n_classes
-        self.n_inputs = image_shape[0] * image_shape[1]
+        height, width = image_shape
+        self.image_shape, self.pool, self.n_classes = (height, width), pool, n_classes
+        self.n_inputs = height * width
         self.cells = nn.ModuleList()
         self.grids: list[tuple[int, int]] = []
-        grid, in_channels = image_shape, 1
+        grid, in_channels = self.image_shape, 1
         for n in channels:
             self.cells.append(ConvLSTMCell(in_channels, n, kernel_size, generator))
             self.grids.append(grid)

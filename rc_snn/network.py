@@ -3,13 +3,10 @@
 A `Network` holds a model of ours or anybody's, the threshold and the grid that it answers with, and
 what was measured of it. Its file is safetensors: weights, further tensors, and as JSON the name of
 what built the model with the options that it was built with. Nothing in a file is run: `load` calls
-constructors of packages that are trusted because they are installed and named (see `load`).
+makers of modules of trusted packages, and nothing else (see `load`).
 """
 
-import importlib
-import inspect
 import json
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -24,7 +21,10 @@ from torch import Tensor, nn
 
 from rc_snn import families
 from rc_snn.files import replacing
-from rc_snn.sequences import DenseSequences, Sequences, SpikeSequences
+from rc_snn.makers import built, maker_of, recipe
+from rc_snn.old_formats import OLD, Content
+from rc_snn.runner import check_input_size
+from rc_snn.sequences import DenseSequences, Sequences, SpikeSequences, input_size
 from rc_snn.spikes import Decision, check_n_steps, check_theta, spike_steps
 
 FORMAT = "rc_snn.network/1"
@@ -56,7 +56,7 @@ class Network:
 
     Raises:
         ValueError: if its parts do not fit each other.
-        TypeError: if no family claims the model.
+        TypeError: if no family claims the model, or it is no `torch.nn.Module`.
 
     Example:
         >>> from rc_snn.models import RCLSTM
@@ -95,6 +95,11 @@ class Network:
         if len(classes) != n:
             raise ValueError(f"The network has {n} outputs, got {len(classes)} classes.")
         object.__setattr__(self, "classes", tuple(classes))
+        if not isinstance(self.model, nn.Module):
+            found = type(self.model).__name__
+            raise TypeError(f"The model must be a torch.nn.Module, got {found}.")
+        if clash := [key for key in self.tensors if key.startswith("model.")]:
+            raise ValueError(f'Names of further tensors may not begin with "model.", got {clash}.')
         if self.mean is not None and self.mean.shape != (self.n_steps, self.model.n_inputs):
             raise ValueError(
                 f"input_mean must be [n_steps={self.n_steps}, {self.model.n_inputs}], got "
@@ -126,14 +131,15 @@ class Network:
                     f"{self.name} does not say on how many steps it reads spike times. Pass "
                     "n_steps when you make the Network, or give it sequences."
                 )
-            dtype = times.dtype if times.dtype == weight_dtype(self.model) else torch.float32
+            dtype = place(self.model)[1]
             inputs = SpikeSequences(spike_steps(times, self.n_steps), self.n_steps, dtype)
+        check_input_size(self.model.n_inputs, input_size(inputs))
         if self.n_steps is not None and inputs.n_steps != self.n_steps:
             raise ValueError(
                 f"{self.name} reads {self.n_steps} steps, got sequences of {inputs.n_steps}."
             )
         if isinstance(inputs, SpikeSequences) and inputs.mean is None and self.mean is not None:
-            return replace(inputs, mean=self.mean)
+            return replace(inputs, mean=self.mean.to(inputs.steps.device))
         sequences: Sequences = inputs
         return sequences
 
@@ -187,7 +193,7 @@ class Network:
         path = Path(path)
         if path.suffix != ".safetensors":
             raise ValueError(f"A network's file ends in .safetensors, got {path.name!r}.")
-        kind, options = self._recipe()
+        kind, options = recipe(self.model, self.maker, self.options)
         _check_rebuilt(self, kind, options)
         weights = {
             f"model.{key}": as_half(value) if half and value.is_floating_point() else value
@@ -206,104 +212,37 @@ class Network:
             "record": self.record,
         }
         tensors = weights | dict(self.tensors)
-        header = {"format": FORMAT, "about": json.dumps(about, sort_keys=True, allow_nan=False)}
+        try:
+            header = {"format": FORMAT, "about": json.dumps(about, sort_keys=True, allow_nan=False)}
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"What {self.name} says of itself, such as encoder and measured, is not JSON "
+                f"({error}). Say it in plain and finite numbers, strings and lists."
+            ) from error
         content = save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, header)
         with replacing(path) as partial:
             partial.write_bytes(content)
         return path
 
-    def _recipe(self) -> tuple[str, dict[str, Any]]:
-        """Return the name of what builds the model, and its options."""
-        maker = self.maker or getattr(self.model, "maker", None) or type(self.model)
-        name = f"{maker.__module__}:{maker.__qualname__}"
-        options = self.options
-        if options is None:
-            options = getattr(self.model, "options", None)
-        if not isinstance(options, Mapping):
-            options = _options_of(self.model, maker)
-        try:
-            plain = json.loads(json.dumps(dict(options), allow_nan=False))
-        except (TypeError, ValueError) as error:
-            raise ValueError(
-                f"The options of {name} are not JSON values ({error}). Pass maker= and options= to "
-                "Network: a function that builds the model, and its plain arguments."
-            ) from error
-        return name, plain
-
-
-def _options_of(model: Any, maker: Callable[..., Any]) -> dict[str, Any]:
-    """Return the maker's arguments as a model that does not say them has them: as attributes."""
-    options = {}
-    for name, parameter in inspect.signature(maker).parameters.items():
-        value = getattr(model, name, parameter)
-        if isinstance(value, bool | int | float | str | list | tuple | dict | None):
-            options[name] = value
-        elif parameter.default is parameter.empty and parameter.kind not in (
-            parameter.VAR_POSITIONAL,
-            parameter.VAR_KEYWORD,
-        ):
-            raise ValueError(
-                f"{maker.__qualname__} takes {name!r}, and the model does not say with which value "
-                "it was built. Keep it as a plain attribute of that name, keep all of them as "
-                "`self.options`, or pass options= to Network."
-            )
-    return options
-
-
-def build(kind: str, options: Mapping[str, Any], maker: Callable[..., Any] | None = None) -> Any:
-    """Build a model from the name of its maker and the maker's options; its weights are fresh.
-
-    Raises:
-        ValueError: if there is no such maker, or it may not be called.
-    """
-    make = maker or _maker(kind)
-    try:
-        return make(**options)
-    except TypeError as error:
-        raise ValueError(f"{kind} cannot be built from its options: {error}.") from error
-
-
-def _maker(name: str) -> Callable[..., Any]:
-    module_name, _, path = name.partition(":")
-    if "<" in path or not path:
-        raise ValueError(
-            f"{name!r} cannot be found again by its name: define it at the top of a module."
-        )
-    if module_name not in sys.modules:
-        if module_name.split(".")[0] not in families.trusted_packages():
-            raise ValueError(
-                f"The network was built by {name}. Import {module_name} first, pass "
-                f"maker={path} to load, or let its package register a family or rows by an entry "
-                "point: a file alone is not trusted to import code."
-            )
-        importlib.import_module(module_name)
-    found: Any = sys.modules[module_name]
-    for part in path.split("."):
-        found = getattr(found, part, None)
-    if not callable(found):
-        raise ValueError(f"{module_name} has no {path} (any more) that builds a network.")
-    return found  # type: ignore[no-any-return]
-
 
 def _check_rebuilt(network: Network, kind: str, options: dict[str, Any]) -> None:
     """Refuse a network that could not be loaded again as it is."""
     try:
-        model = build(kind, options)
-        model.load_state_dict(network.model.state_dict())
+        model = built(maker_of(kind), options)
+        model.to(*place(network.model)).load_state_dict(network.model.state_dict())
     except (RuntimeError, ValueError, AttributeError) as error:
         raise ValueError(
             f"{network.name} cannot be written, because load could not build it: {error} "
             "Pass maker= and options= to Network: a function at the top of a module that builds "
             "the model, and its arguments."
         ) from error
-    model.to(weight_dtype(network.model))
     again = replace(network, model=model, family=network.family)
     inputs = _drawn(network)
     ours, theirs = network.decide(inputs), again.decide(inputs)
     if not (
-        torch.equal(ours.label.cpu(), theirs.label)
-        and torch.equal(ours.time.cpu(), theirs.time)
-        and torch.allclose(ours.scores.cpu(), theirs.scores, rtol=1e-4, atol=1e-5)
+        torch.equal(ours.label, theirs.label)
+        and torch.equal(ours.time, theirs.time)
+        and torch.allclose(ours.scores, theirs.scores, rtol=1e-4, atol=1e-5)
     ):
         raise ValueError(
             f"{network.name} cannot be written: built by {kind} from {options} it decides "
@@ -314,11 +253,19 @@ def _check_rebuilt(network: Network, kind: str, options: dict[str, Any]) -> None
 def _drawn(network: Network) -> Any:
     """Return a few inputs of the network's kind, always the same."""
     generator, n = torch.Generator().manual_seed(0), network.model.n_inputs
-    device = next((p.device for p in network.model.parameters()), torch.device("cpu"))
-    if network.reads == "times" and (network.n_steps is not None or network.family != "rank-coded"):
+    device, dtype = place(network.model)
+    on_steps = isinstance(families.family(network.family), families.RankCoded)
+    if network.reads == "times" and not (on_steps and network.n_steps is None):
         return torch.rand(4, n, generator=generator).to(device)
     shape = (network.n_steps or 5, 4, n)
-    return DenseSequences(torch.rand(shape, generator=generator).to(device))
+    return DenseSequences(torch.rand(shape, generator=generator).to(device, dtype))
+
+
+def place(model: nn.Module) -> tuple[torch.device, torch.dtype]:
+    """Return device and dtype of a model's weights."""
+    own = (p for p in model.state_dict().values() if p.is_floating_point())
+    first = next(own, torch.zeros(0))
+    return first.device, first.dtype
 
 
 @contextmanager
@@ -333,21 +280,16 @@ def evaluated(model: nn.Module) -> Iterator[None]:
             part.training = training
 
 
-def weight_dtype(model: nn.Module) -> torch.dtype:
-    """Return the dtype of a model's weights, float32 without any."""
-    return next((p.dtype for p in model.parameters()), torch.float32)
-
-
 def round_to_half(model: nn.Module) -> None:
-    """Round the weights to float16 in place: what is measured is then what is shipped.
+    """Round weights and buffers to float16 in place: what is measured is then what is shipped.
 
     Raises:
-        ValueError: if a weight is too large.
+        ValueError: if one is too large; then none is changed.
     """
     with torch.no_grad():
-        rounded = [_half(parameter) for parameter in model.parameters()]
-        for parameter, half in zip(model.parameters(), rounded, strict=True):
-            parameter.copy_(half)
+        own = [value for value in model.state_dict().values() if value.is_floating_point()]
+        for value, half in zip(own, [_half(value) for value in own], strict=True):
+            value.copy_(half)
 
 
 def _half(weight: Tensor) -> Tensor:
@@ -383,9 +325,10 @@ def names() -> list[str]:
 def load(name: Path | str, *, maker: Callable[..., Any] | None = None) -> Network:
     """Load a network that ships with the package, by its name, or any network from its file.
 
-    A file names what built the model, and with which options; it holds no code. Of makers, ours are
-    called, those of packages that register families or rows by an entry point, and those whose
-    module has been imported already; others only if you pass them.
+    A file names what built the model, and with which options; it holds no code. A maker that it
+    names is called if it is a class of `torch.nn.Module`, or a function annotated to return one,
+    and its module is ours, is of a package that registers families or rows by an entry point, or
+    has been imported already; any other only if you pass it.
 
     Args:
         name: name of a network that ships, or a .safetensors file, of any of our formats.
@@ -419,15 +362,19 @@ def _read(path: Path, maker: Callable[..., Any] | None) -> Network:
             for key, value in tensors.items()
             if key.startswith("model.")
         }
-        model = build(about.pop("kind"), about["options"], maker)
+        kind, options = about.pop("kind"), about.pop("options")
+        make = maker or maker_of(kind)
+        model = built(make, options)
         model.to(next((v.dtype for v in weights.values() if v.is_floating_point()), torch.float32))
         model.load_state_dict(weights)
         more = {key: value for key, value in tensors.items() if not key.startswith("model.")}
+        if not hasattr(model, "options"):  # else it says them itself, and as they are by then
+            about |= {"maker": make, "options": options}
         classes = tuple(about.pop("classes"))
-        return Network(
-            name=path.stem, model=model.eval(), classes=classes, tensors=more, maker=maker, **about
-        )
-    except (KeyError, TypeError, RuntimeError, ValueError, ImportError) as error:
+        return Network(name=path.stem, model=model.eval(), classes=classes, tensors=more, **about)
+    except KeyError as error:
+        raise ValueError(f"{path} cannot be read as a network: it lacks {error}.") from error
+    except (AttributeError, TypeError, RuntimeError, ValueError, ImportError) as error:
         raise ValueError(f"{path} cannot be read as a network ({error}).") from error
 
 
@@ -439,7 +386,7 @@ def _content(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             tensors = {key: file.get_tensor(key) for key in file.keys()}
     except (OSError, SafetensorError) as error:
         raise ValueError(f"{path} cannot be read as safetensors ({error}).") from error
-    newer: dict[str, Callable[..., _Content]] = {FORMAT: lambda *as_it_is: as_it_is, **_OLD}
+    newer: dict[str, Callable[..., Content]] = {FORMAT: lambda *as_it_is: as_it_is, **OLD}
     format_ = header.get("format", "")
     if format_ not in newer:
         raise ValueError(
@@ -451,76 +398,3 @@ def _content(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         return newer[format_](tensors, about)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} does not say what it is ({error}).") from error
-
-
-# -- Files of the formats before ----------------------------------------------------------------
-
-_Content = tuple[dict[str, Tensor], dict[str, Any]]
-
-
-def _renamed(tensors: dict[str, Tensor], kept: Mapping[str, str]) -> dict[str, Tensor]:
-    """Return the tensors under their names of today; those not kept are the model's."""
-    return {kept.get(key, f"model.{key}"): value for key, value in tensors.items()}
-
-
-def _from_zoo(tensors: dict[str, Tensor], about: dict[str, Any]) -> _Content:
-    """Rank-coded networks on temporal MNIST: "rc_snn.zoo/1"."""
-    sizes = about.pop("sizes")
-    kernel_size, pool = about.pop("kernel_size"), about.pop("pool")
-    kind, options = "RCLSTM", {"n_inputs": 784, "n_hidden": sizes[0], "n_classes": 10}
-    if about["kind"] == "convlstm":
-        kind = "RCConvLSTM"
-        options = {"channels": sizes, "kernel_size": kernel_size or 5, "pool": pool}
-    more = {"family": "rank-coded", "kind": f"rc_snn.models:{kind}", "options": options}
-    return _renamed(tensors, {"input_mean": "input_mean"}), about | more | {"classes": ()}
-
-
-def _from_baselines(tensors: dict[str, Tensor], about: dict[str, Any]) -> _Content:
-    """Networks in continuous time, and of LIF neurons: "rc_snn.baselines/1"."""
-    kind, sizes = about["kind"], about.pop("sizes")
-    library = about.pop("library", None)
-    family, options = "continuous", {"sizes": sizes}
-    if library is not None:
-        family = "rank-coded" if kind == "rc-lif" else "ttfs"
-        named = zip(("n_inputs", "n_hidden", "n_classes"), sizes, strict=True)
-        options = {"library": library, **dict(named)}
-    elif kind == "conv_rel_psp":
-        options = {"channels": sizes[:2], "hidden": sizes[2:]}
-    more = {"family": family, "kind": _BASELINES[kind], "options": options, "classes": ()}
-    return _renamed(tensors, {}), about | more
-
-
-_BASELINES = {
-    "alpha_psp": "baselines.alpha_psp:alpha_psp",
-    "rel_psp": "baselines.rel_psp:rel_psp",
-    "conv_rel_psp": "baselines.conv:conv_rel_psp",
-    "rc-lif": "baselines.lif:rc_lif",
-    "ttfs-lif": "baselines.lif:ttfs_lif",
-}
-
-
-def _from_keywords(tensors: dict[str, Tensor], about: dict[str, Any]) -> _Content:
-    """Keyword networks: "rc_snn.keywords/1"."""
-    front = about.pop("front_end")
-    options = {
-        "n_inputs": front["n_mels"] * (front["context"] + 1),
-        "n_hidden": about.pop("n_hidden"),
-        "n_classes": len(about["classes"]),
-        "n_dense": about.pop("n_dense"),
-    }
-    more = {
-        "family": "rank-coded",
-        "kind": "rc_snn.models:RCLSTM",
-        "options": options,
-        "n_steps": round(front["clip_ms"] / front["hop_ms"]) + 1 - front["context"],
-        "encoder": {"name": "log_mel", **front},
-        "reads": "sequences",
-    }
-    return _renamed(tensors, {"mean": "band_mean", "std": "band_std"}), about | more
-
-
-_OLD: dict[str, Callable[..., _Content]] = {
-    "rc_snn.zoo/1": _from_zoo,
-    "rc_snn.baselines/1": _from_baselines,
-    "rc_snn.keywords/1": _from_keywords,
-}

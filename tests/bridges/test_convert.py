@@ -12,7 +12,7 @@ from bridges.convert import Convert, main
 from bridges.errors import BridgeError
 from bridges.stream import file as stream_file
 from encoders import embedded_digits, encode_latency
-from rc_snn import load
+from rc_snn import Network, load
 from rc_snn.spikes import spike_frames, spike_steps
 
 
@@ -23,7 +23,7 @@ def _digits(monkeypatch):
 
 
 @pytest.fixture
-def network() -> zoo.Trained:
+def network() -> Network:
     return load("rc-lstm-340-fast")
 
 
@@ -38,7 +38,7 @@ def test_answers_of_a_network_become_a_script_and_its_spikes(network, tmp_path):
     stream = stream_file.load(tmp_path / "answers.npz")
     digits = embedded_digits().test
     times = encode_latency(digits.images[:30], **network.encoder)
-    decision = network.decide(spike_steps(times, network.n_steps))
+    decision = network.decide(times)
     assert torch.equal(stream.to_decision().label, decision.label)
     assert torch.equal(stream.to_decision().step, decision.step)
     assert stream.samples["label"].tolist() == digits.labels[:30].tolist()
@@ -78,8 +78,6 @@ def test_inputs_are_the_spikes_that_the_network_sees(network, tmp_path):
 
 
 def test_answers_in_continuous_time_are_on_the_tick_before(tmp_path):
-    from rc_snn import load
-
     out = tmp_path / "a.py"
     main(Convert("rel-psp-340-slow", "brian2", out, steps=100, samples=10))
     stream = stream_file.load(tmp_path / "a.npz")

@@ -1,0 +1,116 @@
+"""What a network's file says instead of code: the name of the model's maker, and its options."""
+
+import importlib
+import inspect
+import json
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import nn
+
+from rc_snn import families
+
+
+def recipe(
+    model: nn.Module, maker: Callable[..., Any] | None, options: Mapping[str, Any] | None
+) -> tuple[str, dict[str, Any]]:
+    """Return the name of what builds a model, and its options.
+
+    Args:
+        model: the model.
+        maker: what builds it; None: the model's own `maker`, or its class.
+        options: the maker's arguments; None: the model's own `options`, or its attributes.
+
+    Raises:
+        ValueError: if the maker has no name, or the options are not known or no JSON values.
+    """
+    maker = maker or getattr(model, "maker", None) or type(model)
+    if not hasattr(maker, "__qualname__"):
+        raise ValueError(f"A maker must be a class or a function with a name, got {maker!r}.")
+    name = f"{maker.__module__}:{maker.__qualname__}"
+    if options is None:
+        options = getattr(model, "options", None)
+    if not isinstance(options, Mapping):
+        options = _options_of(model, maker)
+    try:
+        plain = json.loads(json.dumps(dict(options), allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"The options of {name} are not JSON values ({error}). Pass maker= and options= to "
+            "Network: a function that builds the model, and its plain arguments."
+        ) from error
+    return name, plain
+
+
+def _options_of(model: Any, maker: Callable[..., Any]) -> dict[str, Any]:
+    """Return the maker's arguments as a model that does not say them has them: as attributes."""
+    options = {}
+    for name, parameter in inspect.signature(maker).parameters.items():
+        value = getattr(model, name, parameter)
+        if isinstance(value, bool | int | float | str | list | tuple | dict | None):
+            options[name] = value
+        elif parameter.default is parameter.empty and parameter.kind not in (
+            parameter.VAR_POSITIONAL,
+            parameter.VAR_KEYWORD,
+        ):
+            raise ValueError(
+                f"{maker.__qualname__} takes {name!r}, and the model does not say with which value "
+                "it was built. Keep it as a plain attribute of that name, keep all of them as "
+                "`self.options`, or pass options= to Network."
+            )
+    return options
+
+
+def maker_of(name: str) -> Callable[..., nn.Module]:
+    """Return what a file names as the maker of its model, where that may be called.
+
+    A file could name any callable of a module, `os:system` too: only makers of modules are called.
+    """
+    module_name, _, path = name.partition(":")
+    if "<" in path or not path:
+        raise ValueError(
+            f"{name!r} cannot be found again by its name: define it at the top of a module."
+        )
+    if module_name not in sys.modules:
+        if module_name.split(".")[0] not in families.trusted_packages():
+            raise ValueError(
+                f"The network was built by {name}. Import {module_name} first, pass "
+                f"maker={path} to load, or let its package register a family or rows by an entry "
+                "point: a file alone is not trusted to import code."
+            )
+        importlib.import_module(module_name)
+    found: Any = sys.modules[module_name]
+    for part in path.split("."):
+        found = getattr(found, part, None)
+    if not callable(found):
+        raise ValueError(f"{module_name} has no {path} (any more) that builds a network.")
+    if getattr(found, "__module__", None) != module_name or not _makes_module(found):
+        raise ValueError(
+            f"{name} may not be called by a file: it is no torch.nn.Module of that module, nor a "
+            "function there that says that it returns one (def make(...) -> MyModel). Pass "
+            f"maker={path} to load, if you trust it."
+        )
+    return found  # type: ignore[no-any-return]
+
+
+def _makes_module(maker: Any) -> bool:
+    made = maker
+    if not inspect.isclass(maker):
+        try:
+            made = inspect.get_annotations(maker, eval_str=True).get("return")
+        except NameError:  # known to type checkers only
+            return False
+    return inspect.isclass(made) and issubclass(made, nn.Module)
+
+
+def built(make: Callable[..., Any], options: Mapping[str, Any]) -> Any:
+    """Return a fresh model.
+
+    Raises:
+        ValueError: if its maker does not take these options.
+    """
+    try:
+        return make(**options)
+    except TypeError as error:
+        raise ValueError(f"{make.__qualname__} does not take its options: {error}.") from error
