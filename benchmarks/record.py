@@ -124,8 +124,12 @@ def new_record(
 
 
 def command_line(benchmark: str) -> str:
-    """Return the command line of this process."""
-    return f"python -m benchmarks.{benchmark} {shlex.join(sys.argv[1:])}".strip()
+    """Return the command line of this process; outside of a command, that of the benchmark."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)  # of what follows `-m`
+    module = spec.name.removesuffix(".__main__") if spec else ""
+    if not module.startswith("benchmarks."):
+        return f"python -m benchmarks.{benchmark}"
+    return f"python -m {module} {shlex.join(sys.argv[1:])}".strip()
 
 
 def save(record: Record, folder: Path) -> Path:

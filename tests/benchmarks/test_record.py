@@ -1,7 +1,10 @@
 """Records: round trip, provenance, and files that are not ours."""
 
 import json
+import re
 import subprocess
+import sys
+import types
 from dataclasses import replace
 
 import pytest
@@ -104,3 +107,56 @@ def test_a_run_is_dirty_by_changed_code_and_not_by_rewritten_results(tmp_path, m
     assert record.source().dirty is False
     code.write_text("2\n")
     assert record.source().dirty is True
+
+
+def test_somebody_elses_repository_is_not_our_commit(tmp_path, monkeypatch):
+    theirs = tmp_path.resolve()
+    subprocess.run(["git", "init", "-q"], cwd=theirs, check=True)
+    identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    (theirs / "own.txt").write_text("1")
+    subprocess.run(["git", "add", "."], cwd=theirs, check=True)
+    subprocess.run(["git", *identity, "commit", "-qm", "theirs"], cwd=theirs, check=True)
+    monkeypatch.setattr(record, "CHECKOUT", None)  # installed: nothing here is ours
+    assert record.source() == record.Source("unknown", None)
+    (theirs / "vendor").mkdir()
+    monkeypatch.setattr(record, "CHECKOUT", theirs / "vendor")  # a copy within their repository
+    assert record.source() == record.Source("unknown", None)
+    monkeypatch.setattr(record, "CHECKOUT", theirs)
+    assert re.fullmatch("[0-9a-f]{40}", record.source().commit)
+
+
+def test_a_checkout_is_known_by_its_name_in_pyproject(tmp_path, monkeypatch):
+    monkeypatch.setattr(record, "__file__", str(tmp_path / "benchmarks" / "record.py"))
+    assert record._checkout() is None
+    for content, found in (
+        ("[project]\nname = 'theirs'\n", None),
+        ("not toml [", None),
+        ("[project]\nname = 'rc_snn'\n", tmp_path.resolve()),
+    ):
+        (tmp_path / "pyproject.toml").write_text(content)
+        assert record._checkout() == found
+
+
+def test_nothing_is_written_over_that_we_did_not_write(tmp_path):
+    folder, path = tmp_path / "task", tmp_path / "task.md"
+    record.check_ours(path, folder, "**Table 1**")  # nothing is there
+    path.write_text("my own table\n")
+    with pytest.raises(ValueError, match=r"not a file that rc_snn wrote.*--results"):
+        record.check_ours(path, folder, "**Table 1**")
+    with pytest.raises(ValueError, match="Move it away"):
+        record.check_ours(path, folder)  # a figure, say
+    record.save(a_record(), folder)
+    with pytest.raises(ValueError, match="not a file that rc_snn wrote"):
+        record.check_ours(path, folder, "**Table 1**")  # beside records, but it begins otherwise
+    path.write_text("**Table 2, an older one**\n")
+    record.check_ours(path, folder, "**Table 1**")
+    record.check_ours(path, folder)
+
+
+def test_the_command_of_a_record_is_what_was_typed(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["somewhere", "--seeds", "1", "2"])
+    spec = types.SimpleNamespace(name="benchmarks.keywords.__main__")
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", spec)
+    assert record.command_line("peers") == "python -m benchmarks.keywords --seeds 1 2"
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)  # a notebook, a test
+    assert record.command_line("peers") == "python -m benchmarks.peers"
