@@ -25,7 +25,7 @@ from benchmarks.report.numbers import mean_and_half, seed_interval
 from benchmarks.run import Options
 from benchmarks.task import command
 from rc_snn import commands
-from rc_snn.exits.curves import Curve, accuracy_within, frontier
+from rc_snn.exits import Curve, accuracy_within, frontier
 
 ROWS = {
     "EOS β=0": ("eos", "first"),

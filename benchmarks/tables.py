@@ -15,9 +15,9 @@ from benchmarks.figure2 import task as figure2
 from benchmarks.keywords import peers
 from benchmarks.keywords import task as keywords
 from benchmarks.nmnist import task as nmnist
-from benchmarks.speed import exchange, long_sequences
+from benchmarks.speed import exchange, long_sequences, time_to_accuracy
 from benchmarks.speed import task as speed
-from benchmarks.table1 import table, time_to_accuracy, tradeoff
+from benchmarks.table1 import table, tradeoff
 from benchmarks.table1 import task as table1
 from benchmarks.task import Task
 from bridges import support

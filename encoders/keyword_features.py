@@ -15,8 +15,8 @@ from jaxtyping import Bool, Float, Float32, Int
 from torch import Tensor
 from tqdm import tqdm
 
+from encoders.fetch import DataError, cache_folder
 from encoders.log_mel import LogMel
-from encoders.mnist import DataError, cache_folder
 from encoders.speech_commands import KEYWORDS, SpeechCommands, SplitName, classes
 from rc_snn.files import replacing
 from rc_snn.sequences import ContextSequences, Labelled

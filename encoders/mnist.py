@@ -3,21 +3,20 @@
 import gzip
 import hashlib
 import http.client
-import os
-import urllib.error
-import urllib.request
 import warnings
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Int, UInt8
 from torch import Tensor
-from tqdm import tqdm
 
+from encoders import fetch
+from encoders.fetch import DataError, cache_folder, folders, named_folder
 from rc_snn import files
 
 
@@ -45,8 +44,6 @@ MIRRORS = (
     "https://storage.googleapis.com/cvdf-datasets/mnist/",
 )
 
-TIMEOUT_S = 15.0
-
 
 @dataclass(frozen=True)
 class Split:
@@ -68,10 +65,6 @@ class Digits:
     """One line for the head of a table."""
     origin: str
     """Folder or package they were read from."""
-
-
-class DataError(ValueError):
-    """A data file that is truncated, swapped, corrupt or missing."""
 
 
 def load_mnist(
@@ -102,18 +95,15 @@ def load_mnist(
         >>> digits.test.images.dtype, digits.name in ("MNIST", "MNIST-5k")
         (torch.uint8, True)
     """
-    named = data if data is not None else os.environ.get("RC_SNN_DATA")
-    if named:
-        folder = _find(Path(named).expanduser())
-        if folder is None:
-            raise DataError(
-                f"No MNIST in {named}: looked for {MNIST_FILES[0].name}[.gz] and three more there, "
-                "in mnist/ and in MNIST/raw/. Name the folder that holds them, or none at all."
-            )
-        return _read_folder(folder)
-    folder = _find(Path(__file__).resolve().parents[2] / "shared" / "data")
+    base = folders(data)[0]
+    folder = _find(base)
     if folder is not None:
         return _read_folder(folder)
+    if named_folder(data) is not None:
+        raise DataError(
+            f"No MNIST in {base}: looked for {MNIST_FILES[0].name}[.gz] and three more there, "
+            "in mnist/ and in MNIST/raw/. Name the folder that holds them, or none at all."
+        )
     cache = cache_folder() / "mnist"
     if download:
         try:
@@ -127,12 +117,6 @@ def load_mnist(
             )
             return embedded_digits()
     return _read_folder(cache) if _find(cache) else embedded_digits()
-
-
-def cache_folder() -> Path:
-    """Return the folder for downloads and caches of this project."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "rc_snn"
 
 
 def embedded_digits() -> Digits:
@@ -232,10 +216,8 @@ def _fetch(file: MnistFile, cache: Path, mirrors: Sequence[str]) -> None:
         tag = hashlib.md5(mirror.encode(), usedforsecurity=False).hexdigest()[:8]
         part = cache / f"{file.name}.{tag}.part.gz"
         try:
-            cache.mkdir(parents=True, exist_ok=True)
-            _download_checked(url, part, file)
+            fetch.download(part, url, partial(read_checked, file=file))
         except DataError as error:
-            part.unlink()
             damaged = True
             tried.append(f"{url}: {error}")
         except (OSError, http.client.HTTPException) as error:
@@ -249,55 +231,3 @@ def _fetch(file: MnistFile, cache: Path, mirrors: Sequence[str]) -> None:
     if damaged:
         raise DataError(f"No mirror delivered the right {file.name}. Tried: {message}")
     raise ConnectionError(message)
-
-
-def _download_checked(url: str, part: Path, file: MnistFile) -> None:
-    """Download and check; a part left from before that proves wrong is fetched anew, once."""
-    resumed = part.exists()
-    download_to(part, url)
-    try:
-        read_checked(part, file)
-    except DataError:
-        if not resumed:
-            raise
-        part.unlink()
-        download_to(part, url)
-        read_checked(part, file)
-
-
-def download_to(part: Path, url: str) -> None:
-    """Download to `part`, going on where an earlier attempt stopped; the caller checks the bytes.
-
-    Raises:
-        OSError: if the network or the server fails (ConnectionError, URLError).
-        http.client.HTTPException: if what answers does not speak HTTP.
-    """
-    have = part.stat().st_size if part.exists() else 0
-    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
-    try:
-        answer = urllib.request.urlopen(request, timeout=TIMEOUT_S)
-    except urllib.error.HTTPError as error:
-        if error.code == 416:  # nothing beyond what is here: the checksum will judge it
-            return
-        raise
-    with answer:
-        resumed = answer.status == 206
-        length = answer.headers.get("Content-Length")
-        total = None if length is None else int(length) + (have if resumed else 0)
-        with (
-            part.open("ab" if resumed else "wb") as out,
-            tqdm(
-                total=total,
-                initial=have if resumed else 0,
-                desc=part.name.split(".")[0],
-                unit="B",
-                unit_scale=True,
-                disable=None,
-            ) as bar,
-        ):
-            while block := answer.read(1 << 16):
-                out.write(block)
-                bar.update(len(block))
-    size = part.stat().st_size
-    if total is not None and size < total:
-        raise ConnectionError(f"the connection ended after {size} of {total} bytes")

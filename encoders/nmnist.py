@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import os
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,8 +12,8 @@ import numpy as np
 from tonic import Dataset
 from tonic.io import read_mnist_file
 
+from encoders.fetch import DataError, folders
 from encoders.functional import EVENT_DTYPE, Events
-from encoders.mnist import DataError, cache_folder
 from encoders.transforms import transformed
 
 SIDE = 34
@@ -118,9 +117,7 @@ class NeuromorphicMNIST(Dataset):  # type: ignore[misc]
 
 def _find(save_to: str | Path | None, train: bool) -> Path:
     """Return the subset's file, or the folder of the whole data set."""
-    named = save_to if save_to is not None else os.environ.get("RC_SNN_DATA")
-    shared = Path(__file__).resolve().parents[2] / "shared" / "data"
-    bases = [Path(named).expanduser()] if named else [shared, cache_folder()]
+    bases = folders(save_to)
     name, (folder, _) = SUBSET[train].name, FULL[train]
     for base in bases:
         places = (base / name, base / "nmnist" / name, base / "NMNIST" / folder)

@@ -3,20 +3,20 @@
 import hashlib
 import http.client
 import io
-import os
 import re
 import tarfile
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from tonic import Dataset
 
+from encoders import fetch
 from encoders.audio import Samples, read_audio
-from encoders.mnist import DataError, cache_folder, download_to
+from encoders.fetch import DataError, cache_folder, folders, named_folder
 from encoders.transforms import transformed
 from rc_snn.files import replacing
 
@@ -136,9 +136,7 @@ def find_recordings(
     """
     if split not in SPLITS:
         raise ValueError(f"split must be one of {', '.join(SPLITS)}; got {split!r}.")
-    named = data if data is not None else os.environ.get("RC_SNN_DATA")
-    shared = Path(__file__).resolve().parents[2] / "shared" / "data"
-    bases = [Path(named).expanduser()] if named else [shared, cache_folder()]
+    named, bases = named_folder(data), folders(data)
     for base in bases:
         found = _find(base, split)
         if found is not None:
@@ -242,39 +240,29 @@ def download_archive(url: str | None = None) -> Path:
     if target.is_dir():
         return cache
     part = cache / "speech_commands_v0.02.part.tar.gz"
-    cache.mkdir(parents=True, exist_ok=True)
-    resumed = part.exists()
     try:
-        download_to(part, url)
-        if resumed and _wrong(part):  # the server's file may have changed in between: once anew
-            part.unlink()
-            download_to(part, url)
+        fetch.download(part, url, partial(_check, url=url))
     except (OSError, http.client.HTTPException) as error:
         raise ConnectionError(
             f"Speech Commands could not be downloaded from {url} ({error}). Try again: it goes on "
             "where it stopped. Or name a folder that holds it."
         ) from error
-    wrong = _wrong(part)
-    if wrong:
-        part.unlink()
-        raise DataError(f"{url}: {wrong}. It was deleted; try again, or name a folder.")
     with replacing(target) as unpacked, tarfile.open(part) as archive:
         archive.extractall(unpacked, filter="data")
     part.unlink()
     return cache
 
 
-def _wrong(part: Path) -> str | None:
-    """Say what is wrong with an archive, or nothing."""
+def _check(part: Path, url: str) -> None:
+    """Refuse an archive that is not the published one."""
     with part.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    if sha256 == ARCHIVE_SHA256:
-        return None
-    size = part.stat().st_size
-    return (
-        f"expected {ARCHIVE_BYTES} bytes with SHA-256 {ARCHIVE_SHA256}, found {size} bytes with "
-        f"{sha256}"
-    )
+    if sha256 != ARCHIVE_SHA256:
+        raise DataError(
+            f"{url}: expected {ARCHIVE_BYTES} bytes with SHA-256 {ARCHIVE_SHA256}, found "
+            f"{part.stat().st_size} bytes with {sha256}. It was deleted; try again, or name a "
+            "folder."
+        )
 
 
 class SpeechCommands(Dataset):  # type: ignore[misc]

@@ -115,17 +115,27 @@ def latency_sequences(
     return Labelled(SpikeSequences(torch.cat(steps), n_steps, mean=mean), split.labels)
 
 
-def hold_out(split: Split, n_validation: int) -> tuple[Split, Split]:
-    """Split into training and validation images, the same for every run (fixed seed 0).
+def deal(n: int, n_validation: int, *, seed: int = 0) -> tuple[list[int], list[int]]:
+    """Deal the numbers of n samples into training and validation, the same for every run.
 
     Raises:
         ValueError: if nothing would be left on one side.
+
+    Example:
+        >>> training, validation = deal(5, 2)
+        >>> len(training), len(validation), sorted(training + validation)
+        (3, 2, [0, 1, 2, 3, 4])
     """
-    n = len(split.labels)
     if not 0 < n_validation < n:
         raise ValueError(f"n_validation must be in 1..{n - 1}, got {n_validation}.")
-    order = torch.randperm(n, generator=torch.Generator().manual_seed(0))
-    return take(split, order[n_validation:]), take(split, order[:n_validation])
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed)).tolist()
+    return order[n_validation:], order[:n_validation]
+
+
+def hold_out(split: Split, n_validation: int) -> tuple[Split, Split]:
+    """Split into training and validation images by `deal`."""
+    training, validation = deal(len(split.labels), n_validation)
+    return take(split, torch.tensor(training)), take(split, torch.tensor(validation))
 
 
 def take(split: Split, index: Int[Tensor, " rows"]) -> Split:

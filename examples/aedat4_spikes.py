@@ -3,7 +3,7 @@
 import tempfile
 from pathlib import Path
 
-from bridges.stream.stream import SpikeStream
+from bridges.stream import SpikeStream
 from bridges.targets import aedat4
 from encoders import embedded_digits, encode_latency
 from rc_snn import load, spike_frames, spike_steps, steps_from_frames

@@ -1,6 +1,6 @@
 """Answers of a trained RC-LSTM drive Brian2, and come back tick for tick."""
 
-from bridges.stream.stream import SpikeStream
+from bridges.stream import SpikeStream
 from bridges.targets import brian2
 from encoders import embedded_digits, encode_latency
 from rc_snn import load

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from expelliarmus import Wizard
 
-from bridges.stream.stream import SpikeStream
+from bridges.stream import SpikeStream
 from bridges.targets import dat, tonic
 from encoders import embedded_digits, encode_latency
 from rc_snn import load, spike_frames, spike_steps, steps_from_frames

@@ -3,7 +3,7 @@
 import tempfile
 from pathlib import Path
 
-from bridges.stream.stream import SpikeStream
+from bridges.stream import SpikeStream
 from bridges.targets import es
 from encoders import embedded_digits, encode_latency
 from rc_snn import load

@@ -2,7 +2,7 @@
 
 import os
 
-from bridges.stream.stream import SpikeStream
+from bridges.stream import SpikeStream
 from bridges.targets import lava
 from encoders import embedded_digits, encode_latency
 from rc_snn import load

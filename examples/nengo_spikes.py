@@ -2,7 +2,7 @@
 
 import warnings
 
-from bridges.stream.stream import SpikeStream
+from bridges.stream import SpikeStream
 from bridges.targets import nengo as to_nengo
 from encoders import embedded_digits, encode_latency
 from rc_snn import load

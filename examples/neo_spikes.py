@@ -3,7 +3,7 @@
 import quantities as pq
 from elephant.conversion import BinnedSpikeTrain
 
-from bridges.stream.stream import SpikeStream
+from bridges.stream import SpikeStream
 from bridges.targets import neo
 from encoders import embedded_digits, encode_latency
 from rc_snn import load

@@ -2,7 +2,7 @@
 
 import nest
 
-from bridges.stream.stream import SpikeStream
+from bridges.stream import SpikeStream
 from bridges.targets import nest as to_nest
 from encoders import embedded_digits, encode_latency
 from rc_snn import load

@@ -7,7 +7,7 @@ import nir
 import numpy as np
 
 from bridges.networks import nir as nir_models
-from bridges.stream.stream import SpikeStream
+from bridges.stream import SpikeStream
 from bridges.targets import nir as nir_bridge
 from encoders import embedded_digits, encode_latency
 from rc_snn import load, spike_steps

@@ -13,7 +13,7 @@ import numpy as np
 from tonic.datasets import NMNIST
 from tonic.io import read_mnist_file
 
-from bridges.stream.stream import SpikeStream
+from bridges.stream import SpikeStream
 from bridges.targets import aedat4, dat, es, tonic
 
 DURATION_US = 350_000  # longer than any recording

@@ -3,7 +3,7 @@
 import torch
 
 from bridges import target
-from bridges.stream.stream import SpikeStream
+from bridges.stream import SpikeStream
 from bridges.targets import norse
 from encoders import embedded_digits, encode_latency
 from rc_snn import load

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from bridges.stream.stream import SpikeStream
+from bridges.stream import SpikeStream
 from bridges.targets import pynn
 from bridges.targets.brian2 import interpreted
 from encoders import embedded_digits, encode_latency

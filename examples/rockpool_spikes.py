@@ -1,7 +1,7 @@
 """Answers of a trained RC-LSTM drive Rockpool as events in seconds, and come back."""
 
 from bridges import target
-from bridges.stream.stream import SpikeStream
+from bridges.stream import SpikeStream
 from bridges.targets import rockpool
 from encoders import embedded_digits, encode_latency
 from rc_snn import load

@@ -1,6 +1,6 @@
 """Answers of a trained RC-LSTM drive sinabs, in its own environment, and come back."""
 
-from bridges.stream.stream import SpikeStream
+from bridges.stream import SpikeStream
 from bridges.targets import sinabs
 from encoders import embedded_digits, encode_latency
 from rc_snn import load

@@ -4,7 +4,7 @@ import torch
 from snntorch.functional import ce_temporal_loss
 from snntorch.functional.acc import accuracy_temporal
 
-from bridges.stream.stream import SpikeStream
+from bridges.stream import SpikeStream
 from bridges.targets import snntorch
 from encoders import embedded_digits, encode_latency
 from rc_snn import load

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import libsonata
 
-from bridges.stream.stream import SpikeStream
+from bridges.stream import SpikeStream
 from bridges.targets import sonata
 from encoders import embedded_digits, encode_latency
 

@@ -3,7 +3,7 @@
 import torch
 from spikingjelly.activation_based import functional, layer, neuron
 
-from bridges.stream.stream import SpikeStream
+from bridges.stream import SpikeStream
 from bridges.targets import spikingjelly
 from encoders import embedded_digits, encode_latency
 

@@ -3,7 +3,7 @@
 from tonic.collation import PadTensors
 from torch.utils.data import DataLoader
 
-from bridges.stream.stream import SpikeStream
+from bridges.stream import SpikeStream
 from bridges.targets import tonic
 from encoders import embedded_digits, encode_latency
 from rc_snn import load, spike_frames, spike_steps, steps_from_frames

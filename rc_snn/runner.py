@@ -121,13 +121,19 @@ def run(model: StepModel, inputs: Sequences, theta: float | None, *, fused: bool
 
 
 def trace(
-    model: StepModel, inputs: Sequences, *, fused: bool = True
+    model: StepModel, inputs: Sequences, *, batch_size: int | None = None, fused: bool = True
 ) -> Float[Tensor, "time batch classes"]:
     """Return the logits at every step of every sequence: what a run sees if nothing stops it.
 
     For what reads more than the first crossing: sweeps of θ and other exits
     (`rc_snn.exits.scores`), and losses that look at all steps (`rc_snn.objective`). Under autograd
     it carries the whole graph.
+
+    Args:
+        model: any step model.
+        inputs: sequences to read; at least one.
+        batch_size: sequences advanced together, as for `decide`; None takes all at once.
+        fused: as for `run`.
 
     Raises:
         ValueError: if the batch is empty, or of another size than the model's input.
@@ -140,6 +146,9 @@ def trace(
     """
     if len(inputs) == 0:
         raise ValueError("The batch is empty; a trace needs at least one sequence.")
+    if batch_size is not None:
+        parts = torch.arange(len(inputs)).split(batch_size)
+        return torch.cat([trace(model, inputs.rows(part), fused=fused) for part in parts], dim=1)
     advance = _stepper(model, inputs, fused)
     state: State | None = None
     features = []

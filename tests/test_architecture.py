@@ -1,6 +1,8 @@
 """The house keeps its shape: imports point one way, versions agree."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 from importlinter.cli import lint_imports
@@ -10,9 +12,18 @@ import rc_snn
 PROJECT = Path(__file__).resolve().parents[1]
 
 
-def test_imports_point_one_way(monkeypatch):
+def test_the_contracts_of_imports_are_kept(monkeypatch):
     monkeypatch.chdir(PROJECT)
     assert lint_imports(config_filename="pyproject.toml", no_cache=True) == 0
+
+
+def test_deciding_and_accounting_load_no_compiler():
+    """The contract above reads files; this runs them."""
+    code = "import sys, rc_snn.regimes, rc_snn.runner, rc_snn.exits; print('numba' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "False\n"
 
 
 def test_citation_and_changelog_name_the_packages_version():

@@ -14,8 +14,9 @@ from torch import Tensor
 from benchmarks.record import Record
 from benchmarks.run import Data, Options, TaskModel, TaskRun, execute
 from encoders.sequence_spotting import N_STEPS, RUN, Limit, Spotting, draw, optimal_rule
+from rc_snn import exits
 from rc_snn.regimes import account
-from rc_snn.runner import decide, trace
+from rc_snn.runner import trace
 from rc_snn.sequences import Labelled
 from rc_snn.spikes import first_spike
 from rc_snn.training import Method, TrainConfig
@@ -163,9 +164,8 @@ def examples(
 @torch.no_grad()
 def measure(model: Any, test: Labelled, certain: Int[Tensor, " batch"]) -> dict[str, Any]:
     """Account for a trained network on the test set: decisions, spikes of each kind, examples."""
-    decision = decide(model, test.inputs, THETA)
-    parts = torch.arange(len(test)).split(1_000)
-    logits = torch.cat([trace(model, test.inputs.rows(part)) for part in parts], dim=1)
+    logits = trace(model, test.inputs, batch_size=1_000)
+    decision = exits.exit_at(exits.confidence(logits), logits, THETA)
     p = torch.softmax(logits, dim=2)
     return {
         "account": asdict(account(decision, test.labels, n_steps=len(p), cost=model.cost())),

@@ -23,9 +23,9 @@ from benchmarks.record import Record
 from benchmarks.report.numbers import seeds
 from benchmarks.run import Data, Options, TaskModel, TaskRun, execute, find, run_folder
 from encoders.two_sequence import PAPER, two_sequence
-from rc_snn import checkpoint
+from rc_snn import checkpoint, exits
 from rc_snn.regimes import account
-from rc_snn.runner import decide, trace
+from rc_snn.runner import trace
 from rc_snn.sequences import Labelled
 from rc_snn.spikes import first_spike
 from rc_snn.training import Method, TrainConfig
@@ -106,9 +106,8 @@ def measure(model: Any, test: Labelled, last: Path) -> dict[str, Any]:
 @torch.no_grad()
 def _measured(model: Any, test: Labelled) -> dict[str, Any]:
     """Account for a network on the test set: at θ, at every fixed step, over θ."""
-    decision = decide(model, test.inputs, THETA)
-    parts = torch.arange(len(test)).split(1_000)
-    logits = torch.cat([trace(model, test.inputs.rows(part)) for part in parts], dim=1)
+    logits = trace(model, test.inputs, batch_size=1_000)
+    decision = exits.exit_at(exits.confidence(logits), logits, THETA)
     p = torch.softmax(logits, dim=2)
     return {
         "account": asdict(account(decision, test.labels, n_steps=len(p), cost=model.cost())),

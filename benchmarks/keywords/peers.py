@@ -28,19 +28,19 @@ from benchmarks.record import Record
 from benchmarks.report.numbers import seeds
 from benchmarks.run import Profile, TaskRun
 from benchmarks.task import command
-from rc_snn import commands
-from rc_snn.exits import scores as exits
-from rc_snn.exits.curves import (
+from rc_snn import commands, exits
+from rc_snn.exits import (
     Curve,
     accuracy_within,
     area,
     area_as_chosen,
+    choose_block,
     every_threshold,
+    fit_rules,
     optimistic_area,
     right_answers,
     sweep,
 )
-from rc_snn.exits.step_thresholds import choose_block, fit_rules
 from rc_snn.training import Method
 
 AT_MS = (300.0, 400.0, 500.0, 600.0, 800.0)

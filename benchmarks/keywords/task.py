@@ -26,9 +26,8 @@ from benchmarks.task import TextOnly
 from encoders.keyword_features import Features, KeywordData, load_keywords
 from encoders.keyword_network import keyword_network
 from encoders.speech_commands import SPLITS, find_recordings
-from rc_snn import files, network
-from rc_snn.exits import scores as exits
-from rc_snn.exits.curves import right_answers, sweep
+from rc_snn import exits, files, network
+from rc_snn.exits import right_answers, sweep
 from rc_snn.models import RCLSTM
 from rc_snn.network import round_to_half
 from rc_snn.regimes import account
@@ -168,7 +167,10 @@ def make(run: TaskRun, options: KeywordOptions, command: str) -> Record:
         round_to_half(model)  # what is measured is what may ship
         held_out = heard.validation
         with torch.no_grad():
-            traces = {"validation": _trace(model, held_out), "test": _trace(model, test)}
+            traces = {
+                "validation": trace(model, held_out.inputs, batch_size=250),
+                "test": trace(model, test.inputs, batch_size=250),
+            }
         labels = {"validation": held_out.labels, "test": test.labels}
         _save_traces(traces, run_folder(run, options))
         metrics = _metrics(model, traces, labels, heard)
@@ -176,11 +178,6 @@ def make(run: TaskRun, options: KeywordOptions, command: str) -> Record:
         return metrics
 
     return execute(run, heard.data(), options, measure, command)
-
-
-def _trace(model: RCLSTM, data: Labelled) -> Tensor:
-    parts = torch.arange(len(data)).split(250)
-    return torch.cat([trace(model, data.inputs.rows(part)) for part in parts], dim=1)
 
 
 def _metrics(

@@ -15,7 +15,8 @@ from benchmarks.report.numbers import count_interval
 from benchmarks.run import Data, Options, TaskModel, TaskRun, execute
 from encoders.event_frames import Disturb, EventFrames, event_sequences, share_arrived
 from encoders.nmnist import SUBSET, SUBSET_NAME, NeuromorphicMNIST
-from rc_snn.exits.scores import confidence, exit_at
+from encoders.temporal_mnist import deal
+from rc_snn.exits import confidence, exit_at
 from rc_snn.regimes import account
 from rc_snn.runner import trace
 from rc_snn.sequences import Labelled
@@ -86,24 +87,10 @@ def frames_of(config: dict[str, Any]) -> EventFrames:
     return EventFrames(**config["data"]["frames"])
 
 
-def hold_out(n: int, n_validation: int, seed: int) -> tuple[list[int], list[int]]:
-    """Deal n recordings into training and validation, the same for every run.
-
-    Example:
-        >>> training, validation = hold_out(5, 2, seed=0)
-        >>> len(training), len(validation), sorted(training + validation)
-        (3, 2, [0, 1, 2, 3, 4])
-    """
-    if not 0 < n_validation < n:
-        raise ValueError(f"n_validation must be in 1..{n - 1}, got {n_validation}.")
-    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed)).tolist()
-    return order[n_validation:], order[:n_validation]
-
-
 def data(run: TaskRun, train: NeuromorphicMNIST, test: NeuromorphicMNIST) -> Data:
     """Turn the recordings into sequences; training recordings are disturbed anew each epoch."""
     d, frames = run.data, frames_of(run.config)
-    training, validation = hold_out(len(train), d["n_validation"], d["split_seed"])
+    training, validation = deal(len(train), d["n_validation"], seed=d["split_seed"])
     return Data(
         training=event_sequences(train, frames, training),
         validation=event_sequences(train, frames, validation),

@@ -22,7 +22,7 @@ from benchmarks.record import Record
 from benchmarks.report import tables
 from benchmarks.report.numbers import bootstrap_interval, count_interval, seeds, spread
 from benchmarks.run import Options, find
-from rc_snn.exits.curves import Curve, choose
+from rc_snn.exits import Curve, choose
 
 BUDGETS_MS = (80.0, 100.0, 120.0, 140.0, 160.0, 180.0, 200.0, 240.0, 280.0)
 """Mean decision times at which RC and EOS are compared."""

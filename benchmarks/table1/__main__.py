@@ -1,6 +1,7 @@
 """The command: see `benchmarks.table1.task`."""
 
-from benchmarks.table1.task import Table1, main
+from benchmarks.table1.options import Table1
+from benchmarks.table1.task import main
 from rc_snn import commands
 
 if __name__ == "__main__":

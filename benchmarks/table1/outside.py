@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -10,15 +10,13 @@ from benchmarks import record
 from benchmarks.record import Record
 from benchmarks.report.numbers import without_infinity
 from benchmarks.run import not_trained_here
+from benchmarks.table1.options import Table1
 from benchmarks.table1.rows import YOURS, made_by
 from encoders.functional import encode
 from encoders.mnist import Digits
 from rc_snn import families
 from rc_snn.network import Network
 from rc_snn.step_model import StepModel
-
-if TYPE_CHECKING:
-    from benchmarks.table1.task import Table1
 
 ENCODER = {"name": "latency", "polarity": "bright_first", "zero_pixels": "last"}
 """What a network that names no encoder is shown: the spikes of the published protocol."""
@@ -42,7 +40,7 @@ def network(made: Any, name: str, n_steps: int | None) -> Network:
     )
 
 
-def measure(name: str, digits: Digits, options: "Table1") -> Record:
+def measure(name: str, digits: Digits, options: Table1) -> Record:
     """Account for an outside network on the test spikes that our rows saw; return its record.
 
     A record that exists is read: it is known by the network's weights and all that decides.

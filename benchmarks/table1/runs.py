@@ -3,13 +3,14 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from benchmarks import record
 from benchmarks.run import Profile
+from benchmarks.table1.options import Table1
 from benchmarks.table1.rows import (
     Augment,
     EncoderName,
@@ -23,9 +24,6 @@ from encoders.functional import Polarity, ZeroPixels, encode
 from encoders.mnist import Digits, Split
 from encoders.temporal_mnist import hold_out, take
 from rc_snn.network import Network
-
-if TYPE_CHECKING:
-    from benchmarks.table1.task import Table1
 
 
 @dataclass(frozen=True)
@@ -157,7 +155,7 @@ def shipped_name(run: RowRun) -> str:
     return row if run.recipe == "tuned" else f"{row}-{run.recipe}"
 
 
-def planned(options: "Table1", digits: Digits) -> Iterator[RowRun]:
+def planned(options: Table1, digits: Digits) -> Iterator[RowRun]:
     """Yield one run per recipe, row, protocol, seed and polarity that is asked for and exists."""
     for name, row, protocol, seed in product(
         options.recipe, options.rows, options.protocol, options.seeds
@@ -193,7 +191,7 @@ _ONCE = ("held-out", 0)
 """Networks that are not trained here have no protocol and no seed: they are measured once."""
 
 
-def _asked(train: Any, seed: int, options: "Table1") -> Any:
+def _asked(train: Any, seed: int, options: Table1) -> Any:
     """Return a training's configuration with the seed, and the precision where it has one."""
     precise = options.precision is not None and hasattr(train, "precision")
     return replace(train, seed=seed, **({"precision": options.precision} if precise else {}))

@@ -22,8 +22,9 @@ from benchmarks import record
 from benchmarks.record import Record
 from benchmarks.report import figures
 from benchmarks.run import Options
+from benchmarks.table1.options import Table1
 from benchmarks.table1.runs import RowRun, planned
-from benchmarks.table1.task import Table1, digits_of, make
+from benchmarks.table1.task import digits_of, make
 from benchmarks.task import command
 from encoders.functional import encode
 from encoders.mnist import MNIST_TITLE, Digits, load_mnist

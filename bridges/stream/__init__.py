@@ -1,1 +1,3 @@
 """Spikes as events: `SpikeStream`, its files, clock and timelines."""
+
+from bridges.stream.stream import SpikeStream as SpikeStream

@@ -16,9 +16,10 @@ import torch
 
 from benchmarks import cluster, record
 from benchmarks.table1 import task
+from benchmarks.table1.options import Table1
 from benchmarks.table1.rank_coded_rows import StepNetwork
 from benchmarks.table1.runs import RowRun
-from benchmarks.table1.task import TASK, Table1, digits_of
+from benchmarks.table1.task import TASK, digits_of
 from benchmarks.task import make
 from encoders.mnist import embedded_digits
 from rc_snn.training import TrainConfig

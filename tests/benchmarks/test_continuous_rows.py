@@ -13,8 +13,9 @@ from benchmarks.report.numbers import without_infinity
 from benchmarks.run import Outcome, once
 from benchmarks.table1 import table
 from benchmarks.table1.continuous_rows import ContinuousModel
+from benchmarks.table1.options import Table1
 from benchmarks.table1.runs import RowRun, planned, splits
-from benchmarks.table1.task import TASK, Table1, make
+from benchmarks.table1.task import TASK, make
 from encoders.mnist import Digits, Split, embedded_digits
 from rc_snn import load
 

@@ -196,7 +196,7 @@ def test_records_are_made_once_and_figure_and_table_come_from_them(tmp_path, mon
     before = picture.read_bytes()
     picture.unlink()
     monkeypatch.setattr(spotting, "execute", lambda *_: pytest.fail("the record was not used"))
-    monkeypatch.setattr(spotting, "decide", lambda *_: pytest.fail("the test set was touched"))
+    monkeypatch.setattr(spotting, "trace", lambda *_, **__: pytest.fail("the test set was touched"))
     assert command(figure1.TASK, options) == 0
     assert picture.read_bytes() == before
     assert before[:4] == b"\x89PNG"

@@ -7,10 +7,10 @@ import torch
 
 from benchmarks import figure3, record
 from benchmarks.figure3 import Figure3
-from benchmarks.table1 import time_to_accuracy
+from benchmarks.speed import time_to_accuracy
+from benchmarks.speed.time_to_accuracy import TimeToAccuracy
 from benchmarks.table1.rank_coded_rows import StepNetwork
 from benchmarks.table1.rows import Recipe, known_rows
-from benchmarks.table1.time_to_accuracy import TimeToAccuracy
 from encoders.mnist import Digits, embedded_digits
 from encoders.temporal_mnist import take
 from rc_snn.training import TrainConfig

@@ -15,7 +15,6 @@ from benchmarks.nmnist.event_digits import (
     THETAS,
     data,
     fastest_as_good,
-    hold_out,
     measure,
     runs,
 )
@@ -24,6 +23,7 @@ from benchmarks.run import Options, TaskModel
 from benchmarks.task import command
 from encoders.event_frames import EventFrames, share_arrived
 from encoders.functional import EVENT_DTYPE
+from encoders.temporal_mnist import deal
 from rc_snn.models import RCLSTM
 from rc_snn.runner import decide
 from rc_snn.sequences import DenseSequences, Labelled
@@ -168,16 +168,16 @@ def test_of_thresholds_within_one_standard_error_of_the_best_the_fastest_is_chos
 @pytest.mark.parametrize(("n", "n_validation"), [(500, 100), (2, 1), (10, 9)])
 def test_every_recording_is_dealt_once_and_always_alike(n, n_validation):
     torch.manual_seed(n)
-    training, validation = hold_out(n, n_validation, seed=0)
+    training, validation = deal(n, n_validation, seed=0)
     assert len(validation) == n_validation
     assert sorted(training + validation) == list(range(n))
-    assert hold_out(n, n_validation, seed=0) == (training, validation)
+    assert deal(n, n_validation, seed=0) == (training, validation)
 
 
 @pytest.mark.parametrize("n_validation", [0, 10, 11, -1])
 def test_neither_side_may_be_empty(n_validation):
     with pytest.raises(ValueError, match=rf"n_validation must be in 1\.\.9, got {n_validation}"):
-        hold_out(10, n_validation, seed=0)
+        deal(10, n_validation, seed=0)
 
 
 def test_the_runs_of_a_seed_differ_in_the_method_alone():
@@ -193,7 +193,7 @@ def test_validation_recordings_are_never_trained_on_and_never_disturbed():
     [run, _] = runs(Options(profile="quick"))
     run = replace(run, data=run.data | {"n_validation": 10})
     known = data(run, train, test)
-    training, validation = hold_out(60, 10, seed=0)
+    training, validation = deal(60, 10, seed=0)
     frames = event_digits.frames_of(run.config)
     for i, row in enumerate(validation):
         assert torch.equal(known.validation.inputs.frames[:, i], frames(train.events(row)))

@@ -15,8 +15,8 @@ from benchmarks.keywords import peers, peers_report
 from benchmarks.keywords.peers import PeersRun, Splits, Training, measure
 from benchmarks.keywords.task import KeywordOptions
 from benchmarks.task import command
-from rc_snn.exits import scores as exits
-from rc_snn.exits.scores import exit_at
+from rc_snn import exits
+from rc_snn.exits import exit_at
 
 T, K = 20, 4
 HEARD = torch.arange(T).double() * 40 + 200

@@ -16,7 +16,7 @@ from benchmarks.keywords import task as keywords
 from benchmarks.keywords.task import KeywordOptions
 from benchmarks.listen import Listen
 from benchmarks.run import Options
-from encoders.mnist import DataError
+from encoders.fetch import DataError
 from encoders.speech_commands import find_recordings
 
 

@@ -10,13 +10,14 @@ import torch
 from benchmarks import record, tables
 from benchmarks.table1 import rows, table
 from benchmarks.table1 import task as job
+from benchmarks.table1.options import Table1
 from benchmarks.table1.rank_coded_rows import StepNetwork
-from benchmarks.table1.rows import Recipe
+from benchmarks.table1.rows import Recipe, Row
 from benchmarks.table1.runs import planned, splits
 from benchmarks.table1.shipped import evaluate_shipped
-from benchmarks.table1.task import Table1
+from encoders.fetch import DataError
 from encoders.functional import encode, encode_latency
-from encoders.mnist import DataError, embedded_digits
+from encoders.mnist import embedded_digits
 from rc_snn import load, network
 from rc_snn.network import round_to_half
 from rc_snn.regimes import account

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from encoders import speech_commands
+from encoders import fetch
 from encoders.speech_commands import KEYWORDS, SPLITS, split_of
 
 WORDS = (*KEYWORDS, "cat", "bird")
@@ -32,9 +32,7 @@ def names_of(split: str, ext: str) -> list[str]:
 @pytest.fixture
 def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Nothing beside the project, and an empty cache."""
-    monkeypatch.setattr(
-        speech_commands, "__file__", str(tmp_path / "project" / "encoders" / "speech_commands.py")
-    )
+    monkeypatch.setattr(fetch, "__file__", str(tmp_path / "project" / "encoders" / "fetch.py"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.delenv("RC_SNN_DATA", raising=False)

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 import torch
 
-from encoders import mnist
-from encoders.mnist import DataError, Digits, load_mnist
+from encoders import fetch
+from encoders.fetch import DataError
+from encoders.mnist import Digits, load_mnist
 
 FIRST = "train-images-idx3-ubyte"
 
@@ -101,7 +102,7 @@ def cache(
 ) -> Path:
     """Nothing beside the project, an empty cache: `load_mnist` has to download. No proxy."""
     project = tmp_path / "project"
-    monkeypatch.setattr(mnist, "__file__", str(project / "encoders" / "mnist.py"))
+    monkeypatch.setattr(fetch, "__file__", str(project / "encoders" / "fetch.py"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     return tmp_path / "cache" / "rc_snn" / "mnist"

@@ -10,13 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from encoders import mnist
+from encoders import fetch
+from encoders.fetch import DataError, cache_folder
 from encoders.mnist import (
     MNIST_FILES,
-    DataError,
     Digits,
     MnistFile,
-    cache_folder,
     embedded_digits,
     load_mnist,
     read_checked,
@@ -43,7 +42,7 @@ def put_project_into(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     The user's cache becomes `folder/cache`.
     """
-    monkeypatch.setattr(mnist, "__file__", str(folder / "project" / "encoders" / "mnist.py"))
+    monkeypatch.setattr(fetch, "__file__", str(folder / "project" / "encoders" / "fetch.py"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
 
 

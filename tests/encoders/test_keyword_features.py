@@ -21,6 +21,7 @@ from small_speech_commands import (  # noqa: F401
 )
 
 from encoders import keyword_features
+from encoders.fetch import DataError
 from encoders.keyword_features import (
     Features,
     KeywordData,
@@ -31,7 +32,6 @@ from encoders.keyword_features import (
     shift_frames,
 )
 from encoders.log_mel import LogMel
-from encoders.mnist import DataError
 from encoders.speech_commands import (
     KEYWORDS,
     SpeechCommands,

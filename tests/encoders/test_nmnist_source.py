@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import tonic
 
-from encoders import nmnist
+from encoders import fetch, nmnist
+from encoders.fetch import DataError
 from encoders.functional import EVENT_DTYPE
-from encoders.mnist import DataError
 from encoders.nmnist import FULL, SUBSET, NeuromorphicMNIST, Subset
 
 
@@ -174,7 +174,7 @@ def test_events_out_of_order_are_sorted_and_equal_times_keep_their_order(whole):
 
 
 def test_places_are_looked_at_in_order_and_a_named_one_alone(tmp_path, contents, monkeypatch):
-    monkeypatch.setattr(nmnist, "__file__", str(tmp_path / "project" / "encoders" / "nmnist.py"))
+    monkeypatch.setattr(fetch, "__file__", str(tmp_path / "project" / "encoders" / "fetch.py"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     with pytest.raises(DataError, match=r"No N-MNIST in .*shared/data or .*rc_snn"):
         NeuromorphicMNIST()

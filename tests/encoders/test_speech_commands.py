@@ -29,8 +29,8 @@ from tonic import DiskCachedDataset
 
 from encoders import speech_commands
 from encoders.audio import AudioError
+from encoders.fetch import DataError
 from encoders.log_mel import LogMel
-from encoders.mnist import DataError
 from encoders.speech_commands import (
     KEYWORDS,
     PAPER_KEYWORDS,

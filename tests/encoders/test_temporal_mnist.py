@@ -10,13 +10,14 @@ import torch
 from tonic.transforms import Compose
 from torch.utils.data import DataLoader
 
+from encoders.fetch import DataError
 from encoders.functional import (
     EVENT_DTYPE,
     FRAME_US,
     encode_latency,
     events_to_spikes,
 )
-from encoders.mnist import DataError, Split, load_mnist
+from encoders.mnist import Split, load_mnist
 from encoders.temporal_mnist import TemporalMNIST, hold_out, latency_sequences, take
 from encoders.transforms import FromEvents, ToFrames, ToSteps
 from rc_snn.spikes import spike_frames, spike_steps

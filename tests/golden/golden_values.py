@@ -31,8 +31,8 @@ from benchmarks.nmnist.event_digits import runs as nmnist_runs
 from benchmarks.nmnist.task import EventDigits
 from benchmarks.run import Options
 from benchmarks.table1 import tradeoff
+from benchmarks.table1.options import Table1
 from benchmarks.table1.runs import planned
-from benchmarks.table1.task import Table1
 from encoders.functional import encode
 from encoders.mnist import Digits, Split, embedded_digits
 from rc_snn import checkpoint, network

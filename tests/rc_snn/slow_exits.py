@@ -3,8 +3,7 @@
 import torch
 from torch import Tensor
 
-from rc_snn.exits.curves import right_answers
-from rc_snn.exits.scores import confidence
+from rc_snn.exits import confidence, right_answers
 
 T, B, K = 8, 50, 4
 CLOCK = torch.tensor([212.5, 222.5, 232.5, 250.0, 300.0, 300.0, 310.0, 312.5])

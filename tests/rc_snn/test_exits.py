@@ -8,8 +8,9 @@ import torch
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
-from rc_snn.exits import scores as exits
-from rc_snn.exits.scores import exit_at
+from rc_snn import exits
+from rc_snn.exits import exit_at
+from rc_snn.exits.scores import LARGEST_TEMPERATURE
 from rc_snn.models import RCLSTM
 from rc_snn.runner import decide, trace
 from rc_snn.sequences import DenseSequences
@@ -217,8 +218,8 @@ def test_a_step_without_information_or_without_errors_gets_the_bound():
     useless = torch.tensor([1.0, 0.0]).expand(1, 4, 2)
     perfect = torch.nn.functional.one_hot(y, 2).float().unsqueeze(0)
     tau = exits.fit_temperature(torch.cat([useless, perfect]), y)
-    assert tau[0].item() == pytest.approx(exits.LARGEST_TEMPERATURE)
-    assert tau[1].item() == pytest.approx(1 / exits.LARGEST_TEMPERATURE)
+    assert tau[0].item() == pytest.approx(LARGEST_TEMPERATURE)
+    assert tau[1].item() == pytest.approx(1 / LARGEST_TEMPERATURE)
     assert exits.confidence(perfect).isfinite().all()
 
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.speed.machine import bytes_for_backward
+from rc_snn import exits
 from rc_snn.models import RCLSTM, RCConvLSTM
 from rc_snn.objective import rc_loss
 from rc_snn.regimes import decision_macs, training_macs
@@ -423,3 +424,16 @@ def decide_flat(model: RCConvLSTM, frames: Tensor) -> Tensor:
     step = decide(model, DenseSequences(frames), 0.9).step
     assert step is not None
     return step
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, B, 1_000])
+@pytest.mark.parametrize("make", [lstm, conv])
+def test_a_trace_in_batches_is_the_whole_trace_and_makes_the_decisions_of_decide(make, batch_size):
+    model, inputs = make(1), SpikeSequences(spikes(1), T, dtype=torch.float64)
+    in_batches = trace(model, inputs, batch_size=batch_size)
+    torch.testing.assert_close(in_batches, trace(model, inputs), rtol=1e-9, atol=1e-12)
+    found = exits.exit_at(exits.confidence(in_batches.detach()), in_batches.detach(), 0.5)
+    want = decide(model, inputs, 0.5)
+    assert want.step.unique().numel() > 2, "the case must have decisions at several steps"
+    for name in ("step", "label", "fired", "time"):
+        assert torch.equal(getattr(found, name), getattr(want, name)), name

@@ -7,16 +7,19 @@ import pytest
 import torch
 from slow_exits import BUDGETS, CLOCK, T, data, objective, slow, tables
 
-from rc_snn.exits.curves import (
+from rc_snn.exits import (
     area,
     choose,
+    choose_block,
     every_threshold,
+    exit_at,
+    fit_rules,
+    log_odds,
     right_answers,
     sweep,
     sweep_per_step,
+    tune,
 )
-from rc_snn.exits.scores import exit_at, log_odds
-from rc_snn.exits.step_thresholds import choose_block, fit_rules, tune
 
 PRICES = (2.0, 0.5, 0.1, 0.0)
 

@@ -6,20 +6,22 @@ import pytest
 import torch
 from slow_exits import BUDGETS, CLOCK, B, T, data, slow, tables
 
-from rc_snn.exits.curves import (
+from rc_snn.exits import (
     Curve,
     accuracy_within,
     area,
     area_as_chosen,
     choose,
+    confidence,
     every_threshold,
+    exit_at,
     frontier,
     optimistic_area,
+    patience,
     right_answers,
     sweep,
     sweep_per_step,
 )
-from rc_snn.exits.scores import confidence, exit_at, patience
 
 
 @pytest.mark.parametrize("rule", [confidence, patience, lambda z: confidence(z).round(decimals=1)])

@@ -1,6 +1,6 @@
 """Minutes of training until 98 % on the test set in the fast regime: ours against the authors'.
 
-`python -m benchmarks.table1.time_to_accuracy` trains an RC-LSTM 784-340-10 twice on all 60,000
+`python -m benchmarks.speed.time_to_accuracy` trains an RC-LSTM 784-340-10 twice on all 60,000
 images, each run alone on the same threads: by the recipe "tuned" on the fast path, and by the
 authors' recipe (dense input, nn.LSTM over all steps, gather at the first spike, Adam at a constant
 rate). After every epoch the test set is asked, outside the clock. What counts is the first epoch
@@ -21,8 +21,8 @@ import torch.nn.functional as F
 from benchmarks import record
 from benchmarks.report import tables
 from benchmarks.speed.programs import AuthorsRecipe
+from benchmarks.table1.options import Table1
 from benchmarks.table1.runs import RowRun, planned
-from benchmarks.table1.task import Table1
 from encoders.functional import Polarity
 from encoders.mnist import Digits, load_mnist
 from encoders.temporal_mnist import latency_sequences
