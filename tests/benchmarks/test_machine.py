@@ -3,10 +3,15 @@
 import pytest
 import torch
 
+from benchmarks.speed import growth
+from benchmarks.speed import task as speed
 from benchmarks.speed.growth import fit, in_words
 from benchmarks.speed.machine import Machine, peak_bytes, profile, roofline
 from benchmarks.speed.programs import NEVER, training_step
+from benchmarks.task import command
+from encoders.mnist import embedded_digits
 from rc_snn.models import RCLSTM
+from rc_snn.runner import decide
 from rc_snn.sequences import Labelled, SpikeSequences
 from rc_snn.training import ANSWER_AT_ONCE
 
@@ -70,3 +75,34 @@ def test_a_line_is_fitted_to_points_on_it():
     assert in_words(fit([1.0, 2.0, 10.0], [0.003, 0.005, 0.021])) == (
         "time = 1.00 ms + 2.000 ms * steps computed, R² = 1.0000"
     )
+
+
+def test_a_record_of_speed_holds_what_its_text_shows(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(speed, "load_mnist", lambda data: embedded_digits())
+    options = speed.SpeedOptions(
+        train=True, what=("ratios",), batch_size=4, repeats=2, results=tmp_path, threads=None
+    )
+    assert command(speed.TASK, options) == 0
+    [done] = speed.TASK.find(options)
+    assert (done.benchmark, done.config["what"], done.metrics["repeats"]) == ("speed", "ratios", 2)
+    by_name = {r["name"]: r for r in done.metrics["ratios"]}
+    memory = by_name["LSTM kept for backward, all at step 0: 20 T / T"]
+    assert memory["ratio"] == 1.0, "what a sample that has answered would compute is never kept"
+    shown = (tmp_path / "speed" / "speed.txt").read_text()
+    for name, r in by_name.items():
+        [line] = [line for line in shown.splitlines() if line.startswith(name.ljust(64))]
+        missed = r["target"] is not None and r["ratio"] < r["target"]
+        assert f"{r['ratio']:.2f} {r['unit']}" in line
+        assert line.endswith("MISSED") == missed
+    assert shown in capsys.readouterr().out
+
+
+def test_growth_is_measured_up_to_the_step_at_which_all_answer(monkeypatch):
+    steps = torch.randint(20, (4, 30), generator=torch.Generator().manual_seed(0))
+    whole = Labelled(SpikeSequences(steps, 20), torch.zeros(4, dtype=torch.long))
+    part = growth.cut(whole, 6)
+    assert part.inputs.n_steps == 7
+    for t in range(7):
+        assert torch.equal(part.inputs.at(t), whole.inputs.at(t))
+    run = decide(RCLSTM(30, 5, 3), part.inputs, NEVER)
+    assert run.step.tolist() == [6] * 4

@@ -1,6 +1,5 @@
 """The main job, end to end on small real data: records, reuse, resume, table, README."""
 
-import json
 import math
 from dataclasses import replace
 from statistics import mean, stdev
@@ -265,17 +264,3 @@ def test_checked_in_records_are_sound_and_the_readme_shows_their_table():
         assert r.metrics["fired"] + r.metrics["forced"] == 10_000
         assert math.isclose(r.metrics["accuracy"], r.metrics["correct"] / 10_000)
         assert not any("/" in word for word in r.command.split()), "a path of some machine"
-
-
-def test_speed_writes_its_ratios_as_a_list(tmp_path, monkeypatch):
-    from benchmarks.speed import task as speed
-
-    monkeypatch.setattr(speed, "load_mnist", lambda data: embedded_digits())
-    path = tmp_path / "speed.json"
-    threads = torch.get_num_threads()
-    speed.main(speed.Speed(batch_size=4, repeats=2, json=path))
-    torch.set_num_threads(threads)
-    ratios = json.loads(path.read_text())
-    assert all(set(r) == {"name", "ratio", "target", "unit"} for r in ratios)
-    memory = next(r for r in ratios if r["name"].endswith("20 T / T"))
-    assert memory["ratio"] == 1.0

@@ -1,21 +1,16 @@
-"""A task's run: trained once, measured once, and found again by what decides it."""
+"""The harness: a task's runs are made once, found again by what decides them, and published."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 import torch
 
 from benchmarks import record
-from benchmarks.tasks import (
-    TaskData,
-    TaskModel,
-    TaskOptions,
-    TaskRun,
-    execute,
-    find,
-    run_folder,
-    trained,
-)
+from benchmarks.record import Record
+from benchmarks.run import Data, Measurement, Options, TaskModel, TaskRun, execute, find, run_folder
+from benchmarks.task import TextOnly, command, make_all
 from rc_snn.sequences import DenseSequences, Labelled
 from rc_snn.training import TrainConfig
 
@@ -36,29 +31,112 @@ def samples(seed: int, n: int = 40) -> Labelled:
     return Labelled(DenseSequences(x), labels)
 
 
-DATA = TaskData(samples(0), samples(1), samples(2))
+DATA = Data(samples(0), samples(1), samples(2))
+
+
+class Toy(TextOnly):
+    """Two seeds of a network that says how it was measured."""
+
+    name, options = "toy", Options
+    seen: Sequence[tuple[str, int]] = ()
+
+    def runs(self, options: Options) -> list[TaskRun]:
+        return [replace(RUN, train=replace(RUN.train, seed=seed)) for seed in options.seeds]
+
+    def make(self, run: TaskRun, options: Options, command: str) -> Record:
+        return execute(run, DATA, options, self._measure, command)
+
+    def _measure(self, model, test) -> dict:
+        self.seen = [*self.seen, (model.precision, len(test))]
+        return {"answer": 42}
+
+    def summary(self, done: Record) -> str:
+        return f"answer {done.metrics['answer']}"
+
+    def find(self, options: Options) -> list[Record]:
+        return find(self.runs(options), options.results / self.name)
+
+    def text(self, records: Sequence[Record]) -> str:
+        return "\n".join(map(self.summary, records))
+
+
+class View(Toy):
+    """Another view of the toy's records, with a figure."""
+
+    name, of, ending = "view", Toy(), ".md"
+
+    def find(self, options: Options) -> list[Record]:
+        return self.of.find(options)
+
+    def draw(self, records: Sequence[Record], options: Options, path: Path) -> None:
+        path.write_bytes(b"picture")
 
 
 @pytest.fixture
-def options(tmp_path) -> TaskOptions:
-    return TaskOptions(profile="quick", results=tmp_path / "results", runs=tmp_path / "runs")
+def options(tmp_path) -> Options:
+    return Options(
+        train=True, profile="quick", results=tmp_path / "results", runs=tmp_path / "runs"
+    )
 
 
-def test_a_run_is_measured_once_and_then_read(options):
-    seen = []
-
-    def measure(model, test):
-        seen.append((model.precision, len(test)))
-        return {"answer": 42}
-
-    first = execute(RUN, DATA, options, measure)
-    again = execute(RUN, DATA, options, measure)
-    assert seen == [("float32", 40)], "measured once, in float32 whatever training used"
-    assert again == first == find([RUN], options)[0]
-    assert first.metrics == {"answer": 42}
-    assert first.config == asdict(RUN)
-    assert len(first.training["history"]) == 2
+def test_a_run_is_measured_once_and_then_read(options, capsys):
+    toy = Toy()
+    for word in ("answer 42 -> ", "known: "):
+        assert command(toy, options) == 0
+        assert capsys.readouterr().err.splitlines()[-1].startswith(word)
+    assert toy.seen == [("float32", 40)], "measured once, in float32 whatever training used"
+    [done] = toy.find(options)
+    assert done.metrics == {"answer": 42}
+    assert done.config == asdict(RUN)
+    assert len(done.training["history"]) == 2
+    assert done.benchmark == "toy"
+    assert record.read(options.results / "toy" / f"{RUN.name}.json") == done
     assert (run_folder(RUN, options) / "checkpoint.pt").exists()
+
+
+def test_what_is_forced_is_made_again(options):
+    toy = Toy()
+    for _ in range(2):
+        assert [o.failed for o in make_all(toy, replace(options, force=True))] == [False]
+    assert len(toy.seen) == 2
+
+
+def test_a_run_that_fails_takes_no_other_down(options, capsys):
+    class Fragile(Toy):
+        def make(self, run: TaskRun, options: Options, command: str) -> Record:
+            if run.train.seed == 0:
+                raise ValueError("no")
+            return super().make(run, options, command)
+
+    assert command(Fragile(), replace(options, seeds=(0, 1))) == 1
+    said = capsys.readouterr()
+    assert said.err.startswith(f"skipped: {RUN.name}: ValueError: no\n")
+    assert said.out == "answer 42\n"
+
+
+def test_the_quick_profile_is_published_apart(options, capsys):
+    assert command(Toy(), options) == 0
+    assert (options.results / "toy" / "toy.quick.txt").read_text() == "answer 42\n"
+    assert capsys.readouterr().out == "answer 42\n", "no figure, no path"
+    assert command(Toy(), replace(options, profile="paper")) == 0
+    assert (options.results / "toy" / "toy.txt").exists()
+
+
+def test_a_view_makes_the_records_of_its_task_and_publishes_in_its_own_folder(options, capsys):
+    assert command(View(), options) == 0
+    folder = options.results / "view"
+    assert sorted(p.name for p in folder.iterdir()) == ["view.quick.md", "view.quick.png"]
+    assert capsys.readouterr().out == f"answer 42\n{folder / 'view.quick.png'}\n"
+    assert [p.stem for p in (options.results / "toy").glob("*.json")] == [RUN.name]
+
+
+def test_what_somebody_else_wrote_is_left_alone(options):
+    theirs = options.results / "toy" / "toy.quick.txt"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text("my notes")
+    with pytest.raises(ValueError, match=r"toy\.quick\.txt is not a file that rc_snn wrote"):
+        command(Toy(), options)
+    assert theirs.read_text() == "my notes"
 
 
 def test_what_decides_the_result_decides_the_name():
@@ -74,27 +152,24 @@ def test_what_decides_the_result_decides_the_name():
     assert "every-step_beta0_seed0" in changed[-1].name
 
 
-def test_the_weights_of_a_finished_run_come_back_without_training(options):
-    model, result = trained(RUN, DATA, options)
-    again, same = trained(RUN, replace(DATA, training=DATA.training), options)
-    assert [row["epoch"] for row in same.history] == [row["epoch"] for row in result.history]
-    for ours, theirs in zip(model.parameters(), again.parameters(), strict=True):
-        assert torch.equal(ours, theirs)
-
-
 def test_what_is_missing_or_damaged_is_said(options):
     with pytest.raises(ValueError, match=r"toy has no record .* Add --train to make them"):
-        find([RUN], options)
+        find([RUN], options.results / "toy")
     folder = options.results / "toy"
     folder.mkdir(parents=True)
     (folder / f"{RUN.name}.json").write_text("{}")
     with pytest.raises(ValueError, match=r"is not a record .* move it away"):
-        find([RUN], options)
-    with pytest.raises(ValueError, match=r"move it away to run this again"):
-        execute(RUN, DATA, options, lambda model, test: {})
+        find([RUN], folder)
+    [outcome] = make_all(Toy(), options)
+    assert outcome.failed
+    assert outcome.line.endswith("move it away to make this run again")
+    assert (folder / f"{RUN.name}.json").read_text() == "{}"
 
 
-def test_a_record_says_where_it_was_made(options):
-    done = execute(RUN, DATA, options, lambda model, test: {})
-    assert done.benchmark == "toy"
-    assert record.read(options.results / "toy" / f"{done.name}.json") == done
+def test_a_measurement_is_named_by_what_is_measured():
+    run = Measurement("speed", {"steps": (1, 2)})
+    done = run.record(lambda: {"ratio": 2.0}, "the command")
+    assert done.name == run.name == f"speed_{record.config_key(run.config)}"
+    assert (done.config, done.metrics) == ({"steps": [1, 2]}, {"ratio": 2.0})
+    assert done.command == "the command"
+    assert run.name != Measurement("speed", {"steps": (1, 3)}).name

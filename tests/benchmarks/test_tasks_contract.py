@@ -16,7 +16,7 @@ import pytest
 from benchmarks import record, tables
 from benchmarks.run import Options
 from benchmarks.task import command, make, owner
-from encoders.mnist import DataError
+from encoders.fetch import DataError
 
 TASKS = [task for tasks in tables.TASKS.values() for task in tasks]
 EVERY = pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
