@@ -31,6 +31,7 @@ from encoders.mnist import Digits, embedded_digits
 from encoders.temporal_mnist import take
 from rc_snn import RCLSTM, RCConvLSTM, SpikeSequences, decide, load, spike_frames
 from rc_snn.models import ReadOut
+from rc_snn.network import names
 from rc_snn.spikes import Decision
 
 installed = pytest.mark.skipif(TARGET.missing() is not None, reason=str(TARGET.missing()))
