@@ -12,7 +12,7 @@ from jaxtyping import Float32
 from encoders.keyword_features import Normalisation
 from encoders.log_mel import LogMel, LogMelStream
 from rc_snn.models import RCLSTM
-from rc_snn.network import Network, load
+from rc_snn.network import Network, evaluated, load
 from rc_snn.runner import StreamingRunner
 from rc_snn.spikes import Decision
 
@@ -70,7 +70,10 @@ def front_end_of(network: Network) -> LogMel:
             f"{network.name} is no keyword network: its encoder is {dict(network.encoder)}, and "
             "those hear by log_mel."
         )
-    return LogMel(**options)
+    try:
+        return LogMel(**options)
+    except TypeError as error:
+        raise ValueError(f"{network.name} hears by an unknown front end ({error}).") from error
 
 
 def normalisation_of(network: Network) -> Normalisation:
@@ -169,7 +172,8 @@ class KeywordStream:
 
     def _advance(self, frames: Float32[npt.NDArray[Any], "frame mel"]) -> None:
         width = self.front_end.context + 1
-        for frame in self.normalisation(torch.from_numpy(frames)):
-            self._window = torch.cat([self._window, frame.unsqueeze(0)])[-width:]
-            if len(self._window) == width and self._runner.step(self._window.flatten()):
-                return
+        with evaluated(self.network.model):
+            for frame in self.normalisation(torch.from_numpy(frames)):
+                self._window = torch.cat([self._window, frame.unsqueeze(0)])[-width:]
+                if len(self._window) == width and self._runner.step(self._window.flatten()):
+                    return

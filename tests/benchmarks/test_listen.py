@@ -14,14 +14,15 @@ import torch
 from benchmarks import listen
 from benchmarks.listen import Listen, hear, limited, main, microphone
 from encoders.keyword_features import Normalisation
-from encoders.keyword_network import KeywordNetwork, KeywordStream, write
+from encoders.keyword_network import KeywordStream, keyword_network
 from encoders.log_mel import LogMel
 from rc_snn.models import RCLSTM
+from rc_snn.network import Network
 
 CLASSES = ("yes", "no", "unknown")
 
 
-def loudness_network() -> KeywordNetwork:
+def loudness_network() -> Network:
     """Weights by hand: "yes" gains with each loud frame; without any, nothing reaches θ.
 
     One unit, whose input gate is open for loud frames only, and which forgets nothing.
@@ -36,7 +37,7 @@ def loudness_network() -> KeywordNetwork:
         model.output.weight.copy_(torch.tensor([[8.0], [0.0], [0.0]]))
         model.output.bias.copy_(torch.tensor([-1.0, 0.5, 0.0]))
     normalisation = Normalisation(torch.full((4,), -10.0), torch.full((4,), 4.0))
-    return KeywordNetwork("loud", model, 0.9, normalisation, front_end, CLASSES, {}, "")
+    return keyword_network("loud", model, 0.9, normalisation, front_end, CLASSES)
 
 
 def recording(*loud_s: tuple[float, float], seconds: float) -> np.ndarray:
@@ -54,7 +55,7 @@ def pieces(samples: np.ndarray, n: int = 160) -> list[np.ndarray]:
 
 @pytest.fixture
 def model(tmp_path) -> str:
-    return str(write(loudness_network(), tmp_path / "networks"))
+    return str(loudness_network().save(tmp_path / "networks" / "loud.safetensors"))
 
 
 def wav(folder: Path, samples: np.ndarray, rate: int = 16_000, name: str = "clip.wav") -> Path:

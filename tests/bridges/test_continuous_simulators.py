@@ -11,8 +11,7 @@ from baselines.rel_psp import rel_psp
 from bridges.errors import BridgeError
 from bridges.networks.continuous import Agreement, agreement, layers
 from bridges.support import bridge
-from encoders import embedded_digits, encode_latency
-from encoders.functional import encode_alpha_psp
+from encoders import embedded_digits
 from rc_snn import load
 
 
@@ -89,8 +88,7 @@ def test_trained_networks_spike_within_one_step_of_the_closed_form(simulator, na
     """A few real images at dt = 1e-3 frames; results/simulators has 100."""
     net = load(name)
     images = embedded_digits().test.images[:3]
-    alpha = net.encoder["name"] == "alpha_psp"
-    times = encode_alpha_psp(images) if alpha else encode_latency(images, zero_pixels="silent")
+    times = encode(images, **net.encoder)
     model = net.model.double()
     with torch.no_grad():
         exact = model.spike_times(times)

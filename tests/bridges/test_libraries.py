@@ -18,8 +18,8 @@ from bridges.stream.stream import SpikeStream
 from bridges.targets import norse as norse_bridge
 from bridges.targets import rockpool, sinabs, spikingjelly
 from bridges.targets import snntorch as snntorch_bridge
-from encoders import embedded_digits, encode_latency
-from rc_snn import load, spike_steps
+from encoders import embedded_digits
+from rc_snn import load
 from rc_snn.spikes import Decision
 
 
@@ -40,14 +40,13 @@ def random_stream(share: float = 0.4) -> SpikeStream:
 
 @pytest.fixture(scope="module")
 def answers() -> tuple[Decision, torch.Tensor, SpikeStream, int]:
-    """A zoo network on the 1,000 embedded test digits, its decisions as snnTorch should see them.
+    """Decisions of a network that ships on the 1,000 embedded test digits, for snnTorch.
 
     The network was trained on images of the same set: these figures check a program, not it.
     """
     net = load("rc-lstm-340-slow")
     digits = embedded_digits().test
-    steps = spike_steps(encode_latency(digits.images, **net.encoder), net.n_steps)
-    decision = net.decide(steps)
+    decision = net.decide(encode(digits.images, **net.encoder))
     stream = SpikeStream.from_decision(
         decision, net.n_steps + 1, n_classes=10, dt_s=1e-3, forced="spike"
     )

@@ -14,12 +14,12 @@ from bridges.networks import nir as nir_models
 from bridges.stream.stream import SpikeStream
 from bridges.support import sample_stream
 from bridges.targets import nir as nir_bridge
-from encoders import embedded_digits, encode_latency
+from encoders import embedded_digits
 from rc_snn import load
 from rc_snn.models import RCLSTM
 from rc_snn.runner import decide
 from rc_snn.sequences import DenseSequences
-from rc_snn.spikes import first_spike, spike_steps
+from rc_snn.spikes import first_spike
 
 nir = pytest.importorskip("nir", reason="NIR is not installed")
 
@@ -211,7 +211,7 @@ def fires(graph, data):
 def test_the_first_spike_of_the_graph_is_the_decision(name, tmp_path):
     net = load(name)
     images = embedded_digits().test.images[:80]
-    inputs = net.sequences(spike_steps(encode_latency(images, **net.encoder), net.n_steps))
+    inputs = net.sequences(encode(images, **net.encoder))
     decision = decide(net.model, inputs, net.theta)
     nir.write(tmp_path / "read_out.nir", nir_models.read_out(net.model, net.theta))
     data = nir_models.hidden_states(net.model, inputs, dt_s=1e-3)

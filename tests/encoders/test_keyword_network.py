@@ -1,29 +1,33 @@
 """The keyword network: the stream decides as the runner does, the file returns what went in."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
 
-from encoders import keyword_network
 from encoders.keyword_features import Normalisation
-from encoders.keyword_network import KeywordNetwork, KeywordStream, load_network, names, read, write
+from encoders.keyword_network import (
+    KeywordStream,
+    front_end_of,
+    keyword_network,
+    load_network,
+    normalisation_of,
+)
 from encoders.log_mel import LogMel
+from rc_snn import network as shelf
 from rc_snn.models import RCLSTM
+from rc_snn.network import Network, load, round_to_half
 from rc_snn.runner import decide
 from rc_snn.sequences import ContextSequences
-from rc_snn.zoo import round_to_half
 
 CLASSES = ("yes", "no", "up", "unknown")
 THETA = 0.9
 
 
-def network(n_dense: int | None = 6, **options: object) -> KeywordNetwork:
+def network(n_dense: int | None = 6, **options: Any) -> Network:
     """A small network that answers noise of several levels at several steps."""
     front_end = LogMel(n_mels=8, context=4)
     generator = torch.Generator().manual_seed(4)
@@ -32,12 +36,17 @@ def network(n_dense: int | None = 6, **options: object) -> KeywordNetwork:
         for parameter in model.parameters():
             parameter.mul_(5.0)
     round_to_half(model)
-    normalisation = Normalisation(torch.linspace(-9.0, -11.0, 8), torch.linspace(3.0, 4.0, 8))
-    measured = {"n": 10, "accuracy": 0.5, "heard_ms": 512.5}
-    whole = KeywordNetwork(
-        "tiny", model, THETA, normalisation, front_end, CLASSES, measured, "rec_0"
-    )
-    return replace(whole, **options)
+    about: dict[str, Any] = {
+        "name": "tiny",
+        "model": model,
+        "theta": THETA,
+        "normalisation": Normalisation(torch.linspace(-9, -11, 8), torch.linspace(3, 4, 8)),
+        "front_end": front_end,
+        "classes": CLASSES,
+        "measured": {"n": 10, "accuracy": 0.5, "heard_ms": 512.5},
+        "record": "rec_0",
+    }
+    return keyword_network(**(about | options))
 
 
 def clips(n: int = 24, n_samples: int = 16_000) -> np.ndarray:
@@ -63,8 +72,11 @@ def stream_clip(stream: KeywordStream, samples: np.ndarray, chunk: int):
 def test_a_stream_decides_as_the_runner_does_on_the_whole_clip(chunk, n_samples):
     net = network()
     samples = clips(n_samples=n_samples)
-    frames = net.normalisation(torch.from_numpy(net.front_end(samples)))
-    wanted = decide(net.model, ContextSequences(frames, net.front_end.context), net.theta)
+    front_end = front_end_of(net)
+    frames = normalisation_of(net)(torch.from_numpy(front_end(samples)))
+    inputs = ContextSequences(frames, front_end.context)
+    wanted = decide(net.model, inputs, net.theta)
+    assert torch.equal(net.decide(inputs).step, wanted.step)
     stream = KeywordStream(net)
     found = [stream_clip(stream, clip, chunk) for clip in samples]
     assert torch.equal(torch.cat([d.step for d in found]), wanted.step)
@@ -133,86 +145,52 @@ def test_silence_until_the_end_is_forced_and_has_heard_the_whole_clip():
 @pytest.mark.parametrize("n_dense", [6, None])
 def test_a_network_comes_back_as_it_was_written(tmp_path, n_dense):
     net = network(n_dense)
-    path = write(net, tmp_path / "new")
-    assert list(path.parent.iterdir()) == [path]
-    back = read(path)
-    for field in ("name", "theta", "front_end", "classes", "measured", "record"):
+    back = load_network(net.save(tmp_path / "tiny.safetensors", half=True))
+    for field in ("name", "theta", "n_steps", "encoder", "classes", "measured", "record", "reads"):
         assert getattr(back, field) == getattr(net, field), field
-    assert torch.equal(back.normalisation.mean, net.normalisation.mean)
-    assert torch.equal(back.normalisation.std, net.normalisation.std)
+    assert front_end_of(back) == LogMel(n_mels=8, context=4)
+    assert torch.equal(normalisation_of(back).mean, torch.linspace(-9, -11, 8))
+    assert torch.equal(normalisation_of(back).std, torch.linspace(3, 4, 8))
     ours, theirs = back.model.state_dict(), net.model.state_dict()
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
-    assert not back.model.training
+    clip = clips(1)[0]
+    one, other = (
+        stream_clip(KeywordStream(net), clip, 160),
+        stream_clip(KeywordStream(back), clip, 160),
+    )
+    assert torch.equal(one.scores, other.scores)
 
 
-def test_weights_take_two_bytes_and_the_normalisation_four(tmp_path):
-    net = network()
-    path = write(net, tmp_path)
-    with safe_open(path, framework="pt") as file:
-        assert file.metadata()["format"] == "rc_snn.keywords/1"
-        types = {key: file.get_tensor(key).dtype for key in file.keys()}
-    assert {types.pop("mean"), types.pop("std")} == {torch.float32}
-    assert set(types.values()) == {torch.float16}
-
-
-def test_networks_ship_by_name_and_files_load_by_path(tmp_path, monkeypatch):
-    monkeypatch.setattr(keyword_network, "FOLDER", tmp_path)
-    assert names() == []
-    with pytest.raises(ValueError, match=r"no keyword network 'tiny'; there are none"):
-        load_network("tiny")
-    path = write(network(), tmp_path)
-    assert names() == ["tiny"]
-    assert load_network("tiny").theta == load_network(str(path)).theta == THETA
-    with pytest.raises(ValueError, match=r"no keyword network 'other'; there are tiny\."):
+def test_a_keyword_network_loads_by_name_and_other_networks_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(shelf, "SHELF", tmp_path)
+    network().save(tmp_path / "tiny.safetensors")
+    other = Network(name="other", model=RCLSTM(6, 4, 3), n_steps=5)
+    other.save(tmp_path / "other.safetensors")
+    assert load_network("tiny").theta == THETA
+    assert load("other").n_steps == 5
+    with pytest.raises(ValueError, match="other is no keyword network: its encoder is {}"):
         load_network("other")
-    with pytest.raises(ValueError, match="cannot be read as safetensors"):
-        load_network(str(tmp_path / "none.safetensors"))
-
-
-def change(path: Path, key: str, value: object) -> None:
-    """Change the text (or a tensor) of a file; None takes it out."""
-    with safe_open(path, framework="pt") as file:
-        header = dict(file.metadata())
-    tensors, about = load_file(path), json.loads(header["about"])
-    target = tensors if key in tensors or key.startswith("cell.") else about
-    target[key] = value
-    if value is None:
-        del target[key]
-    save_file(tensors, path, header | {"about": json.dumps(about)})
+    with pytest.raises(ValueError, match="no network 'none'. Networks that ship are other, tiny"):
+        load_network("none")
 
 
 @pytest.mark.parametrize(
-    ("key", "value"),
+    ("change", "message"),
     [
-        ("theta", None),
-        ("theta", 1.5),
-        ("classes", ["a", "b"]),
-        ("n_hidden", 13),
-        ("n_dense", None),
-        ("n_dense", 7),
-        ("surplus", 1),
-        ("front_end", {"n_mels": 9}),
-        ("front_end", {"colour": 9}),
-        ("front_end", {"fmax_hz": 9_000.0}),
-        ("mean", None),
-        ("mean", torch.zeros(5)),
-        ("std", torch.zeros(8)),
-        ("cell.more", torch.zeros(3)),
+        ({"tensors": {}}, "tiny does not say how its mel bands are normalised"),
+        ({"encoder": {"name": "latency"}}, "tiny is no keyword network"),
+        ({"encoder": {"name": "log_mel", "n_mels": 9}}, "front end gives 189 in 9"),
+        ({"encoder": {"name": "log_mel", "colour": 9}}, "colour"),
+        ({"encoder": {"name": "log_mel", "fmax_hz": 9_000.0}}, "fmax_hz"),
+        ({"tensors": {"band_mean": torch.zeros(5), "band_std": torch.ones(5)}}, "5 bands"),
+        ({"tensors": {"band_mean": torch.zeros(8), "band_std": torch.zeros(8)}}, "positive dev"),
     ],
 )
-def test_a_file_that_lacks_or_adds_something_is_refused(tmp_path, as_user, key, value):
-    path = write(network(), tmp_path)
-    change(path, key, value)
-    with pytest.raises(ValueError, match=rf"{path.name} lacks or adds something"):
-        read(path)
-
-
-def test_a_file_of_another_format_is_refused(tmp_path):
-    path = tmp_path / "other.safetensors"
-    save_file({"a": torch.zeros(1)}, path, {"format": "rc_snn.zoo/1", "about": "{}"})
-    with pytest.raises(ValueError, match=r"not a network of the format rc_snn\.keywords/1"):
-        read(path)
+def test_a_file_that_no_front_end_fits_is_refused(change, message, tmp_path, as_user):
+    path = replace(network(), **change).save(tmp_path / "tiny.safetensors")
+    with pytest.raises(ValueError, match=message):
+        load_network(path)
 
 
 @pytest.mark.parametrize(
@@ -229,9 +207,25 @@ def test_parts_that_do_not_fit_are_refused(options, message):
         network(**options)
 
 
-@pytest.mark.parametrize("name", names() or [pytest.param("", marks=pytest.mark.skip("none yet"))])
-def test_what_ships_is_readable_and_small(name):
-    net = load_network(name)
+def test_a_stream_needs_a_theta():
+    net = replace(network(), theta=None)
+    with pytest.raises(ValueError, match="tiny has no threshold θ. Pass theta"):
+        KeywordStream(net)
+    assert KeywordStream(net, theta=0.4).finish() is not None
+
+
+def test_dropout_is_off_in_a_stream():
+    model = RCLSTM(40, 12, 4, dropout=0.5).train()
+    net = network(model=model, theta=0.9)
+    clip = clips(1)[0]
+    found = [stream_clip(KeywordStream(net), clip, 1_600) for _ in range(2)]
+    assert torch.equal(found[0].scores, found[1].scores)
+    assert model.training
+    assert model.dropout.training
+
+
+def test_what_ships_is_small():
+    net = load_network("rc-lstm-keywords")
     assert net.classes[-1] == "unknown"
     assert net.measured
-    assert (keyword_network.FOLDER / f"{name}.safetensors").stat().st_size < 1_000_000
+    assert Path(shelf.SHELF, f"{net.name}.safetensors").stat().st_size < 1_000_000
