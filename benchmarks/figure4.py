@@ -6,7 +6,6 @@ from the records in results/keywords, which `python -m benchmarks.keywords --tra
 """
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,7 @@ from benchmarks.keywords.task import THETA
 from benchmarks.record import Record
 from benchmarks.report import figures, tables
 from benchmarks.run import Options
-from benchmarks.task import command
-from rc_snn import commands
+from benchmarks.task import start
 from rc_snn.objective import critical_beta
 
 SHADES = {0.0: "#9ecae1", 0.1: "#6baed6", 0.2: "#3182bd", 0.3: "#08519c", 0.4: "#08306b"}
@@ -118,13 +116,13 @@ HEAD = (
 )
 
 
-def report(done: Sequence[Record]) -> str:
+def report(records: Sequence[Record]) -> str:
     """Return the figure in numbers: best epoch, and the last."""
     rows = [HEAD]
     for method in ("rc", "eos"):
         prefix = "val_" if method == "rc" else "val_spike_"
-        for beta in betas_of(done, method):
-            group = trained_as(done, method, beta)
+        for beta in betas_of(records, method):
+            group = trained_as(records, method, beta)
             accuracy = 100 * over_epochs(group, f"{prefix}accuracy")
             step = over_epochs(group, f"{prefix}mean_step")
             best = accuracy.argmax(axis=1)
@@ -157,10 +155,7 @@ class Figure4(keywords.Keywords):
     """Figure 4: draw keyword networks as they learn, from the records in results/keywords."""
 
     name, of = "figure4", keywords.TASK
-
-    def text(self, records: Sequence[Record]) -> str:
-        """Return the figure in numbers."""
-        return report(records)
+    text = staticmethod(report)
 
     def draw(self, records: Sequence[Record], options: Options, path: Path) -> None:
         """Draw accuracy and spike time over the epochs."""
@@ -170,4 +165,4 @@ class Figure4(keywords.Keywords):
 TASK = Figure4()
 
 if __name__ == "__main__":
-    commands.run(partial(command, TASK), TASK.options)
+    start(TASK)

@@ -7,7 +7,6 @@ chosen on the validation split.
 """
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +22,7 @@ from benchmarks.record import Record
 from benchmarks.report import figures, numbers, tables
 from benchmarks.report.numbers import mean_and_half, seed_interval
 from benchmarks.run import Options
-from benchmarks.task import command
-from rc_snn import commands
+from benchmarks.task import start
 from rc_snn.exits import Curve, accuracy_within, frontier
 
 ROWS = {
@@ -93,12 +91,12 @@ def _is(done: Record, method: str, seed: int) -> bool:
     return bool(t["method"] == method and t["seed"] == seed)
 
 
-def report(done: Sequence[Record]) -> str:
+def report(records: Sequence[Record]) -> str:
     """Return accuracy at equal mean time, and its differences to EOS, with intervals over seeds."""
-    first = done[0]
-    seeds = sorted({r.config["train"]["seed"] for r in done})
+    first = records[0]
+    seeds = sorted({r.config["train"]["seed"] for r in records})
     budgets = torch.tensor(AT_MS, dtype=torch.float64)
-    found = within(done, budgets)
+    found = within(records, budgets)
     head = [f"{ms:g} ms" for ms in AT_MS]
     lines = [
         f"Test accuracy in % ({first.metrics['n']:,} clips, heard once per network) within a mean "
@@ -204,10 +202,7 @@ class Figure5(keywords.Keywords):
     """Figure 5: draw accuracy against decision time of keyword networks, from their records."""
 
     name, of = "figure5", keywords.TASK
-
-    def text(self, records: Sequence[Record]) -> str:
-        """Return the figure in numbers."""
-        return report(records)
+    text = staticmethod(report)
 
     def draw(self, records: Sequence[Record], options: Options, path: Path) -> None:
         """Draw curves over θ, and the comparison at equal mean time."""
@@ -234,4 +229,4 @@ class Figure5(keywords.Keywords):
 TASK = Figure5()
 
 if __name__ == "__main__":
-    commands.run(partial(command, TASK), TASK.options)
+    start(TASK)

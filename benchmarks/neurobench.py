@@ -6,7 +6,6 @@ benchmarks.neurobench` lays out the record in results/neurobench; `--train` meas
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from importlib import metadata
 from typing import Any
 
@@ -19,13 +18,12 @@ from benchmarks import record
 from benchmarks.record import Record
 from benchmarks.report import tables
 from benchmarks.run import Measurement, Options
-from benchmarks.task import TextOnly, command
+from benchmarks.task import Task, start
 from bridges.neurobench.account import REASONS, Operations, books
 from bridges.neurobench.metrics import ContinuousModel, RankCoded, SpikeFrames, measure
 from encoders.functional import encode
 from encoders.mnist import Split, load_mnist
 from encoders.temporal_mnist import take
-from rc_snn import commands
 from rc_snn.network import load
 from rc_snn.spikes import spike_steps
 
@@ -247,7 +245,7 @@ def _table(header: Sequence[str], lines: Iterable[list[str]]) -> str:
     return "\n".join(tables.markdown([header, *lines]))
 
 
-class NeuroBench(TextOnly):
+class NeuroBench(Task):
     """Shipped networks by NeuroBench's metrics, and by ours, with what lies between them."""
 
     name, ending, options = "neurobench", ".md", NeuroBenchOptions
@@ -257,10 +255,6 @@ class NeuroBench(TextOnly):
         """Return the one run."""
         data = load_mnist(options.data).name
         return [Measurement(self.name, as_config(options) | {"data": data})]
-
-    def summary(self, done: Record) -> str:
-        """Say how much was measured."""
-        return f"{len(done.metrics['rows'])} rows on {done.config['data']}"
 
     def find(self, options: NeuroBenchOptions) -> list[Record]:
         """Return the records of these networks, whatever the images; that needs none of them.
@@ -282,4 +276,4 @@ class NeuroBench(TextOnly):
 TASK = NeuroBench()
 
 if __name__ == "__main__":
-    commands.run(partial(command, TASK), TASK.options)
+    start(TASK)

@@ -13,7 +13,6 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from importlib import metadata
 from itertools import product
 from pathlib import Path
@@ -24,12 +23,11 @@ import torch
 
 from benchmarks.record import Record
 from benchmarks.report import figures
-from benchmarks.run import Measurement, Options, find
-from benchmarks.task import command
+from benchmarks.run import Measurement, Options
+from benchmarks.task import Task, start
 from bridges.networks.continuous import agreement
 from encoders.functional import encode
 from encoders.mnist import load_mnist
-from rc_snn import commands
 from rc_snn.network import Network, load
 from rc_snn.spikes import SpikeTimes
 
@@ -180,7 +178,7 @@ def make(run: Measurement, options: SimulatorOptions, command: str) -> Record:
     return run.record(simulate, command)
 
 
-class Simulators:
+class Simulators(Task):
     """Trained networks in Brian2 and NEST: how far their spikes are from the closed form."""
 
     name, options = "simulators", SimulatorOptions
@@ -190,14 +188,6 @@ class Simulators:
         """Return the one run."""
         keys = ("networks", "simulators", "images", "steps", "frames")
         return [Measurement(self.name, {key: getattr(options, key) for key in keys})]
-
-    def summary(self, done: Record) -> str:
-        """Say how much was simulated."""
-        return f"{len(done.metrics['entries'])} simulations"
-
-    def find(self, options: SimulatorOptions) -> list[Record]:
-        """Return the record."""
-        return find(self.runs(options), options.results / self.name)
 
     def text(self, records: Sequence[Record]) -> str:
         """Return all differences, and whether the target is met."""
@@ -216,4 +206,4 @@ class Simulators:
 TASK = Simulators()
 
 if __name__ == "__main__":
-    commands.run(partial(command, TASK), TASK.options)
+    start(TASK)

@@ -8,13 +8,14 @@ import sys
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import torch
 
 from benchmarks import cluster, record
 from benchmarks.record import Record
-from benchmarks.run import Options, Outcome, Run, once
+from benchmarks.run import Options, Outcome, Run, find, once
+from rc_snn import commands
 from rc_snn.files import write_text
 
 
@@ -37,18 +38,21 @@ class Makes(Protocol):
 
     def summary(self, done: Record) -> str:
         """Say in a line what a run found."""
+        return done.name
 
 
 class Task(Makes, Protocol):
     """An experiment, and what its records say and show.
 
-    One that shows another's records names that one as `of`; one whose text is not plain names its
-    `ending`, such as ".md".
+    A task inherits from this: what has a body here is what most do.
     """
 
-    @property
-    def options(self) -> type[Options]:
-        """Return what its command line says, with its own defaults."""
+    options: type[Options] = Options
+    """What its command line says, with its own defaults."""
+    ending: str = ".txt"
+    """Of its text."""
+    of: Makes | None = None
+    """The task whose records it shows, if they are not its own."""
 
     def find(self, options: Any) -> list[Record]:
         """Return the records that text and figure are made of.
@@ -56,25 +60,17 @@ class Task(Makes, Protocol):
         Raises:
             ValueError: if there are none.
         """
+        return find(self.runs(options), options.results / self.name)
 
     def text(self, records: Sequence[Record]) -> str:
         """Return what the records say, for `results/<name>/<name>.txt`."""
 
     def draw(self, records: Sequence[Record], options: Any, path: Path) -> None:
-        """Draw the figure, if the task has one."""
+        """Draw the figure; without one, nothing."""
+        return None
 
     def readme(self, results: Path) -> list[str]:
         """Return what README shows of it, as lines of Markdown; none is nothing."""
-
-
-class TextOnly:
-    """What tasks share that have no figure, and that README does not show."""
-
-    def draw(self, records: Sequence[Record], options: Any, path: Path) -> None:
-        """Draw nothing."""
-
-    def readme(self, results: Path) -> list[str]:
-        """Return nothing."""
         return []
 
 
@@ -115,7 +111,7 @@ def make(task: Makes, run: Run, options: Options, *, command: str) -> Outcome:
 
 def owner(task: Task) -> Makes:
     """Return the task whose records this one shows."""
-    return getattr(task, "of", task)
+    return task.of or task
 
 
 def command(task: Task, options: Options) -> int:
@@ -130,12 +126,17 @@ def command(task: Task, options: Options) -> int:
     return int(failed)
 
 
+def start(task: Task) -> NoReturn:
+    """Run a task by its command line."""
+    commands.run(partial(command, task), task.options)
+
+
 def publish(task: Task, records: Sequence[Record], options: Options) -> None:
     """Write a task's text and figure beside its records, the quick profile's apart, and print."""
     short = "" if options.profile == "paper" else f".{options.profile}"
     made_of = options.results / owner(task).name
     picture = options.results / task.name / f"{task.name}{short}.png"
-    written = picture.with_suffix(getattr(task, "ending", ".txt"))
+    written = picture.with_suffix(task.ending)
     text = task.text(records).removesuffix("\n") + "\n"
     record.check_ours(written, made_of, text)
     record.check_ours(picture, made_of)

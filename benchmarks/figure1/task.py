@@ -17,7 +17,8 @@ from benchmarks.figure1.spotting import METHODS, THETA, least_step, of, points, 
 from benchmarks.record import Record
 from benchmarks.report import tables
 from benchmarks.report.numbers import seeds, spread
-from benchmarks.run import Options, find
+from benchmarks.run import Options
+from benchmarks.task import Task
 from encoders.sequence_spotting import N_STEPS, RUN, posterior, posterior_rule
 
 COUNTS = ("fired", "negative", "fired_of_positives", "negative_of_positives", "silent_negatives")
@@ -143,25 +144,13 @@ def details(records: Sequence[Record]) -> list[str]:
     return lines
 
 
-class Figure1:
+class Figure1(Task):
     """Sequence spotting: draw Figure 1 and say what it shows, from records."""
 
-    name, options = "figure1", Options
+    name = "figure1"
     runs = staticmethod(spotting.runs)
     make = staticmethod(spotting.make)
     text = staticmethod(text)
-
-    def summary(self, done: Record) -> str:
-        """Say in a line what a network reached."""
-        account, method = done.metrics["account"], done.config["train"]["method"]
-        return (
-            f"{method.upper()} seed {done.config['train']['seed']}: "
-            f"{100 * account['accuracy']:.2f} % at step {account['time_to_insight']:.2f}"
-        )
-
-    def find(self, options: Options) -> list[Record]:
-        """Return the records of the runs that exist."""
-        return find(self.runs(options), options.results / self.name)
 
     def draw(self, records: Sequence[Record], options: Options, path: Path) -> None:
         """Draw rasters, lags and the exact limit."""

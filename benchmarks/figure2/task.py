@@ -22,6 +22,7 @@ from benchmarks.figure2.bayes_stopping import Limit
 from benchmarks.record import Record
 from benchmarks.report.numbers import seeds
 from benchmarks.run import Data, Options, TaskModel, TaskRun, execute, find, run_folder
+from benchmarks.task import Task
 from encoders.two_sequence import PAPER, two_sequence
 from rc_snn import checkpoint, exits
 from rc_snn.regimes import account
@@ -138,25 +139,15 @@ def make(run: Limit | TaskRun, options: Options, command: str) -> Record:
     return execute(run, data(run), options, partial(measure, last=last), command)
 
 
-class Figure2:
+class Figure2(Task):
     """The two-sequence problem: draw Figure 2 and write its table, from records."""
 
-    name, options = "figure2", Options
+    name = "figure2"
     make = staticmethod(make)
 
     def runs(self, options: Options) -> list[Limit | TaskRun]:
         """Return the limit, and the trainings."""
         return [Limit(options.profile), *trainings(options)]
-
-    def summary(self, done: Record) -> str:
-        """Say in a line what was found."""
-        if "limit" in done.config:
-            return f"limit, {done.config['n']:,} sequences"
-        account, train = done.metrics["chosen"]["account"], done.config["train"]
-        return (
-            f"{train['method'].upper()} seed {train['seed']}: {100 * account['accuracy']:.2f} % at "
-            f"step {account['time_to_insight']:.2f}"
-        )
 
     def find(self, options: Options) -> list[Record]:
         """Return the limit, and the records of the trainings that exist."""

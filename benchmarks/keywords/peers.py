@@ -11,7 +11,6 @@ One record per seed holds the accuracy of each on the test set, within each mean
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
@@ -27,8 +26,8 @@ from benchmarks.keywords.task import KeywordOptions
 from benchmarks.record import Record
 from benchmarks.report.numbers import seeds
 from benchmarks.run import Profile, TaskRun
-from benchmarks.task import command
-from rc_snn import commands, exits
+from benchmarks.task import Task, start
+from rc_snn import exits
 from rc_snn.exits import (
     Curve,
     accuracy_within,
@@ -350,19 +349,13 @@ def find(folder: Path, profile: Profile, of_seeds: Sequence[int]) -> list[Record
     return found
 
 
-class Peers:
+class Peers(Task):
     """Peers in early inference: compare how keyword networks are trained and stopped."""
 
     name, options = "peers", KeywordOptions
     runs = staticmethod(runs)
     make = staticmethod(make)
     text = staticmethod(peers_report.report)
-
-    def summary(self, done: Record) -> str:
-        """Say what the best row is."""
-        rows = done.metrics["rows"]
-        best = max(rows, key=lambda name: float(rows[name]["area"]))
-        return f"seed {done.config['seed']}: largest area {100 * rows[best]['area']:.2f} % ({best})"
 
     def find(self, options: KeywordOptions) -> list[Record]:
         """Return one record for each seed."""
@@ -387,4 +380,4 @@ TASK = Peers()
 assert set(METHODS) == set(get_args(Method))
 
 if __name__ == "__main__":
-    commands.run(partial(command, TASK), TASK.options)
+    start(TASK)

@@ -73,22 +73,22 @@ def _table(title: str, done: Sequence[Record], reference: str | None) -> list[st
     return tables.text(lines, "<>")
 
 
-def report(done: Sequence[Record]) -> str:
+def report(records: Sequence[Record]) -> str:
     """Return both tables and what they mean.
 
     Raises:
         ValueError: if there is no EOS network to compare with.
     """
-    m = done[0].metrics
+    m = records[0].metrics
     reference = next((name for name in REFERENCES if name in m["rows"]), None)
     if reference is None:
         raise ValueError(f"Differences are to {REFERENCES[0]}; the rows are {list(m['rows'])}.")
     head = (
-        f"{len(done)} seeds, {m['n_test']:,} test samples, choices on {m['n_validation']:,} "
+        f"{len(records)} seeds, {m['n_test']:,} test samples, choices on {m['n_validation']:,} "
         "validation samples; accuracy in % within a mean time heard"
     )
-    values = _table("accuracy", done, None)
-    differences = _table(f"minus {reference}", done, reference)
+    values = _table("accuracy", records, None)
+    differences = _table(f"minus {reference}", records, reference)
     return "\n".join([head, "", *values, "", *differences, "", NOTES])
 
 

@@ -22,7 +22,7 @@ from torch import Tensor
 from benchmarks import record
 from benchmarks.record import Record
 from benchmarks.run import Data, Options, Profile, TaskModel, TaskRun, execute, run_folder
-from benchmarks.task import TextOnly
+from benchmarks.task import Task
 from encoders.keyword_features import Features, KeywordData, load_keywords
 from encoders.keyword_network import keyword_network
 from encoders.speech_commands import SPLITS, find_recordings
@@ -293,7 +293,7 @@ def summary(done: Record) -> str:
     )
 
 
-class Keywords(TextOnly):
+class Keywords(Task):
     """Keyword networks: train them, and say what their records hold."""
 
     name, options = NAME, KeywordOptions

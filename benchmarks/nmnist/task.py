@@ -21,7 +21,8 @@ from benchmarks.nmnist.event_digits import METHODS, SACCADES_MS, THETA, frames_o
 from benchmarks.record import Record
 from benchmarks.report import tables
 from benchmarks.report.numbers import bootstrap_interval, count_interval, seeds, spread
-from benchmarks.run import Options, find
+from benchmarks.run import Options
+from benchmarks.task import Task
 from rc_snn.exits import Curve, choose
 
 BUDGETS_MS = (80.0, 100.0, 120.0, 140.0, 160.0, 180.0, 200.0, 240.0, 280.0)
@@ -155,25 +156,13 @@ class EventDigits(Options):
     """One network of each kind for each seed."""
 
 
-class NMNIST:
+class NMNIST(Task):
     """Event-camera digits: draw and tabulate decisions in milliseconds, from records."""
 
     name, options = "nmnist", EventDigits
     runs = staticmethod(event_digits.runs)
     make = staticmethod(event_digits.make)
     text = staticmethod(table)
-
-    def summary(self, done: Record) -> str:
-        """Say in a line what a network reached."""
-        fixed, train = done.metrics["fixed"], done.config["train"]
-        return (
-            f"{train['method'].upper()} seed {train['seed']}: "
-            f"{100 * fixed['account']['accuracy']:.1f} % in {fixed['mean_ms']:.0f} ms"
-        )
-
-    def find(self, options: Options) -> list[Record]:
-        """Return the records of the runs that exist."""
-        return find(self.runs(options), options.results / self.name)
 
     def draw(self, records: Sequence[Record], options: Options, path: Path) -> None:
         """Draw a recording with its decisions, accuracy against time, and decision times."""

@@ -1,10 +1,7 @@
 """The command: see `benchmarks.speed.task`."""
 
-from functools import partial
-
 from benchmarks.speed.task import TASK
-from benchmarks.task import command
-from rc_snn import commands
+from benchmarks.task import start
 
 if __name__ == "__main__":
-    commands.run(partial(command, TASK), TASK.options)
+    start(TASK)

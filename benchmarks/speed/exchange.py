@@ -18,11 +18,10 @@ import torch
 
 from benchmarks.record import Record
 from benchmarks.report import tables
-from benchmarks.run import Measurement, Options, find
-from benchmarks.task import TextOnly, command
+from benchmarks.run import Measurement, Options
+from benchmarks.task import Task, start
 from bridges.stream import file as stream_file
 from bridges.stream.stream import SpikeStream
-from rc_snn import commands
 
 RATE = 10e6
 """Events per second asked for, from tensor to stream and back."""
@@ -155,7 +154,7 @@ def make(run: Measurement, options: ExchangeOptions, command: str) -> Record:
     return run.record(grids, command)
 
 
-class Exchange(TextOnly):
+class Exchange(Task):
     """What the exchange of spikes costs: events per second, and memory."""
 
     name, options = "exchange", ExchangeOptions
@@ -166,15 +165,6 @@ class Exchange(TextOnly):
         config = {"steps": options.steps, "cells": options.cells, "units": options.units}
         return [Measurement(self.name, config)]
 
-    def summary(self, done: Record) -> str:
-        """Say how fast the coarsest grid is."""
-        rate = done.metrics["grids"][0]["per_second"]["tensor and back"]["median"]
-        return f"{rate / 1e6:.2f} M events/s, tensor and back"
-
-    def find(self, options: ExchangeOptions) -> list[Record]:
-        """Return the record."""
-        return find(self.runs(options), options.results / self.name)
-
     def text(self, records: Sequence[Record]) -> str:
         """Return all rates, and whether the targets are met."""
         return "\n".join(map(text, records))
@@ -183,4 +173,4 @@ class Exchange(TextOnly):
 TASK = Exchange()
 
 if __name__ == "__main__":
-    commands.run(partial(command, TASK), TASK.options)
+    start(TASK)

@@ -15,7 +15,6 @@ Steps are counted until their end, t = mean of t_sp + 1. The target is an overhe
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from statistics import median
 from typing import Any, NamedTuple
 
@@ -26,11 +25,10 @@ from torch import Tensor, nn
 from benchmarks.keywords.task import SHIPPED_AS
 from benchmarks.record import Record
 from benchmarks.report import tables
-from benchmarks.run import Measurement, Options, find
-from benchmarks.task import TextOnly, command
+from benchmarks.run import Measurement, Options
+from benchmarks.task import Task, start
 from encoders.keyword_features import load_keywords
 from encoders.keyword_network import front_end_of, load_network
-from rc_snn import commands
 from rc_snn.fast.fused import Precision
 from rc_snn.models import RCLSTM
 from rc_snn.network import Network
@@ -211,7 +209,7 @@ def make(run: Measurement, options: LongSequencesOptions, command: str) -> Recor
     return run.record(costs, command)
 
 
-class LongSequences(TextOnly):
+class LongSequences(Task):
     """What rank coding saves on long sequences, against torch's LSTM of full length."""
 
     name, options = "long_sequences", LongSequencesOptions
@@ -227,14 +225,6 @@ class LongSequences(TextOnly):
         }
         return [Measurement(self.name, config)]
 
-    def summary(self, done: Record) -> str:
-        """Say how much was measured."""
-        return f"{len(done.metrics['measured'])} ways to train, {done.metrics['repeats']} turns"
-
-    def find(self, options: LongSequencesOptions) -> list[Record]:
-        """Return the record."""
-        return find(self.runs(options), options.results / self.name)
-
     def text(self, records: Sequence[Record]) -> str:
         """Return the overheads, and whether the target is met."""
         return "\n".join(map(report, records))
@@ -243,4 +233,4 @@ class LongSequences(TextOnly):
 TASK = LongSequences()
 
 if __name__ == "__main__":
-    commands.run(partial(command, TASK), TASK.options)
+    start(TASK)

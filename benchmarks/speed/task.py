@@ -15,10 +15,10 @@ from typing import Any, Literal, TypeAlias
 import torch
 
 from benchmarks.record import Record
-from benchmarks.run import Measurement, Options, find
+from benchmarks.run import Measurement, Options
 from benchmarks.speed import growth, ratios
 from benchmarks.speed.ratios import Ratio
-from benchmarks.task import TextOnly
+from benchmarks.task import Task
 from encoders.mnist import load_mnist
 
 What: TypeAlias = Literal["ratios", "baselines", "growth"]
@@ -87,7 +87,7 @@ def lines(done: Record) -> Iterator[str]:
     yield from m.get("remarks", [])
 
 
-class Speed(TextOnly):
+class Speed(Task):
     """What the fast path saves, against the authors' recipe and the dense network."""
 
     name, options = "speed", SpeedOptions
@@ -101,16 +101,6 @@ class Speed(TextOnly):
             "threads": options.threads or 1,
         }
         return [Measurement(self.name, {"what": what, **about}) for what in options.what]
-
-    def summary(self, done: Record) -> str:
-        """Say which targets are missed."""
-        found = [Ratio(**r) for r in done.metrics.get("ratios", [])]
-        missed = [r.name for r in found if r.missed]
-        return f"{done.config['what']}: missed are {', '.join(missed) or 'none'}"
-
-    def find(self, options: SpeedOptions) -> list[Record]:
-        """Return the records that exist."""
-        return find(self.runs(options), options.results / self.name)
 
     def text(self, records: Sequence[Record]) -> str:
         """Return all that was measured."""

@@ -52,14 +52,13 @@ def draw(records: list[Record], path: Path) -> None:
             axis.set_xscale("symlog", linthresh=0.01)
             for border in (FAST_BELOW, SLOW_ABOVE):
                 axis.axvline(border, color="0.6", lw=1, ls="--")
-        axis.spines[["top", "right"]].set_visible(False)
     axes[0].set_ylabel("test accuracy (%)")
     handles = [Line2D([], [], color=c, marker="s", ls="", label=n) for n, c in colours.items()]
     handles += [
         Line2D([], [], color="0.3", marker=m, ls="", mfc="none", label=n)
         for n, m in MARKERS.items()
     ]
-    figure.legend(handles=handles, frameon=False, fontsize=8, loc="outside right center")
+    figure.legend(handles=handles, loc="outside right center")
     figures.save(figure, path)
 
 

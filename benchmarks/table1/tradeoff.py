@@ -12,7 +12,6 @@ them.
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +24,9 @@ from benchmarks.run import Options
 from benchmarks.table1.options import Table1
 from benchmarks.table1.runs import RowRun, planned
 from benchmarks.table1.task import digits_of, make
-from benchmarks.task import command
+from benchmarks.task import Task, start
 from encoders.functional import encode
 from encoders.mnist import MNIST_TITLE, Digits, load_mnist
-from rc_snn import commands
 from rc_snn.network import load
 from rc_snn.regimes import account
 from rc_snn.runner import decide
@@ -81,7 +79,7 @@ def temperature_runs(options: Tradeoff, digits: Digits) -> list[RowRun]:
     ]
 
 
-class Task:
+class Sweeps(Task):
     """The two sweeps."""
 
     name, options = "tradeoff", Tradeoff
@@ -123,12 +121,8 @@ class Task:
         """Draw the curves."""
         draw([c for c in curves(records) if c.points], path)
 
-    def readme(self, results: Path) -> list[str]:
-        """README shows nothing of it."""
-        return []
 
-
-TASK = Task()
+TASK = Sweeps()
 
 
 def _swept(run: ThetaRun, digits: Digits, command: str) -> Record:
@@ -218,10 +212,9 @@ def draw(found: list[Curve], path: Path) -> None:
         ylabel="test accuracy (%)",
         title="MNIST, one seed per network",
     )
-    axis.legend(frameon=False, fontsize=8, loc="lower right")
-    axis.spines[["top", "right"]].set_visible(False)
+    axis.legend(loc="lower right")
     figures.save(figure, path)
 
 
 if __name__ == "__main__":
-    commands.run(partial(command, TASK), Tradeoff)
+    start(TASK)

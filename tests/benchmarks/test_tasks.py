@@ -10,7 +10,7 @@ import torch
 from benchmarks import record
 from benchmarks.record import Record
 from benchmarks.run import Data, Measurement, Options, TaskModel, TaskRun, execute, find, run_folder
-from benchmarks.task import TextOnly, command, make_all
+from benchmarks.task import Task, command, make_all
 from rc_snn.sequences import DenseSequences, Labelled
 from rc_snn.training import TrainConfig
 
@@ -34,10 +34,10 @@ def samples(seed: int, n: int = 40) -> Labelled:
 DATA = Data(samples(0), samples(1), samples(2))
 
 
-class Toy(TextOnly):
+class Toy(Task):
     """Two seeds of a network that says how it was measured."""
 
-    name, options = "toy", Options
+    name = "toy"
     seen: Sequence[tuple[str, int]] = ()
 
     def runs(self, options: Options) -> list[TaskRun]:
@@ -52,9 +52,6 @@ class Toy(TextOnly):
 
     def summary(self, done: Record) -> str:
         return f"answer {done.metrics['answer']}"
-
-    def find(self, options: Options) -> list[Record]:
-        return find(self.runs(options), options.results / self.name)
 
     def text(self, records: Sequence[Record]) -> str:
         return "\n".join(map(self.summary, records))

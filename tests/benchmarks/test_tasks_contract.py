@@ -29,7 +29,7 @@ def kept(task, ending: str) -> Path:
 
 
 def written(task) -> Path:
-    return kept(task, getattr(task, "ending", ".txt"))
+    return kept(task, task.ending)
 
 
 @EVERY
