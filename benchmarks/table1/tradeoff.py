@@ -19,7 +19,7 @@ import matplotlib.pyplot as plt
 
 from benchmarks import record
 from benchmarks.record import Record
-from benchmarks.report import figures
+from benchmarks.report import figures, tables
 from benchmarks.run import Options
 from benchmarks.table1.options import Table1
 from benchmarks.table1.runs import RowRun, planned
@@ -177,7 +177,7 @@ def _points(metrics: list[dict[str, Any]]) -> list[tuple[float, float]]:
 
 def ahead(found: list[Curve]) -> list[str]:
     """Say for each deadline what the best point with an earlier mean time is, on either side."""
-    lines = [f"{'mean time <=':>12}  {'rank coding %':>14}  {'ReL-PSP %':>10}  ahead"]
+    rows = [["mean time <=", "rank coding %", "ReL-PSP %", "ahead"]]
     for deadline in DEADLINES:
         best = {
             side: max(
@@ -191,8 +191,8 @@ def ahead(found: list[Curve]) -> list[str]:
         if rc is not None or rel is not None:
             who = "rank coding" if (rc or 0.0) > (rel or 0.0) else "ReL-PSP"
         shown = ["—" if x is None else f"{x:.2f}" for x in (rc, rel)]
-        lines.append(f"{deadline:>12g}  {shown[0]:>14}  {shown[1]:>10}  {who}")
-    return lines
+        rows.append([f"{deadline:g}", *shown, who])
+    return tables.text(rows, ">>><", widths=(12, 14, 10, 0))
 
 
 def draw(found: list[Curve], path: Path) -> None:
