@@ -1,12 +1,4 @@
-"""Exit rules: scores at every step, curves over thresholds, thresholds for each step.
-
-Example:
-    >>> import torch
-    >>> from rc_snn import exits
-    >>> trace = torch.tensor([[[0.0, 1.0]], [[3.0, 0.0]]])  # logits [time, batch, classes]
-    >>> exits.exit_at(exits.confidence(trace), trace, 0.9).step
-    tensor([1])
-"""
+"""Exit rules: scores at every step, curves over thresholds, thresholds for each step."""
 
 from rc_snn.exits.curves import (
     Curve,
