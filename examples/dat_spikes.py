@@ -9,7 +9,7 @@ from expelliarmus import Wizard
 from bridges.stream import SpikeStream
 from bridges.targets import dat, tonic
 from encoders import embedded_digits, encode_latency
-from rc_snn import load, spike_frames, spike_steps, steps_from_frames
+from rc_snn import SpikeSequences, load, spike_frames, spike_steps, steps_from_frames
 
 net = load("rc-lstm-340-fast")
 digits = embedded_digits().test
@@ -23,7 +23,8 @@ with tempfile.TemporaryDirectory() as folder:
     assert sent.same_spikes(dat.from_files(path, (28, 28, 1), net.n_steps * 1000, dt_s=1e-3))
 frame = tonic.to_frame(sent)  # on the stream's clock: tonic's own starts at the first event
 frames = torch.stack([torch.from_numpy(frame(events)) for events in recordings], dim=1)
-decision = net.decide(steps_from_frames(frames.float().flatten(start_dim=2)))
+steps = steps_from_frames(frames.float().flatten(start_dim=2))
+decision = net.decide(SpikeSequences(steps, net.n_steps))
 right = int((decision.label == digits.labels[::20]).sum())
 print(f"{len(recordings)} files of {sent.n_spikes} events in all, {right} digits right")
 assert torch.equal(frames.float(), z)

@@ -6,7 +6,7 @@ from bridges.neurobench.account import REASONS, Operations, books
 from bridges.neurobench.metrics import RankCoded, latency_frames, measure
 from encoders import embedded_digits
 from encoders.temporal_mnist import take
-from rc_snn import load
+from rc_snn import SpikeSequences, load
 
 net = load("rc-lstm-340-fast")
 digits = embedded_digits().test
@@ -16,7 +16,7 @@ early = measure(network, data)
 whole = measure(RankCoded(net, early_exit=False), data)
 print(f"dense operations: {early.dense:,.0f} until the answer, {whole.dense:,.0f} to the end")
 
-account = books(network, net.decide(data.steps).step, data.steps)
+account = books(network, net.decide(SpikeSequences(data.steps, net.n_steps)).step, data.steps)
 print(
     f"accumulates: {account.ours.acs:,.0f} by our count, {early.effective_acs:,.0f} by NeuroBench"
 )

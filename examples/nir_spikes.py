@@ -10,12 +10,12 @@ from bridges.networks import nir as nir_models
 from bridges.stream import SpikeStream
 from bridges.targets import nir as nir_bridge
 from encoders import embedded_digits, encode_latency
-from rc_snn import load, spike_steps
+from rc_snn import load
 
 net = load("rc-lstm-340-fast")
 digits = embedded_digits().test
-inputs = net.sequences(spike_steps(encode_latency(digits.images[:50], **net.encoder), net.n_steps))
-decision = net.decide(inputs.steps)
+inputs = net.sequences(encode_latency(digits.images[:50], **net.encoder))
+decision = net.decide(inputs)
 sent = SpikeStream.from_decision(decision, net.n_steps, n_classes=10, dt_s=1e-3)
 
 with tempfile.TemporaryDirectory() as folder:

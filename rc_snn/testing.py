@@ -179,21 +179,16 @@ def _check_when(
 def _check_same(
     network: Network, one: Decision, other: Decision, what: str, *, exactly: bool
 ) -> None:
-    """Check that two decisions agree; times and scores but for rounding unless exactly."""
+    """Check that decisions agree: times and scores but for rounding, unless exactly."""
     for name in ("label", "step", "fired", "time", "scores"):
         a, b = getattr(one, name), getattr(other, name)
         if a is None and b is None:
             continue
+        _hold(network, a is not None and b is not None, f"{what}, decisions have other fields.")
         rounded = name == "scores" or (name == "time" and one.step is None)
-        if a is None or b is None or a.shape != b.shape:
-            same = torch.zeros(1, dtype=torch.bool)
-        elif rounded and not exactly:
-            same = torch.isclose(a, b, rtol=1e-4, atol=1e-5)
-        else:
-            same = a == b
-        _hold(
-            network, same.all(), f"{what}, the {name} of {int((~same).sum())} samples is another."
-        )
+        same = torch.isclose(a, b, rtol=1e-4, atol=1e-5) if rounded and not exactly else a == b
+        other_ones = int((~same.reshape(len(same), -1).all(dim=1)).sum())
+        _hold(network, other_ones == 0, f"{what}, {name} differs in {other_ones} samples.")
 
 
 def _check_batches(network: Network, inputs: Tensor | Sequences, decision: Decision) -> None:

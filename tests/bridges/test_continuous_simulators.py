@@ -12,6 +12,7 @@ from bridges.errors import BridgeError
 from bridges.networks.continuous import Agreement, agreement, layers
 from bridges.support import bridge
 from encoders import embedded_digits
+from encoders.functional import encode
 from rc_snn import load
 
 

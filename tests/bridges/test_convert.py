@@ -119,7 +119,7 @@ def test_a_network_becomes_a_graph_and_its_hidden_states(tmp_path):
     ("source", "to", "spikes", "message"),
     [
         ("no-such-network", "nir", "answers", "neither a stream file"),
-        ("lif-norse", "nir", "model", "LIF network of norse"),
+        ("lif-norse", "nir", "model", "lif-norse is a TTFSLIF"),
         ("conv-rel-psp-slow-augmented", "nir", "model", "pools by the earliest spike"),
         ("rc-lstm-340-fast", "brian2", "model", "goes to NIR only"),
     ],

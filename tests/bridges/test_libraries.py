@@ -19,6 +19,7 @@ from bridges.targets import norse as norse_bridge
 from bridges.targets import rockpool, sinabs, spikingjelly
 from bridges.targets import snntorch as snntorch_bridge
 from encoders import embedded_digits
+from encoders.functional import encode
 from rc_snn import load
 from rc_snn.spikes import Decision
 

@@ -15,6 +15,7 @@ from bridges.stream.stream import SpikeStream
 from bridges.support import sample_stream
 from bridges.targets import nir as nir_bridge
 from encoders import embedded_digits
+from encoders.functional import encode
 from rc_snn import load
 from rc_snn.models import RCLSTM
 from rc_snn.runner import decide

@@ -155,10 +155,7 @@ def test_a_network_comes_back_as_it_was_written(tmp_path, n_dense):
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
     clip = clips(1)[0]
-    one, other = (
-        stream_clip(KeywordStream(net), clip, 160),
-        stream_clip(KeywordStream(back), clip, 160),
-    )
+    one, other = (stream_clip(KeywordStream(each), clip, 160) for each in (net, back))
     assert torch.equal(one.scores, other.scores)
 
 
@@ -169,9 +166,9 @@ def test_a_keyword_network_loads_by_name_and_other_networks_are_refused(tmp_path
     other.save(tmp_path / "other.safetensors")
     assert load_network("tiny").theta == THETA
     assert load("other").n_steps == 5
-    with pytest.raises(ValueError, match="other is no keyword network: its encoder is {}"):
+    with pytest.raises(ValueError, match=r"other is no keyword network: its encoder is \{\}"):
         load_network("other")
-    with pytest.raises(ValueError, match="no network 'none'. Networks that ship are other, tiny"):
+    with pytest.raises(ValueError, match=r"no network 'none'\. Networks that ship are other, tiny"):
         load_network("none")
 
 
@@ -209,7 +206,7 @@ def test_parts_that_do_not_fit_are_refused(options, message):
 
 def test_a_stream_needs_a_theta():
     net = replace(network(), theta=None)
-    with pytest.raises(ValueError, match="tiny has no threshold θ. Pass theta"):
+    with pytest.raises(ValueError, match=r"tiny has no threshold θ\. Pass theta"):
         KeywordStream(net)
     assert KeywordStream(net, theta=0.4).finish() is not None
 
