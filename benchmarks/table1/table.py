@@ -9,6 +9,7 @@ from benchmarks import record
 from benchmarks.record import Record
 from benchmarks.report import tables
 from benchmarks.report.numbers import spread
+from benchmarks.table1.all_rows import ROWS
 from benchmarks.table1.rows import YOURS, RecipeName, Row, known_rows
 from rc_snn.files import write_text
 
@@ -52,13 +53,12 @@ NOTES = (
 
 
 def table1(records: Sequence[Record], title: str, style: Style, more: tuple[str, ...] = ()) -> str:
-    """Lay out Table 1: every published row, and each of ours beside its claim; then yours.
+    """Lay out Table 1: every row of ours beside its claim; then others that have records.
 
     `more` are factories of rows, as of `rows.known_rows`.
     """
     found = groups(records, more)
-    shown = {row.name: row for row in known_rows(more).values()}
-    shown |= {row.name: row for row, _ in found}
+    shown = {row.name: row for row in ROWS} | {row.name: row for row, _ in found}
     lines = [
         line
         for row in sorted(shown.values(), key=lambda row: row.line)
