@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from rc_snn.fast.event_products import event_linear
 from rc_snn.fast.fused import fusable, step_input
 from rc_snn.models import fresh_generator
+from rc_snn.output_spikes import first_output_spike
 from rc_snn.sequences import Sequences
 from rc_snn.spike_events import StepEvents
-from rc_snn.spikes import Decision, first_step
+from rc_snn.spikes import Decision
 from rc_snn.step_model import Advance, State, StepCost
 
 with warnings.catch_warnings():
@@ -283,33 +284,6 @@ def _neurons(library: Library, parameters: Mapping[str, Any] | None) -> Neurons:
     if library not in LIBRARIES:
         raise ValueError(f"library must be one of {', '.join(LIBRARIES)}, got {library!r}.")
     return LIBRARIES[library](**(parameters or {}))
-
-
-def first_output_spike(z: Course, v: Course) -> Decision:
-    """Decide by the first spike among the outputs.
-
-    Of neurons that spike in the same step, the one with the largest potential before its reset
-    answers. A sample without a spike answers at step T-1 with the largest potential there, and
-    `fired=False`. The scores are the potentials at the decision, in units of the threshold.
-
-    Raises:
-        ValueError: if a potential is not finite (NaN would pass for silence).
-
-    Example:
-        >>> v = torch.tensor([[[0.5, 0.2]], [[1.2, 1.5]]])
-        >>> decision = first_output_spike((v > 1.0).float(), v)
-        >>> decision.label, decision.step, decision.fired
-        (tensor([1]), tensor([1]), tensor([True]))
-    """
-    broken = ~torch.isfinite(v).all(dim=2).all(dim=0)
-    if broken.any():
-        raise ValueError(
-            f"The output potentials of {int(broken.sum())} of {len(broken)} samples are not "
-            "finite. Lower the learning rate, or check the input for NaN."
-        )
-    step, fired = first_step(z.amax(dim=2) > 0)
-    scores = v[step, torch.arange(len(step), device=v.device)]  # spikes are above all the others
-    return Decision.at_steps(step, len(z), fired, scores)
 
 
 def first_spike_time(z: Course) -> Outputs:
