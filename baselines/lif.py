@@ -20,7 +20,7 @@ from rc_snn.output_spikes import first_output_spike
 from rc_snn.sequences import Sequences
 from rc_snn.spike_events import StepEvents
 from rc_snn.spikes import Decision
-from rc_snn.step_model import Advance, State, StepCost
+from rc_snn.step_model import Advance, Inflow, State, StepCost
 
 with warnings.catch_warnings():
     warnings.filterwarnings("ignore", "`torch.jit.script`")  # which importing norse 1.1 calls
@@ -191,17 +191,28 @@ class LIFNetwork(nn.Module):
 
     def advance(self, x: Input, state: State | None) -> Step:
         """Advance both layers by one step; the spikes and potentials are the outputs'."""
+        _, z, v, state = self._layers(x, state)
+        return z, v, state
+
+    def watch(self, x: Input, state: State | None) -> tuple[State, list[Inflow]]:
+        """Advance by one step, and tell of the hidden spikes: see `WatchedModel`."""
+        hidden, _, _, state = self._layers(x, state)
+        fan_out = torch.full((len(self.bias_h),), float(self.n_classes))
+        return state, [Inflow.of("hidden spikes", hidden, fan_out, self.weight_ho.numel())]
+
+    def _layers(self, x: Input, state: State | None) -> tuple[Current, Outputs, Outputs, State]:
+        """Return hidden spikes, the outputs' spikes and potentials, and the new state."""
         half = 0 if state is None else len(state) // 2
         first, second = (None, None) if state is None else (state[:half], state[half:])
         linear: Any = event_linear if isinstance(x, StepEvents) else F.linear
         current = linear(x, self.weight_ih, self.bias_h)
-        z, _, first = self.neurons.step(current, first, spiking=True)
-        current = F.linear(z, self.weight_ho, self.bias_o)
+        hidden, _, first = self.neurons.step(current, first, spiking=True)
+        current = F.linear(hidden, self.weight_ho, self.bias_o)
         z, v, second = self.neurons.step(current, second, self.spiking)
-        return z, v, (*first, *second)
+        return hidden, z, v, (*first, *second)
 
     def cost(self) -> StepCost:
-        """Return the multiply-adds of one sample in one step; hidden spikes count as dense."""
+        """Return the multiply-adds of one sample in one step, dense; `watch` counts spikes."""
         feed, inner = self.weight_ih.numel(), self.weight_ho.numel()
         fan_out = torch.full((self.n_inputs,), float(len(self.bias_h)))
         return StepCost(input=feed, inner=inner, recurrent=0, read_out=0, fan_out=fan_out)

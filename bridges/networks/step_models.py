@@ -14,11 +14,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from bridges.errors import BridgeError
-from bridges.networks.step_cost import fan_out, products
+from bridges.networks.step_cost import Product, fan_out, inflows, products
 from bridges.networks.step_state import Tree, fill, map_tensors, tensors_of
 from bridges.target import load
 from bridges.targets import norse, snntorch
-from rc_snn.step_model import State, StepCost
+from rc_snn.regimes import unwatched
+from rc_snn.step_model import Inflow, State, StepCost
 
 Features: TypeAlias = Literal["potential", "output", "count"]
 """What is read out of the last neurons: potential, spikes of this step, or spikes so far."""
@@ -101,8 +102,9 @@ class StepModule(nn.Module):
     def cost(self) -> StepCost:
         """Return the multiply-adds of one sample in one step, as the network computes them.
 
-        Products of linear layers, convolutions, torch's RNN cells and norse's recurrent cells;
-        spikes between layers count as dense. A layer that is called twice counts twice.
+        Products of linear layers, convolutions, torch's RNN cells and norse's recurrent cells, all
+        dense; `rc_snn.regimes.count_operations` counts spikes between layers. A layer that is
+        called twice counts twice.
 
         Raises:
             BridgeError: if the network has other weights, or reads its input otherwise.
@@ -111,11 +113,7 @@ class StepModule(nn.Module):
         _, tree = self.advance(x, None)
         with products(self, but=self.linear) as found:
             self.advance(x, tree)
-        if not found or found[0].shape.numel() != self.n_inputs:
-            raise BridgeError(
-                "cost() counts the synapses of each input at the first layer with weights, which "
-                f"must read all {self.n_inputs} inputs. Override cost() for this network."
-            )
+        self._check_first(found)
         feed = [p.feed for p in found if not p.loop]
         return StepCost(
             input=feed[0],
@@ -124,6 +122,28 @@ class StepModule(nn.Module):
             read_out=0 if self.linear is None else self.linear.weight.numel(),
             fan_out=fan_out(found[0]),
         )
+
+    @torch.no_grad()
+    def watch(self, x: Tensor, state: State | None) -> tuple[State, list[Inflow]]:
+        """Advance by one step, and tell what came into every product but the first.
+
+        A network with a `cost()` of its own is not watched: all but its input counts as dense.
+        """
+        first = state is None
+        if type(self).cost is not StepModule.cost:
+            return self.step(x, state)[1], unwatched(self.cost(), len(x), first=first)
+        with products(self, but=None) as found:
+            features, state = self.step(x, state)
+            self.read_out(features)
+        self._check_first(found)
+        return state, inflows(found, first=first)
+
+    def _check_first(self, found: Sequence[Product]) -> None:
+        if not found or found[0].shape.numel() != self.n_inputs:
+            raise BridgeError(
+                "cost() counts the synapses of each input at the first layer with weights, which "
+                f"must read all {self.n_inputs} inputs. Override cost() for this network."
+            )
 
     def _example(self) -> Tensor:
         """Return two samples in which every input spikes."""
