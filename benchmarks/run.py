@@ -6,9 +6,9 @@ record that exists is never made twice, and one of another config never taken fo
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias
 
 import torch
 
@@ -83,6 +83,32 @@ class Options:
     """Make the runs as tasks of this Ray cluster; it must see the folders runs and results."""
     tensorboard: bool = False
     """Also write TensorBoard events beside the checkpoints."""
+
+    ONLY_TRAIN: ClassVar[tuple[str, ...]] = ("runs", "force", "ray", "ray_address", "tensorboard")
+    """Options without effect where nothing is made: refused without `train`."""
+
+    def __post_init__(self) -> None:
+        """Take folders as strings, too."""
+        for name in ("data", "results", "runs"):
+            if isinstance(value := getattr(self, name), str):
+                object.__setattr__(self, name, Path(value))
+
+    def check_used(self) -> None:
+        """Refuse options that have no effect.
+
+        Raises:
+            ValueError: if there is one; the message names it.
+        """
+        given = [
+            f"--{f.name.replace('_', '-')}"
+            for f in fields(self)
+            if f.name in self.ONLY_TRAIN and getattr(self, f.name) != f.default
+        ]
+        if given and not self.train:
+            raise ValueError(
+                f"Without --train nothing is made, and {', '.join(given)} would have no effect. "
+                f"Add --train, or leave {'it' if len(given) == 1 else 'them'} out."
+            )
 
 
 @dataclass(frozen=True)
