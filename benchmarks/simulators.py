@@ -18,7 +18,6 @@ from itertools import product
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import matplotlib.pyplot as plt
 import torch
 
 from benchmarks.record import Record
@@ -137,7 +136,7 @@ def verdicts(entries: list[Entry]) -> list[str]:
 def draw(entries: list[Entry], path: Path) -> None:
     """Draw the differences over dt: one panel per network."""
     names = sorted({e["network"] for e in entries})
-    figure, axes = plt.subplots(
+    figure, axes = figures.subplots(
         1, len(names), figsize=(5.0 * len(names), 4.2), squeeze=False, sharey=True,
         layout="constrained",
     )  # fmt: skip

@@ -11,6 +11,7 @@ from statistics import mean
 
 from benchmarks import record
 from benchmarks.record import Record
+from benchmarks.report import figures
 from benchmarks.table1.rows import YOURS
 from benchmarks.table1.table import PAPER, groups, kind, shown_of
 from rc_snn import commands
@@ -39,17 +40,14 @@ def draw(records: list[Record], path: Path) -> None:
 
     A line without a finite mean time has no point; it is named on stderr.
     """
-    import matplotlib.pyplot as plt
     from matplotlib.lines import Line2D
-
-    from benchmarks.report import figures
 
     lines = groups(records)
     names = sorted({row.legend for row, _ in lines})
     colours = {name: f"C{i}" for i, name in enumerate(names)}
     others = sorted({_recipe(group[0]) for _, group in lines} - MARKERS.keys())
     markers = MARKERS | dict.fromkeys(others, OTHER)
-    figure, axes = plt.subplots(1, 3, figsize=(13, 5), sharey=True, layout="constrained")
+    figure, axes = figures.subplots(1, 3, figsize=(13, 5), sharey=True, layout="constrained")
     for axis, (clock, title) in zip(axes, CLOCKS.items(), strict=True):
         for row, group in lines:
             times = [r.metrics[clock] and r.metrics[clock]["mean"] for r in group]

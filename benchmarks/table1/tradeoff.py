@@ -17,7 +17,7 @@ from typing import Any
 
 from benchmarks import record
 from benchmarks.record import Record
-from benchmarks.report import tables
+from benchmarks.report import figures, tables
 from benchmarks.run import Options
 from benchmarks.table1 import table
 from benchmarks.table1.options import Table1
@@ -202,11 +202,7 @@ def ahead(found: list[Curve]) -> list[str]:
 
 def draw(found: list[Curve], path: Path, theirs: Sequence[Curve] = ()) -> None:
     """Draw the curves, and points of networks of others."""
-    import matplotlib.pyplot as plt
-
-    from benchmarks.report import figures
-
-    figure, axis = plt.subplots(figsize=(7.5, 5.0), layout="constrained")
+    figure, axis = figures.subplots(figsize=(7.5, 5.0), layout="constrained")
     for i, curve in enumerate(found):
         x, y = zip(*curve.points, strict=True)
         style: Any = {"marker": "o", "ls": "-"}
