@@ -86,6 +86,8 @@ class Options:
 
     ONLY_TRAIN: ClassVar[tuple[str, ...]] = ("runs", "force", "ray", "ray_address", "tensorboard")
     """Options without effect where nothing is made: refused without `train`."""
+    IDLE: ClassVar[tuple[str, ...]] = ()
+    """Options that a command has from here, and no use for: always refused."""
 
     def __post_init__(self) -> None:
         """Take folders as strings, too."""
@@ -99,16 +101,25 @@ class Options:
         Raises:
             ValueError: if there is one; the message names it.
         """
-        given = [
-            f"--{f.name.replace('_', '-')}"
-            for f in fields(self)
-            if f.name in self.ONLY_TRAIN and getattr(self, f.name) != f.default
-        ]
-        if given and not self.train:
+        given = {f.name for f in fields(self) if getattr(self, f.name) != f.default}
+        if idle := [name for name in self.IDLE if name in given]:
+            raise ValueError(f"This command has no use for {_flags(idle)}. Leave it out.")
+        if idle := [name for name in self.ONLY_TRAIN if name in given and not self.train]:
             raise ValueError(
-                f"Without --train nothing is made, and {', '.join(given)} would have no effect. "
-                f"Add --train, or leave {'it' if len(given) == 1 else 'them'} out."
+                f"Without --train nothing is made, and {_flags(idle)} would have no effect. Add "
+                "--train, or leave it out."
             )
+
+
+def _flags(names: Sequence[str]) -> str:
+    return ", ".join(f"--{name.replace('_', '-')}" for name in names)
+
+
+@dataclass(frozen=True)
+class Measures(Options):
+    """What the command line of a task that trains nothing says; --train measures."""
+
+    IDLE: ClassVar[tuple[str, ...]] = ("seeds", "profile", "tensorboard")
 
 
 @dataclass(frozen=True)

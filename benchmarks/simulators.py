@@ -22,7 +22,7 @@ import torch
 
 from benchmarks.record import Record
 from benchmarks.report import figures
-from benchmarks.run import Measurement, Options
+from benchmarks.run import Measurement, Measures, Options
 from benchmarks.task import Task, start
 from bridges.networks.continuous import agreement
 from encoders.functional import encode
@@ -40,7 +40,7 @@ TARGET = 0.99
 
 
 @dataclass(frozen=True)
-class SimulatorOptions(Options):
+class SimulatorOptions(Measures):
     """The options of every task, and what to simulate; --train simulates."""
 
     networks: tuple[str, ...] = ("alpha-psp-340-fast-published", "rel-psp-340-slow")

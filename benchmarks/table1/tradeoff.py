@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from benchmarks import record
 from benchmarks.record import Record
@@ -48,6 +48,9 @@ class Tradeoff(Options):
 
     epochs: int = 20
     """Passes over the training images, for each temperature."""
+
+    ONLY_TRAIN: ClassVar[tuple[str, ...]] = ("epochs", *Options.ONLY_TRAIN)
+    IDLE: ClassVar[tuple[str, ...]] = ("seeds", "profile")
 
 
 @dataclass(frozen=True)

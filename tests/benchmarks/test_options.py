@@ -4,15 +4,26 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+import torch
 
+from baselines.continuous_training import ContinuousConfig, Timed, train_continuous
+from baselines.lif import ttfs_lif
+from baselines.lif_training import TTFSConfig, train_ttfs
+from baselines.rel_psp import rel_psp
 from benchmarks import record, tables, task
 from benchmarks.figure1 import task as figure1
 from benchmarks.keywords.task import KeywordOptions
 from benchmarks.run import Options
+from benchmarks.speed.exchange import ExchangeOptions
 from benchmarks.table1 import task as table1
 from benchmarks.table1.options import Table1
+from benchmarks.table1.tradeoff import Tradeoff
 from benchmarks.tables import Tables
 from encoders.mnist import embedded_digits
+from rc_snn.models import RCLSTM
+from rc_snn.sequences import Labelled, SpikeSequences
+from rc_snn.spikes import spike_steps
+from rc_snn.training import TrainConfig, train
 
 OTHER = {
     "recipe": ("published",),
@@ -49,6 +60,15 @@ def test_what_only_a_training_uses_is_refused_without_it(name, tmp_path):
     if name in Options.ONLY_TRAIN:
         with pytest.raises(ValueError, match=flag):
             task.command(figure1.TASK, Options(**{name: OTHER[name]}))
+
+
+@pytest.mark.parametrize("name", ["seeds", "profile"])
+def test_what_a_measurement_has_no_use_for_is_always_refused(name):
+    value = {"seeds": (1,), "profile": "quick"}[name]
+    for options in (ExchangeOptions, Tradeoff):
+        for asked in (True, False):
+            with pytest.raises(ValueError, match=f"no use for --{name}"):
+                options(train=asked, **{name: value}).check_used()
 
 
 def test_steps_are_refused_where_nothing_reads_them(tmp_path):
@@ -110,3 +130,20 @@ def test_tables_leaves_the_readme_alone_unless_asked(tmp_path, monkeypatch, caps
 def test_folders_may_be_strings(options, tmp_path):
     given = options(results=str(tmp_path), runs=str(tmp_path), data=str(tmp_path))
     assert (given.results, given.runs, given.data) == (tmp_path,) * 3
+
+
+@pytest.mark.parametrize("kind", ["rank-coded", "ttfs", "continuous"])
+def test_the_folder_of_a_run_may_be_a_string(kind, tmp_path):
+    times = torch.rand(40, 6, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(40) % 3
+    data = Labelled(SpikeSequences(spike_steps(times, 4), 4), labels)
+    folder = str(tmp_path / "run")
+    if kind == "rank-coded":
+        train(RCLSTM(6, 4, 3), data, data, TrainConfig(epochs=1), folder)
+    elif kind == "ttfs":
+        net = ttfs_lif("snntorch", n_inputs=6, n_hidden=4, n_classes=3)
+        train_ttfs(net, data, data, TTFSConfig(epochs=1), folder)
+    else:
+        timed = Timed(times, labels)
+        train_continuous(rel_psp((6, 4, 3)), timed, timed, ContinuousConfig(epochs=1), folder)
+    assert (tmp_path / "run" / "checkpoint.pt").exists()
