@@ -20,12 +20,14 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from rc_snn import families
+from rc_snn.commands import made_by
 from rc_snn.files import replacing
 from rc_snn.makers import built, maker_of, recipe
 from rc_snn.old_formats import OLD, Content
 from rc_snn.runner import check_input_size
 from rc_snn.sequences import DenseSequences, Sequences, SpikeSequences, input_size
 from rc_snn.spikes import Decision, check_n_steps, check_theta, spike_steps
+from rc_snn.step_model import StepModel
 
 FORMAT = "rc_snn.network/1"
 SHELF = Path(__file__).parent / "weights"
@@ -222,6 +224,32 @@ class Network:
         with replacing(path) as partial:
             partial.write_bytes(content)
         return path
+
+
+def network_made_by(factory: str, n_steps: int | None = None) -> Network:
+    """Return what a factory makes: a network as it is, a model with the paper's θ if it has steps.
+
+    Args:
+        factory: its name, "package.module:function"; see `rc_snn.commands.made_by`.
+        n_steps: steps per frame, T, of a network that does not say them; default: 10.
+
+    Raises:
+        ValueError: if there is none, what it makes is of no family, or has other steps or none.
+    """
+    made = made_by(factory)
+    if not isinstance(made, Network):
+        steps = isinstance(made, StepModel)
+        about: Any = {"theta": 0.95, "n_steps": n_steps or 10} if steps else {}
+        try:
+            made = Network(name=factory.rsplit(":", 1)[-1], model=made, **about)
+        except TypeError as error:
+            raise ValueError(f"{factory} makes no network: {error}") from error
+    if n_steps in (None, made.n_steps):
+        return made
+    if made.n_steps is None and isinstance(made.model, StepModel):
+        return replace(made, n_steps=n_steps)
+    own = "in continuous time" if made.n_steps is None else f"on {made.n_steps} steps"
+    raise ValueError(f"{made.name} decides {own}; n_steps={n_steps} does not fit it.")
 
 
 def _check_rebuilt(network: Network, kind: str, options: dict[str, Any]) -> None:

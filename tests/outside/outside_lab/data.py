@@ -8,7 +8,7 @@ from torch.utils.data import Dataset
 
 
 class Spoken(Dataset):
-    """Like SHD: 70 channels, some classes by name, recordings of different lengths, sparse counts."""
+    """Like SHD: 70 channels, classes by name, recordings of different lengths, sparse counts."""
 
     classes = ("zero", "one", "two")
 

@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
-from outside_lab.networks import Diagonal, seeded
-
 from benchmarks.table1.rows import Recipe, Row
+from outside_lab.networks import Diagonal, seeded
 from rc_snn import TrainConfig
 
 
