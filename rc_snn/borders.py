@@ -28,7 +28,7 @@ def check_model(model: Any) -> None:
     else:
         remedy = "the model comes first, then what it reads"
     raise TypeError(
-        f"A step model, with step(x, state) and read_out(features), is needed; got {a(model)}: "
+        f"A step model, with step(x, state) and read_out(features), is needed; got {named(model)}: "
         f"{remedy}."
     )
 
@@ -51,7 +51,7 @@ def check_inputs(inputs: Any) -> None:
         remedy = "Labelled.from_dataset(data) reads it; pass its .inputs"
     else:
         remedy = "see DenseSequences, SpikeSequences and Labelled.from_dataset"
-    raise TypeError(f"Sequences are needed, got {a(inputs)}: {remedy}.")
+    raise TypeError(f"Sequences are needed, got {named(inputs)}: {remedy}.")
 
 
 def check_labelled(data: Any) -> None:
@@ -72,7 +72,7 @@ def check_labelled(data: Any) -> None:
         remedy = "Labelled.from_dataset(data) reads it"
     else:
         remedy = "see Labelled and Labelled.from_dataset"
-    raise TypeError(f"Labelled samples are needed, got {a(data)}: {remedy}.")
+    raise TypeError(f"Labelled samples are needed, got {named(data)}: {remedy}.")
 
 
 def check_decision(decision: Any) -> None:
@@ -84,7 +84,7 @@ def check_decision(decision: Any) -> None:
     if all(hasattr(decision, name) for name in ("label", "time", "fired")):
         return
     raise TypeError(
-        f"A Decision is needed, got {a(decision)}: decide(model, inputs, theta) returns one."
+        f"A Decision is needed, got {named(decision)}: decide(model, inputs, theta) returns one."
     )
 
 
@@ -96,7 +96,7 @@ def check_samples(labels: Tensor, samples: int, n_steps: int) -> None:
         ValueError: if there are as many labels as steps, not as sequences.
     """
     if not isinstance(labels, Tensor) or labels.is_floating_point() or labels.is_complex():
-        got = labels.dtype if isinstance(labels, Tensor) else a(labels)
+        got = labels.dtype if isinstance(labels, Tensor) else named(labels)
         raise TypeError(
             f"Labels must be an integer tensor [B], got {got}: torch.as_tensor(labels)."
         )
@@ -131,14 +131,13 @@ def as_read(x: Tensor, dtype: torch.dtype | None) -> Tensor:
     return x.unsqueeze(1) if x.dim() == 1 else x
 
 
-def a(thing: Any) -> str:
+def named(thing: Any) -> str:
     """Return what a thing is, for a message."""
     if isinstance(thing, type):
         return f"the class {thing.__name__} itself"
     shape = getattr(thing, "shape", None)
     of = f" {list(shape)}" if isinstance(shape, tuple) else ""
-    name = type(thing).__name__
-    return f"{'an' if name[0] in 'AEIOaeio' else 'a'} {name}{of}"
+    return f"{type(thing).__name__}{of}"
 
 
 def _is_array(thing: Any) -> bool:

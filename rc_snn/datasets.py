@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 from tqdm import tqdm
 
-from rc_snn.borders import a
+from rc_snn.borders import named
 from rc_snn.packed import Packed, Piece, Pieces, pack_sample
 
 Array: TypeAlias = npt.NDArray[Any]
@@ -50,7 +50,7 @@ def read(
     if lazy and source.samples is None:
         raise TypeError(
             "lazy=True reads samples when they are asked for, by their number: pass the data set, "
-            f"with __getitem__ and __len__, not {a(data)} that goes through it in its own order."
+            f"with __getitem__ and __len__, not {named(data)} with an order of its own."
         )
     names = _class_names(data) if classes is None else classes
     pieces: list[Piece] = []
@@ -133,7 +133,7 @@ class LoadedSequences:
             return self.packed.rows(index)
         return replace(self, index=self.index[index])
 
-    def batches(self, parts: Sequence[Int[Tensor, " rows"]]) -> Iterator[Packed]:
+    def batches(self, parts: Sequence[Tensor]) -> Iterator[Packed]:
         """Return the sequences at these positions, part by part; workers read ahead."""
         if "packed" in vars(self):
             yield from map(self.packed.rows, parts)
@@ -215,7 +215,7 @@ def _pack(samples: Any, index: int) -> tuple[Piece, Any]:
 def _pair(item: Any, what: str) -> tuple[Any, Any]:
     if not isinstance(item, tuple | list) or len(item) != 2:
         n = f" of {len(item)}" if isinstance(item, tuple | list) else ""
-        raise TypeError(f"{what} must be (sample, target), got {a(item)}{n}.")
+        raise TypeError(f"{what} must be (sample, target), got {named(item)}{n}.")
     return item[0], item[1]
 
 
@@ -284,8 +284,9 @@ def _class_of(label: Any, classes: Classes | None, given: bool, what: str) -> in
         if isinstance(plain, str) and plain not in names:
             raise ValueError(f"{what} has the label {plain!r}, not among classes={list(names)}.")
         plain = names.get(plain, plain)
-        if isinstance(plain, int) and plain >= len(names):
-            raise ValueError(f"{what} has the label {plain}; there are {len(names)} classes.")
+        n = max(names.values(), default=-1) + 1
+        if isinstance(plain, int) and plain >= n:
+            raise ValueError(f"{what} has the label {plain}; there are {n} classes.")
     if isinstance(plain, str):
         raise ValueError(f"{what} has the label {plain!r}. Pass classes=[…] in their order.")
     if not isinstance(plain, int | float) or plain != int(plain) or plain < 0:
@@ -328,7 +329,7 @@ def _source(data: Any, batch_first: bool | None) -> _Source:
     if not (hasattr(data, "__getitem__") and hasattr(data, "__len__")):
         raise TypeError(
             "from_dataset reads a data set (with __getitem__ and __len__, or an IterableDataset) "
-            f"or a DataLoader, got {a(data)}."
+            f"or a DataLoader, got {named(data)}."
         )
     workers = min(8, len(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else 4
     return _Source(data, range(len(data)), None, None, workers if len(data) >= WORTH_WORKERS else 0)

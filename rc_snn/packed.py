@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Int, Shaped
 from torch import Tensor
 
-from rc_snn.borders import a
+from rc_snn.borders import named
 from rc_snn.spikes import check_n_steps
 
 Array: TypeAlias = npt.NDArray[Any]
@@ -41,7 +41,8 @@ class DenseSequences:
 
     def __post_init__(self) -> None:
         if not isinstance(self.frames, Tensor) or self.frames.is_complex():
-            what = getattr(self.frames, "dtype", a(self.frames))
+            array = not isinstance(self.frames, Tensor)
+            what = named(self.frames) if array else self.frames.dtype
             raise TypeError(f"frames must be a tensor of real numbers, got {what}.")
         if self.frames.dim() < 2:
             raise ValueError(f"frames must be [T, B, …], got {list(self.frames.shape)}.")

@@ -294,7 +294,7 @@ class Labelled:
         """Return the samples at these positions."""
         return Labelled(self.inputs.rows(index), self.labels[index])
 
-    def batches(self, parts: Sequence[Int[Tensor, " rows"]]) -> Iterator["Labelled"]:
+    def batches(self, parts: Sequence[Tensor]) -> Iterator["Labelled"]:
         """Return the samples at these positions, part by part; see `in_turn`."""
         for part, inputs in zip(parts, in_turn(self.inputs, parts), strict=True):
             yield Labelled(inputs, self.labels[part])

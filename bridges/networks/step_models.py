@@ -96,12 +96,15 @@ class StepModule(nn.Module):
 
         Raises:
             BridgeError: if it is bidirectional, or has `proj_size`.
+            TypeError: if it is no such module, or read_out no `nn.Linear`.
 
         Example:
             >>> model = StepModule.from_rnn(nn.GRU(3, 8), read_out=nn.Linear(8, 2))
             >>> model.cost().input, model.cost().recurrent, model.cost().read_out
             (72, 192, 16)
         """
+        if read_out is not None and not isinstance(read_out, nn.Linear):
+            raise TypeError(f"read_out must be an nn.Linear, got {type(read_out).__name__}.")
         steps = RNNSteps(rnn)
         n_classes = rnn.hidden_size if read_out is None else read_out.out_features
         model = StepModule(steps, rnn.input_size, n_classes, read_out=read_out, gain=gain)
