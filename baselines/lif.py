@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from rc_snn.borders import as_read
 from rc_snn.fast.event_products import event_linear
 from rc_snn.fast.fused import fusable, step_input
 from rc_snn.models import fresh_generator
@@ -203,8 +204,10 @@ class LIFNetwork(nn.Module):
         """Return hidden spikes, the outputs' spikes and potentials, and the new state."""
         half = 0 if state is None else len(state) // 2
         first, second = (None, None) if state is None else (state[:half], state[half:])
-        linear: Any = event_linear if isinstance(x, StepEvents) else F.linear
-        current = linear(x, self.weight_ih, self.bias_h)
+        if isinstance(x, StepEvents):
+            current = event_linear(x, self.weight_ih, self.bias_h)
+        else:
+            current = F.linear(x.flatten(1), self.weight_ih, self.bias_h)
         hidden, _, first = self.neurons.step(current, first, spiking=True)
         current = F.linear(hidden, self.weight_ho, self.bias_o)
         z, v, second = self.neurons.step(current, second, self.spiking)
@@ -243,7 +246,9 @@ class RCLIF(LIFNetwork):
         """Return the same step on events; None off the CPU, or where a subclass has its step."""
         if not fusable(self.weight_ih) or type(self).step is not RCLIF.step:
             return None
-        return lambda step, inputs, state: self.step(step_input(inputs, step), state)
+        return lambda step, inputs, state: self.step(
+            step_input(inputs, step, self.weight_ih.dtype), state
+        )
 
     def read_out(self, features: Outputs) -> Outputs:
         """Return the logits of the potentials."""
@@ -255,9 +260,9 @@ class TTFSLIF(LIFNetwork):
 
     def forward(self, inputs: Sequences) -> tuple[Course, Course]:
         """Return the outputs' spikes, and their potentials before reset, of all steps."""
-        fast, state, course = fusable(self.weight_ih), None, []
+        fast, dtype, state, course = fusable(self.weight_ih), self.weight_ih.dtype, None, []
         for step in range(inputs.n_steps):
-            x = step_input(inputs, step) if fast else inputs.at(step)
+            x = step_input(inputs, step, dtype) if fast else as_read(inputs.at(step), dtype)
             z, v, state = self.advance(x, state)
             course.append((z, v))
         spikes, potentials = zip(*course, strict=True)

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from rc_snn.borders import check_decision
 from rc_snn.sequences import Sequences
 from rc_snn.spikes import Decision, SpikeTimes, check_labels, spike_steps
 from rc_snn.step_model import Inflow, StepCost, StepModel, WatchedModel
@@ -257,6 +258,7 @@ def account(
         >>> a.accuracy, a.forced, a.step_clock.mean, a.strict_clock.mean, a.input_seen.mean
         (0.5, 1, 0.45, 0.55, 0.75)
     """
+    check_decision(decision)
     n = len(decision)
     if isinstance(operations, Tensor):
         operations = (operations, torch.zeros_like(operations))

@@ -1,5 +1,7 @@
 """Networks of three libraries, as their users write them."""
 
+from typing import Any
+
 import snntorch as snn
 import torch
 from norse import torch as norse
@@ -32,12 +34,8 @@ def leaky(n_inputs: int = 784, n_hidden: int = 60, n_classes: int = 10) -> nn.Mo
 
 def lif(n_inputs: int = 784, n_hidden: int = 60, n_classes: int = 10) -> nn.Module:
     """Return a network of norse's LIF cells as a step model."""
-    cells = norse.SequentialState(
-        nn.Linear(n_inputs, n_hidden),
-        norse.LIFCell(),
-        nn.Linear(n_hidden, n_classes),
-        norse.LICell(),
-    )
+    first, last = nn.Linear(n_inputs, n_hidden), nn.Linear(n_hidden, n_classes)
+    cells = norse.SequentialState(first, norse.LIFCell(), last, norse.LICell())
     return bridges.NorseModel(cells, n_inputs, n_classes, gain=3.0)
 
 
@@ -57,9 +55,7 @@ class Diagonal(nn.Module):
         self.b = nn.Linear(n_inputs, n_states, bias=False)
         self.c = nn.Linear(n_states, n_classes)
 
-    def step(
-        self, x: Tensor, state: tuple[Tensor, ...] | None
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def step(self, x: Tensor, state: Any) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Advance by one step."""
         h = self.b(x) if state is None else self.a * state[0] + self.b(x)
         return h, (h,)
