@@ -2,14 +2,17 @@
 
 from encoders.functional import encode_latency, events_to_spikes, spikes_to_events
 from encoders.mnist import embedded_digits, load_mnist
+from encoders.poisson import Poisson, poisson_sequences
 from encoders.temporal_mnist import TemporalMNIST, latency_sequences
 
 __all__ = [
+    "Poisson",
     "TemporalMNIST",
     "embedded_digits",
     "encode_latency",
     "events_to_spikes",
     "latency_sequences",
     "load_mnist",
+    "poisson_sequences",
     "spikes_to_events",
 ]

@@ -1,13 +1,14 @@
 """One accounting for every model: who was fast, who was slow, and what it cost."""
 
 import math
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple, TypeAlias
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from rc_snn.sequences import Sequences, SpikeSequences
 from rc_snn.spikes import Decision, SpikeTimes, check_labels, spike_steps
 from rc_snn.step_model import StepCost
 
@@ -127,8 +128,73 @@ def synaptic_operations(
     """
     arrived = input_steps <= step.unsqueeze(1)
     accumulates = arrived.double() @ cost.fan_out.double().to(step.device)
-    dense = (step + 1) * (cost.inner + cost.read_out) + step * cost.recurrent
-    return accumulates, dense.double()
+    return accumulates, _hidden_macs(step, cost).double()
+
+
+def _hidden_macs(step: Int[Tensor, " batch"], cost: StepCost) -> Int[Tensor, " batch"]:
+    return (step + 1) * (cost.inner + cost.read_out) + step * cost.recurrent
+
+
+class Shown(NamedTuple):
+    """What sequences had shown by the decisions, per sample."""
+
+    seen: Float[Tensor, " batch"]
+    """Share of the input that had arrived."""
+    accumulates: Float[Tensor, " batch"]
+    """Synaptic operations on input spikes."""
+    multiplies: Float[Tensor, " batch"]
+    """Synaptic operations on analog input."""
+
+
+@torch.no_grad()
+def shown_by(
+    step: Int[Tensor, " batch"],
+    inputs: Sequences,
+    cost: StepCost | None = None,
+    *,
+    batch_size: int = 250,
+) -> Shown:
+    """Return what sequences show up to and including the decisions' steps.
+
+    Whole numbers are counts of spikes: a value of 2 is two spikes, -1 is one (an event of the other
+    polarity), and each costs an accumulate at every target. What is seen is their share. Data that
+    hold any other number are analog: what is not zero costs a multiply-accumulate at every target,
+    and what is seen is the share of the steps.
+
+    Args:
+        step: decision steps.
+        inputs: sequences of any kind, one for each decision; of `SpikeSequences` the mean that they
+            are centred by is no input.
+        cost: of the model; None leaves the operations 0.
+        batch_size: sequences read together.
+
+    Example:
+        >>> from rc_snn.sequences import DenseSequences
+        >>> x = DenseSequences(torch.tensor([[[1.0, 0.0]], [[2.0, 1.0]]]))  # 1 spike, then 3
+        >>> shown_by(torch.tensor([0]), x).seen
+        tensor([0.2500])
+    """
+    if isinstance(inputs, SpikeSequences):
+        inputs = replace(inputs, mean=None)
+    n, n_steps = len(step), inputs.n_steps
+    fan_out = None if cost is None else cost.fan_out.double().to(step.device)
+    whole, sums = True, torch.zeros(4, n, dtype=torch.float64, device=step.device)
+    for rows in torch.arange(n, device=step.device).split(batch_size):
+        part = inputs.rows(rows)
+        for t in range(n_steps):
+            x = part.at(t).flatten(1).to(step.device).double()
+            whole = whole and bool((x == x.round()).all())
+            count, arrived = x.abs(), (t <= step[rows]).double()
+            sums[0, rows] += count.sum(dim=1)
+            sums[1, rows] += count.sum(dim=1) * arrived
+            if fan_out is not None:
+                sums[2, rows] += count @ fan_out * arrived
+                sums[3, rows] += (x != 0).double() @ fan_out * arrived
+    spikes, arrived, accumulates, multiplies = sums
+    none = torch.zeros_like(spikes)
+    if whole:
+        return Shown(arrived.long() / spikes.long().clamp_min(1), accumulates, none)
+    return Shown((step + 1) / n_steps, none, multiplies)
 
 
 def account(
@@ -139,6 +205,8 @@ def account(
     cost: StepCost | None = None,
     operations: Float[Tensor, " batch"] | None = None,
     seen: Float[Tensor, " batch"] | None = None,
+    *,
+    inputs: Sequences | None = None,
 ) -> Account:
     """Account for decisions: accuracy, three clocks, regimes, fired and forced, operations.
 
@@ -151,6 +219,8 @@ def account(
         operations: of continuous-time models, accumulates of each sample until its decision.
         seen: of inputs that are no spikes, the share of the frame that each decision has seen,
             look-ahead and windows included; then there are no synaptic operations.
+        inputs: the sequences that a step model read, instead of `input_times`: any number of spikes
+            per unit, or analog values (`shown_by`).
 
     An answer that never comes, at time `inf`, is wrong whatever its label says.
 
@@ -166,14 +236,14 @@ def account(
         (0.5, 1, 0.45, 0.55, 0.75)
     """
     n = len(decision)
-    rows = [len(x) for x in (input_times, seen) if x is not None]
+    rows = [len(x) for x in (input_times, seen, inputs) if x is not None]
     if n == 0 or len(labels) != n or any(r != n for r in rows):
         raise ValueError(
             f"account needs one label and one row of input spikes per decision, and at least one; "
             f"got {n} decisions, {len(labels)} labels and {rows} rows."
         )
-    if len(rows) == 2:
-        raise ValueError("input_times and seen both say what was seen; give one of them.")
+    if len(rows) > 1:
+        raise ValueError("input_times, inputs and seen all say what was seen; give one of them.")
     check_labels(labels, decision.scores.shape[1])
     if (decision.step is None) != (n_steps is None):
         raise ValueError(
@@ -186,6 +256,11 @@ def account(
         raise ValueError(
             f"Decision steps must be in 0..{n_steps - 1}, got {int(decision.step.max())}. Pass the "
             "n_steps that the model ran with."
+        )
+    if inputs is not None and inputs.n_steps != n_steps:
+        raise ValueError(
+            f"The sequences have {inputs.n_steps} steps, got n_steps={n_steps}. Pass inputs for "
+            "step models, on the steps that the model read; input_times for all others."
         )
     common = {
         "n": n,
@@ -216,6 +291,12 @@ def account(
         input_steps = spike_steps(input_times, n_steps)
         seen = _share(input_steps <= step.unsqueeze(1), ~torch.isposinf(input_times))
         synops = None if cost is None else synaptic_operations(step, input_steps, cost)
+    if inputs is not None:
+        shown = shown_by(step, inputs, cost)
+        seen = shown.seen
+        if cost is not None:
+            dense = _hidden_macs(step, cost).double()
+            synops = shown.accumulates, dense + shown.multiplies
     end = torch.tensor([n_steps - 1])
     return Account(
         **common,  # type: ignore[arg-type]
