@@ -194,7 +194,7 @@ def shown_by(
     none = torch.zeros_like(spikes)
     if whole:
         return Shown(arrived.long() / spikes.long().clamp_min(1), accumulates, none)
-    return Shown((step + 1) / n_steps, none, multiplies)
+    return Shown((step + 1).double() / n_steps, none, multiplies)
 
 
 def account(

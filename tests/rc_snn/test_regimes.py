@@ -175,7 +175,7 @@ def test_inputs_that_are_no_spikes_are_accounted_by_what_was_heard():
     assert (a.synops_ac, a.synops_mac) == (None, None)
     assert (a.macs, a.strict_clock) == (with_spikes.macs, with_spikes.strict_clock)
     assert account(decision, labels, n_steps=T).input_seen is None
-    with pytest.raises(ValueError, match=r"input_times and seen both say"):
+    with pytest.raises(ValueError, match="all say what was seen"):
         account(decision, labels, case(3)[2], T, seen=heard)
     with pytest.raises(ValueError, match=r"50 decisions, 50 labels and \[49\] rows"):
         account(decision, labels, n_steps=T, seen=heard[1:])
