@@ -17,6 +17,7 @@ from benchmarks.figure2 import task as figure2
 from benchmarks.keywords import peers
 from benchmarks.keywords import task as keywords
 from benchmarks.nmnist import task as nmnist
+from benchmarks.poisson import task as poisson
 from benchmarks.speed import exchange, long_sequences, time_to_accuracy
 from benchmarks.speed import task as speed
 from benchmarks.table1 import table, tradeoff
@@ -31,7 +32,7 @@ TASKS: dict[str, tuple[Task, ...]] = {
     "tasks": (figure1.TASK, figure2.TASK, figure5.TASK, peers.TASK, nmnist.TASK),
     "simulators": (simulators.TASK,),
     "": (
-        *(figure4.TASK, keywords.TASK, tradeoff.TASK, neurobench.TASK),
+        *(figure4.TASK, keywords.TASK, poisson.TASK, tradeoff.TASK, neurobench.TASK),
         *(speed.TASK, exchange.TASK, long_sequences.TASK),
     ),
 }

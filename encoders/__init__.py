@@ -3,6 +3,7 @@
 from encoders.functional import encode_latency, events_to_spikes, spikes_to_events
 from encoders.idx import load_idx
 from encoders.mnist import embedded_digits, load_mnist
+from encoders.poisson import Poisson, poisson_sequences
 from encoders.presets import NMNIST, SHD, SSC, DVSGesture
 from encoders.temporal_mnist import TemporalMNIST, latency_sequences
 
@@ -11,6 +12,7 @@ __all__ = [
     "SHD",
     "SSC",
     "DVSGesture",
+    "Poisson",
     "TemporalMNIST",
     "embedded_digits",
     "encode_latency",
@@ -18,5 +20,6 @@ __all__ = [
     "latency_sequences",
     "load_idx",
     "load_mnist",
+    "poisson_sequences",
     "spikes_to_events",
 ]
