@@ -14,7 +14,7 @@ import torch
 
 from benchmarks import record
 from rc_snn import families
-from rc_snn.loop import Samples
+from rc_snn.loop import Samples, TrainResult
 from rc_snn.models import RCLSTM, ReadOut
 from rc_snn.training import TrainConfig
 
@@ -229,24 +229,18 @@ def run_folder(run: Trains, options: Options) -> Path:
     return options.runs / run.task / run.name
 
 
-def execute(
-    run: Trains,
-    data: Data,
-    options: Options,
-    measure: Callable[[Any, Any], dict[str, Any]],
-    command: str,
-    folder: Path | None = None,
-) -> record.Record:
-    """Train, or go on with what was stopped, and measure once on the test set.
+class Done(NamedTuple):
+    """A training that has ended."""
 
-    Args:
-        run: what to train.
-        data: its samples.
-        options: where checkpoints go.
-        measure: takes the network, on the CPU and with the weights that it keeps, and the test set.
-        command: command line, for the record.
-        folder: of the checkpoint; default: `run_folder`.
-    """
+    model: Any
+    """On the CPU, with the weights that it keeps."""
+    result: TrainResult
+    source: record.Source
+    """What the code was when it began."""
+
+
+def trained(run: Trains, data: Data, options: Options, folder: Path | None = None) -> Done:
+    """Train, or go on with what was stopped; `folder` holds the checkpoint, or `run_folder`."""
     source, folder = record.source(), folder or run_folder(run, options)
     if options.force:
         (folder / "checkpoint.pt").unlink(missing_ok=True)
@@ -261,16 +255,15 @@ def execute(
         tensorboard=options.tensorboard,
         description=run.title,
     )
-    return record.new_record(
-        run.task,
-        run.name,
-        run.config,
-        measure(model, data.test),
-        asdict(result),
-        sum(row["seconds"] for row in result.history),
-        source,
-        command,
-    )
+    return Done(model, result, source)
+
+
+def recorded(run: Trains, done: Done, metrics: dict[str, Any], command: str) -> record.Record:
+    """Return the record of a training, with what was measured on the test set."""
+    history = done.result.history
+    seconds = sum(row["seconds"] for row in history)
+    about = run.task, run.name, run.config
+    return record.new_record(*about, metrics, asdict(done.result), seconds, done.source, command)
 
 
 def once(

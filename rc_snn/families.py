@@ -70,7 +70,11 @@ class Family(Protocol):
     name: str
 
     def claims(self, model: Any) -> bool:
-        """Return whether a model is of this family."""
+        """Return whether a model is of this family.
+
+        Step models are claimed by the family rank-coded, which is asked first: a network of a step
+        model of another family names that (`Network(family=...)`).
+        """
 
     def data(self, run: Trained, split: Split, like: Any = None) -> Any:
         """Return images as the samples that the family trains on; `like` are those of training."""

@@ -86,16 +86,17 @@ def maker_of(name: str) -> Callable[..., nn.Module]:
         found = getattr(found, part, None)
     if not callable(found):
         raise ValueError(f"{module_name} has no {path} (any more) that builds a network.")
-    if getattr(found, "__module__", None) != module_name or not _makes_module(found):
+    if not _makes_module(found):
         raise ValueError(
-            f"{name} may not be called by a file: it is no torch.nn.Module of that module, nor a "
-            "function there that says that it returns one (def make(...) -> MyModel). Pass "
+            f"{name} may not be called by a file: it is no class of torch.nn.Module, nor a "
+            "function that says that it returns one (def make(...) -> MyModel). Pass "
             f"maker={path} to load, if you trust it."
         )
     return found  # type: ignore[no-any-return]
 
 
 def _makes_module(maker: Any) -> bool:
+    """Return whether it is a class of modules, or a function annotated to return one."""
     made = maker
     if not inspect.isclass(maker):
         try:

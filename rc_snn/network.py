@@ -177,11 +177,11 @@ class Network:
         could not build is refused here.
 
         Args:
-            path: the file; it ends in .safetensors.
+            path: the file; safetensors, whatever its name ends in.
             half: weights in float16, which they must equal (`round_to_half`).
 
         Raises:
-            ValueError: if the model cannot be built from its options, or the path ends otherwise.
+            ValueError: if the model cannot be built from its options.
 
         Example:
             >>> import tempfile
@@ -193,8 +193,6 @@ class Network:
             Linear(in_features=4, out_features=2, bias=True)
         """
         path = Path(path)
-        if path.suffix != ".safetensors":
-            raise ValueError(f"A network's file ends in .safetensors, got {path.name!r}.")
         kind, options = recipe(self.model, self.maker, self.options)
         _check_rebuilt(self, kind, options)
         weights = {
@@ -202,6 +200,7 @@ class Network:
             for key, value in self.model.state_dict().items()
         }
         about = {
+            "name": self.name,
             "family": self.family,
             "kind": kind,
             "options": options,
@@ -359,7 +358,7 @@ def load(name: Path | str, *, maker: Callable[..., Any] | None = None) -> Networ
     has been imported already; any other only if you pass it.
 
     Args:
-        name: name of a network that ships, or a .safetensors file, of any of our formats.
+        name: name of a network that ships, or a file of any of our formats.
         maker: what builds the model from the options in the file, instead of what it names.
 
     Raises:
@@ -373,12 +372,11 @@ def load(name: Path | str, *, maker: Callable[..., Any] | None = None) -> Networ
     if isinstance(name, str) and name in names():
         return _read(SHELF / f"{name}.safetensors", maker)
     path = Path(name)
-    if path.suffix == ".safetensors" and path.exists():
+    if path.is_file():
         return _read(path, maker)
-    what = "There is no file" if path.suffix == ".safetensors" else "There is no network"
     raise ValueError(
-        f"{what} {str(name)!r}. Networks that ship are {', '.join(names())}; others are named by "
-        "their .safetensors file."
+        f"There is no network or file {str(name)!r}. Networks that ship are {', '.join(names())}; "
+        "others are named by their file."
     )
 
 
@@ -398,8 +396,8 @@ def _read(path: Path, maker: Callable[..., Any] | None) -> Network:
         more = {key: value for key, value in tensors.items() if not key.startswith("model.")}
         if not hasattr(model, "options"):  # else it says them itself, and as they are by then
             about |= {"maker": make, "options": options}
-        classes = tuple(about.pop("classes"))
-        return Network(name=path.stem, model=model.eval(), classes=classes, tensors=more, **about)
+        about |= {"classes": tuple(about["classes"]), "name": about.get("name", path.stem)}
+        return Network(model=model.eval(), tensors=more, **about)
     except KeyError as error:
         raise ValueError(f"{path} cannot be read as a network: it lacks {error}.") from error
     except (AttributeError, TypeError, RuntimeError, ValueError, ImportError) as error:

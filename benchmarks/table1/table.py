@@ -11,6 +11,7 @@ from benchmarks import record
 from benchmarks.record import Record
 from benchmarks.report import tables
 from benchmarks.report.numbers import spread
+from benchmarks.table1.all_rows import ROWS
 from benchmarks.table1.rows import YOURS, ProtocolName, RecipeName, Row, known_rows
 from rc_snn.files import write_text
 
@@ -66,7 +67,7 @@ def table1(
     more: tuple[str, ...] = (),
     only: Collection[str] = (),
 ) -> str:
-    """Lay out Table 1: every published row, and each of ours beside its claim; then yours.
+    """Lay out Table 1: every row of ours beside its claim; then others that have records.
 
     Args:
         records: what to show; what the table cannot show is said on stderr, with the reason.
@@ -76,7 +77,9 @@ def table1(
         only: names of the rows to show; default: all.
     """
     found = groups(records, more)
-    shown = {(row.line, row.name): row for row in known_rows(more).values()}
+    known = known_rows(more)
+    shown = {(row.line, row.name): row for row in ROWS}
+    shown |= {(known[name].line, name): known[name] for name in only if name in known}
     shown |= {(row.line, row.name): row for row, _ in found}
     lines = [
         line

@@ -9,6 +9,7 @@ the table is made from records only. Where there is no MNIST it trains on the em
 import functools
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from baselines.alpha_psp import load_network
 from benchmarks import record, task
 from benchmarks.record import Record
 from benchmarks.report.numbers import without_infinity
-from benchmarks.run import Data, Options, execute, not_trained_here
+from benchmarks.run import Data, Options, not_trained_here, recorded, trained
 from benchmarks.table1 import outside, table
 from benchmarks.table1.options import Table1
 from benchmarks.table1.runs import RowRun, check_planned, planned, splits
@@ -71,9 +72,7 @@ class Task:
 TASK = Task()
 
 
-def make(
-    run: RowRun, digits: Digits, options: Options, command: str, folder: Path, *, ship: bool = False
-) -> Record:
+def make(run: RowRun, digits: Digits, options: Options, command: str, folder: Path) -> Record:
     """Train one run of any family, or go on with it, and account for it on the test set, once.
 
     What is evaluated is the network as it ships: weights rounded to float16, float32 products. The
@@ -89,23 +88,19 @@ def make(
         images = random_affine(training.images, generator)
         return own.data(run, Split(images, training.labels), like=data)
 
-    trained: dict[str, Any] = {}
-
-    def measure(model: Any, test: Split) -> dict[str, Any]:
-        round_to_half(model)
-        trained["model"] = model
-        metrics = run.network(model, data).account(test.labels, run.encode(test.images))
-        return without_infinity(metrics)  # type: ignore[no-any-return]
-
     held_out = own.data(run, validation, like=data)
     known = Data(data, held_out, test, fresh=moved if run.augment else None)
-    done = execute(run, known, options, measure, command, folder)
-    measured = {k: done.metrics[k] for k in _MEASURED if done.metrics[k] is not None}
-    net = run.network(trained["model"], data, measured=measured, record=done.name)
+    done = trained(run, known, options, folder)
+    round_to_half(done.model)
+    net = run.network(done.model, data)
+    metrics = without_infinity(net.account(test.labels, run.encode(test.images)))
+    made = recorded(run, done, metrics, command)
+    measured = {k: metrics[k] for k in _MEASURED if metrics[k] is not None}
+    net = replace(net, measured=measured, record=made.name)
     net.save(folder / f"{net.name}.safetensors", half=True)
     if getattr(options, "ship", False) and run.seed == 0:
         net.save(network.SHELF / f"{net.name}.safetensors", half=True)
-    return done
+    return made
 
 
 _MEASURED = ("n", "correct", "accuracy", "time_to_insight", "fired")
