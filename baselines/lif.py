@@ -4,15 +4,15 @@ import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from typing import Any, Literal, TypeAlias, get_args
 
-import snntorch
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from rc_snn.borders import as_read
 from rc_snn.fast.event_products import event_linear
 from rc_snn.fast.fused import fusable, step_input
 from rc_snn.models import fresh_generator
@@ -22,25 +22,21 @@ from rc_snn.spike_events import StepEvents
 from rc_snn.spikes import Decision
 from rc_snn.step_model import Advance, Inflow, State, StepCost
 
-with warnings.catch_warnings():
-    warnings.filterwarnings("ignore", "`torch.jit.script`")  # which importing norse 1.1 calls
-    from norse.torch.functional.leaky_integrator import (
-        LIParameters,
-        LIState,
-        li_feed_forward_step,
-    )
-    from norse.torch.functional.lif import (
-        LIFFeedForwardState,
-        LIFParameters,
-        lif_feed_forward_step,
-    )
-
 Input: TypeAlias = Float[Tensor, "batch inputs"] | StepEvents
 Current: TypeAlias = Float[Tensor, "batch neurons"]
 Outputs: TypeAlias = Float[Tensor, "batch classes"]
 Step: TypeAlias = tuple[Current, Current, State]
 """Spikes of a layer, its potentials before the reset, and its new state."""
 Course: TypeAlias = Float[Tensor, "time batch classes"]
+
+
+@cache
+def _norse() -> tuple[Any, Any]:
+    """Import norse's integrator and LIF functions, when the first step needs them."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`torch.jit.script`")  # which importing norse 1.1 calls
+        from norse.torch.functional import leaky_integrator, lif
+    return leaky_integrator, lif
 
 
 @dataclass(frozen=True)
@@ -66,6 +62,8 @@ class SnnTorchLIF:
 
     @cached_property
     def _layers(self) -> tuple[Any, Any]:
+        import snntorch  # here, because a row of LIF neurons is listed without it
+
         leaky = partial(snntorch.Leaky, beta=self.decay_mem)
         return leaky(reset_mechanism="none"), leaky(reset_mechanism="subtract")
 
@@ -113,11 +111,13 @@ class NorseLIF:
     def step(self, current: Current, state: State | None, spiking: bool) -> Step:
         """Advance a layer; a LIF neuron before its reset is a leaky integrator."""
         v, i = (torch.zeros_like(current),) * 2 if state is None else state
-        before, free = li_feed_forward_step(current, LIState(v, i), LIParameters(), self.dt_s)
+        li, lif = _norse()
+        state = li.LIState(v, i)
+        before, free = li.li_feed_forward_step(current, state, li.LIParameters(), self.dt_s)
         if not spiking:
             return torch.zeros_like(before), before, tuple(free)
-        p = LIFParameters(method=self.surrogate, alpha=self.alpha)
-        z, new = lif_feed_forward_step(current, LIFFeedForwardState(v, i), p, self.dt_s)
+        p = lif.LIFParameters(method=self.surrogate, alpha=self.alpha)
+        z, new = lif.lif_feed_forward_step(current, lif.LIFFeedForwardState(v, i), p, self.dt_s)
         return z, before, tuple(new)
 
 
@@ -204,8 +204,10 @@ class LIFNetwork(nn.Module):
         """Return hidden spikes, the outputs' spikes and potentials, and the new state."""
         half = 0 if state is None else len(state) // 2
         first, second = (None, None) if state is None else (state[:half], state[half:])
-        linear: Any = event_linear if isinstance(x, StepEvents) else F.linear
-        current = linear(x, self.weight_ih, self.bias_h)
+        if isinstance(x, StepEvents):
+            current = event_linear(x, self.weight_ih, self.bias_h)
+        else:
+            current = F.linear(x.flatten(1), self.weight_ih, self.bias_h)
         hidden, _, first = self.neurons.step(current, first, spiking=True)
         current = F.linear(hidden, self.weight_ho, self.bias_o)
         z, v, second = self.neurons.step(current, second, self.spiking)
@@ -244,7 +246,9 @@ class RCLIF(LIFNetwork):
         """Return the same step on events; None off the CPU, or where a subclass has its step."""
         if not fusable(self.weight_ih) or type(self).step is not RCLIF.step:
             return None
-        return lambda step, inputs, state: self.step(step_input(inputs, step), state)
+        return lambda step, inputs, state: self.step(
+            step_input(inputs, step, self.weight_ih.dtype), state
+        )
 
     def read_out(self, features: Outputs) -> Outputs:
         """Return the logits of the potentials."""
@@ -256,9 +260,9 @@ class TTFSLIF(LIFNetwork):
 
     def forward(self, inputs: Sequences) -> tuple[Course, Course]:
         """Return the outputs' spikes, and their potentials before reset, of all steps."""
-        fast, state, course = fusable(self.weight_ih), None, []
+        fast, dtype, state, course = fusable(self.weight_ih), self.weight_ih.dtype, None, []
         for step in range(inputs.n_steps):
-            x = step_input(inputs, step) if fast else inputs.at(step)
+            x = step_input(inputs, step, dtype) if fast else as_read(inputs.at(step), dtype)
             z, v, state = self.advance(x, state)
             course.append((z, v))
         spikes, potentials = zip(*course, strict=True)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from rc_snn.runner import run as run
     from rc_snn.sequences import DenseSequences as DenseSequences
     from rc_snn.sequences import Labelled as Labelled
+    from rc_snn.sequences import LoadedSequences as LoadedSequences
+    from rc_snn.sequences import SparseSequences as SparseSequences
     from rc_snn.sequences import SpikeSequences as SpikeSequences
     from rc_snn.spikes import Decision as Decision
     from rc_snn.spikes import decision_spikes as decision_spikes
@@ -36,7 +38,13 @@ _HOMES = {
     "output_spikes": ("decisions_from_spikes",),
     "regimes": ("account",),
     "runner": ("StreamingRunner", "decide", "run"),
-    "sequences": ("DenseSequences", "Labelled", "SpikeSequences"),
+    "sequences": (
+        "DenseSequences",
+        "Labelled",
+        "LoadedSequences",
+        "SparseSequences",
+        "SpikeSequences",
+    ),
     "spikes": (
         "Decision",
         "decision_spikes",

@@ -14,11 +14,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from bridges.errors import BridgeError
+from bridges.networks.rnn import RNNSteps
 from bridges.networks.step_cost import Product, fan_out, inflows, products
 from bridges.networks.step_state import Tree, fill, map_tensors, tensors_of
 from bridges.target import load
 from bridges.targets import norse, snntorch
-from rc_snn.regimes import unwatched
+from rc_snn.operations import unwatched
 from rc_snn.step_model import Inflow, State, StepCost
 
 Features: TypeAlias = Literal["potential", "output", "count"]
@@ -80,6 +81,36 @@ class StepModule(nn.Module):
         self._form: Tree = None
         _refuse_layers(self)
         self._learn_form()
+
+    @staticmethod
+    def from_rnn(
+        rnn: nn.LSTM | nn.GRU | nn.RNN, *, read_out: nn.Linear | None = None, gain: float = 1.0
+    ) -> "StepModule":
+        """Make a step model of a recurrent module of torch, with the weights that it has.
+
+        They are shared: training trains the module. Its logits are those of the module's whole
+        sequences, and their read-out; see `bridges.networks.rnn.RNNSteps`.
+
+        Args:
+            rnn: of any number of layers, in one direction.
+            read_out: turns the last layer's h into logits; None: h is the logits, times `gain`.
+            gain: logits per unit of a feature.
+
+        Raises:
+            BridgeError: if it is bidirectional, or has `proj_size`.
+            TypeError: if it is no such module, or read_out no `nn.Linear`.
+
+        Example:
+            >>> model = StepModule.from_rnn(nn.GRU(3, 8), read_out=nn.Linear(8, 2))
+            >>> model.cost().input, model.cost().recurrent, model.cost().read_out
+            (72, 192, 16)
+        """
+        if read_out is not None and not isinstance(read_out, nn.Linear):
+            raise TypeError(f"read_out must be an nn.Linear, got {type(read_out).__name__}.")
+        steps = RNNSteps(rnn)
+        n_classes = rnn.hidden_size if read_out is None else read_out.out_features
+        model = StepModule(steps, rnn.input_size, n_classes, read_out=read_out, gain=gain)
+        return model.train(rnn.training)
 
     def advance(self, x: Tensor, state: Tree | None) -> tuple[Tensor, Tree]:
         """Advance by one step; return the features, and the state as the network has it."""
@@ -354,7 +385,10 @@ def _refuse_layers(module: nn.Module) -> None:
     for part in module.modules():
         name = type(part).__name__
         if isinstance(part, nn.RNNBase):
-            raise BridgeError(f"{name} takes whole sequences. Use torch's cell, {name}Cell.")
+            raise BridgeError(
+                f"{name} takes whole sequences. Use StepModule.from_rnn for a module by itself, "
+                f"or torch's cell, {name}Cell, inside another."
+            )
         if isinstance(part, nn.modules.batchnorm._BatchNorm):
             raise BridgeError(
                 f"{name} normalises over the batch, which decided samples leave, and keeps running "
