@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from rc_snn.network import load as load
     from rc_snn.objective import critical_beta as critical_beta
     from rc_snn.objective import rc_loss as rc_loss
+    from rc_snn.output_spikes import decisions_from_spikes as decisions_from_spikes
     from rc_snn.regimes import account as account
     from rc_snn.runner import StreamingRunner as StreamingRunner
     from rc_snn.runner import decide as decide
@@ -34,6 +35,7 @@ _HOMES = {
     "models": ("RCLSTM", "RCConvLSTM"),
     "network": ("Network", "load"),
     "objective": ("critical_beta", "rc_loss"),
+    "output_spikes": ("decisions_from_spikes",),
     "regimes": ("account",),
     "runner": ("StreamingRunner", "decide", "run"),
     "sequences": (

@@ -9,6 +9,7 @@ from benchmarks import record
 from benchmarks.record import Record
 from benchmarks.report import tables
 from benchmarks.report.numbers import spread
+from benchmarks.table1.all_rows import ROWS
 from benchmarks.table1.rows import YOURS, RecipeName, Row, known_rows
 from rc_snn.files import write_text
 
@@ -29,7 +30,8 @@ HEADER = [
     "input seen",
     "mean step",
     "fired %",
-    "MMACs (of full), MSynOps",
+    "MSynOps",
+    "dense MMACs (of full)",
     "trained / tested on",
 ]
 
@@ -40,8 +42,10 @@ NOTES = (
     "step: t_sp / T, the paper's; strict: (t_sp + 1) / T; input seen: share of input spikes. In "
     "continuous time the first two are the spike time.",
     "mean step: over all samples, forced answers at T-1; in continuous time the mean first spike, "
-    "in frames. MMACs: million dense multiply-adds per sample until the decision, and their share "
-    "of the full sequence's; in continuous time million accumulates, one per spike and synapse.",
+    "in frames. MSynOps: million synaptic operations per sample until the decision, accumulates "
+    "(AC: one per spike and synapse, hidden spikes included) and multiply-accumulates (MAC: "
+    "products with anything but spikes). dense MMACs: million multiply-adds if nothing were a "
+    "spike, and their share of the full sequence's; continuous time has no steps to count.",
     "recipe: weights, the network that its authors publish, measured here; published, as its "
     "authors describe; tuned, ours on the same images; augmented, ours on randomly moved training "
     "images. θ is 0.95 where none is named. bf16: products in bfloat16 while training; every "
@@ -52,13 +56,12 @@ NOTES = (
 
 
 def table1(records: Sequence[Record], title: str, style: Style, more: tuple[str, ...] = ()) -> str:
-    """Lay out Table 1: every published row, and each of ours beside its claim; then yours.
+    """Lay out Table 1: every row of ours beside its claim; then others that have records.
 
     `more` are factories of rows, as of `rows.known_rows`.
     """
     found = groups(records, more)
-    shown = {row.name: row for row in known_rows(more).values()}
-    shown |= {row.name: row for row, _ in found}
+    shown = {row.name: row for row in ROWS} | {row.name: row for row, _ in found}
     lines = [
         line
         for row in sorted(shown.values(), key=lambda row: row.line)
@@ -120,7 +123,7 @@ def _ours(group: list[Record]) -> Line:
         *(_clock(shown, name) for name in ("step_clock", "strict_clock", "input_seen")),
         _insight(shown),
         f"{_mean(shown, lambda m: 100 * m['fired'] / m['n']):.1f}",
-        _operations(shown),
+        *_operations(shown),
         _effort(shown[0]),
     ]
 
@@ -144,14 +147,17 @@ def _insight(group: list[Record]) -> str:
     return "∞" if None in times else f"{mean(times):.2f} frames"
 
 
-def _operations(group: list[Record]) -> str:
+def _operations(group: list[Record]) -> list[str]:
+    """Return synaptic operations, and dense multiply-adds."""
     first = group[0].metrics
+    sparse = dense = "—"
+    if first["synops_ac"] is not None:
+        ac, mac = (mean(r.metrics[f"synops_{kind}"] / 1e6 for r in group) for kind in ("ac", "mac"))
+        sparse = f"{ac:.3f} AC + {mac:.3f} MAC"
     if first["macs"] is not None:
         share = _mean(group, lambda m: 100 * m["macs"] / m["macs_full"])
-        return f"{_mean(group, lambda m: m['macs'] / 1e6):.2f} ({share:.0f} %)"
-    if first["synops_ac"] is None:
-        return "—"
-    return f"{_mean(group, lambda m: m['synops_ac'] / 1e6):.3f} MSynOps"
+        dense = f"{_mean(group, lambda m: m['macs'] / 1e6):.2f} ({share:.0f} %)"
+    return [sparse, dense]
 
 
 def _effort(r: Record) -> str:
