@@ -3,6 +3,7 @@
 from encoders.functional import encode_latency, events_to_spikes, spikes_to_events
 from encoders.mnist import embedded_digits, load_mnist
 from encoders.poisson import Poisson, poisson_sequences
+from encoders.snntorch_latency import from_snntorch_latency
 from encoders.temporal_mnist import TemporalMNIST, latency_sequences
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "embedded_digits",
     "encode_latency",
     "events_to_spikes",
+    "from_snntorch_latency",
     "latency_sequences",
     "load_mnist",
     "poisson_sequences",
