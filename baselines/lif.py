@@ -4,35 +4,23 @@ import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from typing import Any, Literal, TypeAlias, get_args
 
-import snntorch
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from rc_snn.borders import as_read
 from rc_snn.fast.event_products import event_linear
 from rc_snn.fast.fused import fusable, step_input
 from rc_snn.models import fresh_generator
+from rc_snn.output_spikes import first_output_spike
 from rc_snn.sequences import Sequences
 from rc_snn.spike_events import StepEvents
-from rc_snn.spikes import Decision, first_step
-from rc_snn.step_model import Advance, State, StepCost
-
-with warnings.catch_warnings():
-    warnings.filterwarnings("ignore", "`torch.jit.script`")  # which importing norse 1.1 calls
-    from norse.torch.functional.leaky_integrator import (
-        LIParameters,
-        LIState,
-        li_feed_forward_step,
-    )
-    from norse.torch.functional.lif import (
-        LIFFeedForwardState,
-        LIFParameters,
-        lif_feed_forward_step,
-    )
+from rc_snn.spikes import Decision
+from rc_snn.step_model import Advance, Inflow, State, StepCost
 
 Input: TypeAlias = Float[Tensor, "batch inputs"] | StepEvents
 Current: TypeAlias = Float[Tensor, "batch neurons"]
@@ -40,6 +28,15 @@ Outputs: TypeAlias = Float[Tensor, "batch classes"]
 Step: TypeAlias = tuple[Current, Current, State]
 """Spikes of a layer, its potentials before the reset, and its new state."""
 Course: TypeAlias = Float[Tensor, "time batch classes"]
+
+
+@cache
+def _norse() -> tuple[Any, Any]:
+    """Import norse's integrator and LIF functions, when the first step needs them."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`torch.jit.script`")  # which importing norse 1.1 calls
+        from norse.torch.functional import leaky_integrator, lif
+    return leaky_integrator, lif
 
 
 @dataclass(frozen=True)
@@ -65,6 +62,8 @@ class SnnTorchLIF:
 
     @cached_property
     def _layers(self) -> tuple[Any, Any]:
+        import snntorch  # here, because a row of LIF neurons is listed without it
+
         leaky = partial(snntorch.Leaky, beta=self.decay_mem)
         return leaky(reset_mechanism="none"), leaky(reset_mechanism="subtract")
 
@@ -112,11 +111,13 @@ class NorseLIF:
     def step(self, current: Current, state: State | None, spiking: bool) -> Step:
         """Advance a layer; a LIF neuron before its reset is a leaky integrator."""
         v, i = (torch.zeros_like(current),) * 2 if state is None else state
-        before, free = li_feed_forward_step(current, LIState(v, i), LIParameters(), self.dt_s)
+        li, lif = _norse()
+        state = li.LIState(v, i)
+        before, free = li.li_feed_forward_step(current, state, li.LIParameters(), self.dt_s)
         if not spiking:
             return torch.zeros_like(before), before, tuple(free)
-        p = LIFParameters(method=self.surrogate, alpha=self.alpha)
-        z, new = lif_feed_forward_step(current, LIFFeedForwardState(v, i), p, self.dt_s)
+        p = lif.LIFParameters(method=self.surrogate, alpha=self.alpha)
+        z, new = lif.lif_feed_forward_step(current, lif.LIFFeedForwardState(v, i), p, self.dt_s)
         return z, before, tuple(new)
 
 
@@ -190,17 +191,30 @@ class LIFNetwork(nn.Module):
 
     def advance(self, x: Input, state: State | None) -> Step:
         """Advance both layers by one step; the spikes and potentials are the outputs'."""
+        _, z, v, state = self._layers(x, state)
+        return z, v, state
+
+    def watch(self, x: Input, state: State | None) -> tuple[State, list[Inflow]]:
+        """Advance by one step, and tell of the hidden spikes: see `WatchedModel`."""
+        hidden, _, _, state = self._layers(x, state)
+        fan_out = torch.full((len(self.bias_h),), float(self.n_classes))
+        return state, [Inflow.of("hidden spikes", hidden, fan_out, self.weight_ho.numel())]
+
+    def _layers(self, x: Input, state: State | None) -> tuple[Current, Outputs, Outputs, State]:
+        """Return hidden spikes, the outputs' spikes and potentials, and the new state."""
         half = 0 if state is None else len(state) // 2
         first, second = (None, None) if state is None else (state[:half], state[half:])
-        linear: Any = event_linear if isinstance(x, StepEvents) else F.linear
-        current = linear(x, self.weight_ih, self.bias_h)
-        z, _, first = self.neurons.step(current, first, spiking=True)
-        current = F.linear(z, self.weight_ho, self.bias_o)
+        if isinstance(x, StepEvents):
+            current = event_linear(x, self.weight_ih, self.bias_h)
+        else:
+            current = F.linear(x.flatten(1), self.weight_ih, self.bias_h)
+        hidden, _, first = self.neurons.step(current, first, spiking=True)
+        current = F.linear(hidden, self.weight_ho, self.bias_o)
         z, v, second = self.neurons.step(current, second, self.spiking)
-        return z, v, (*first, *second)
+        return hidden, z, v, (*first, *second)
 
     def cost(self) -> StepCost:
-        """Return the multiply-adds of one sample in one step; hidden spikes count as dense."""
+        """Return the multiply-adds of one sample in one step, dense; `watch` counts spikes."""
         feed, inner = self.weight_ih.numel(), self.weight_ho.numel()
         fan_out = torch.full((self.n_inputs,), float(len(self.bias_h)))
         return StepCost(input=feed, inner=inner, recurrent=0, read_out=0, fan_out=fan_out)
@@ -232,7 +246,9 @@ class RCLIF(LIFNetwork):
         """Return the same step on events; None off the CPU, or where a subclass has its step."""
         if not fusable(self.weight_ih) or type(self).step is not RCLIF.step:
             return None
-        return lambda step, inputs, state: self.step(step_input(inputs, step), state)
+        return lambda step, inputs, state: self.step(
+            step_input(inputs, step, self.weight_ih.dtype), state
+        )
 
     def read_out(self, features: Outputs) -> Outputs:
         """Return the logits of the potentials."""
@@ -244,9 +260,9 @@ class TTFSLIF(LIFNetwork):
 
     def forward(self, inputs: Sequences) -> tuple[Course, Course]:
         """Return the outputs' spikes, and their potentials before reset, of all steps."""
-        fast, state, course = fusable(self.weight_ih), None, []
+        fast, dtype, state, course = fusable(self.weight_ih), self.weight_ih.dtype, None, []
         for step in range(inputs.n_steps):
-            x = step_input(inputs, step) if fast else inputs.at(step)
+            x = step_input(inputs, step, dtype) if fast else as_read(inputs.at(step), dtype)
             z, v, state = self.advance(x, state)
             course.append((z, v))
         spikes, potentials = zip(*course, strict=True)
@@ -283,33 +299,6 @@ def _neurons(library: Library, parameters: Mapping[str, Any] | None) -> Neurons:
     if library not in LIBRARIES:
         raise ValueError(f"library must be one of {', '.join(LIBRARIES)}, got {library!r}.")
     return LIBRARIES[library](**(parameters or {}))
-
-
-def first_output_spike(z: Course, v: Course) -> Decision:
-    """Decide by the first spike among the outputs.
-
-    Of neurons that spike in the same step, the one with the largest potential before its reset
-    answers. A sample without a spike answers at step T-1 with the largest potential there, and
-    `fired=False`. The scores are the potentials at the decision, in units of the threshold.
-
-    Raises:
-        ValueError: if a potential is not finite (NaN would pass for silence).
-
-    Example:
-        >>> v = torch.tensor([[[0.5, 0.2]], [[1.2, 1.5]]])
-        >>> decision = first_output_spike((v > 1.0).float(), v)
-        >>> decision.label, decision.step, decision.fired
-        (tensor([1]), tensor([1]), tensor([True]))
-    """
-    broken = ~torch.isfinite(v).all(dim=2).all(dim=0)
-    if broken.any():
-        raise ValueError(
-            f"The output potentials of {int(broken.sum())} of {len(broken)} samples are not "
-            "finite. Lower the learning rate, or check the input for NaN."
-        )
-    step, fired = first_step(z.amax(dim=2) > 0)
-    scores = v[step, torch.arange(len(step), device=v.device)]  # spikes are above all the others
-    return Decision.at_steps(step, len(z), fired, scores)
 
 
 def first_spike_time(z: Course) -> Outputs:

@@ -7,9 +7,10 @@ from typing import Any, Literal
 import torch.nn.functional as F
 from torch import Tensor
 
-from baselines.lif import TTFSLIF, check_positive, first_output_spike, first_spike_time
+from baselines.lif import TTFSLIF, check_positive, first_spike_time
 from rc_snn.loop import Loop, Row, Select, TrainResult, rank
 from rc_snn.optimizer import Adam
+from rc_snn.output_spikes import first_output_spike
 from rc_snn.sequences import Labelled
 from rc_snn.spikes import Decision
 from rc_snn.training import TrainConfig, check_fit
@@ -39,7 +40,7 @@ def train_ttfs(
     data: Labelled,
     validation: Labelled,
     config: TTFSConfig,
-    run_dir: Path,
+    run_dir: Path | str,
     *,
     tensorboard: bool = False,
     description: str = "train",
@@ -54,7 +55,7 @@ def train_ttfs(
         ValueError: for data that do not fit the model, a checkpoint of another config, or
             potentials that are not finite; the last good checkpoint stays.
     """
-    return _Training(model, data, validation, config, run_dir, tensorboard).fit(description)
+    return _Training(model, data, validation, config, Path(run_dir), tensorboard).fit(description)
 
 
 class _Training(Loop):

@@ -6,15 +6,15 @@ record that exists is never made twice, and one of another config never taken fo
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias
 
 import torch
 
 from benchmarks import record
 from rc_snn import families
-from rc_snn.loop import Samples
+from rc_snn.loop import Samples, TrainResult
 from rc_snn.models import RCLSTM, ReadOut
 from rc_snn.training import TrainConfig
 
@@ -83,6 +83,43 @@ class Options:
     """Make the runs as tasks of this Ray cluster; it must see the folders runs and results."""
     tensorboard: bool = False
     """Also write TensorBoard events beside the checkpoints."""
+
+    ONLY_TRAIN: ClassVar[tuple[str, ...]] = ("runs", "force", "ray", "ray_address", "tensorboard")
+    """Options without effect where nothing is made: refused without `train`."""
+    IDLE: ClassVar[tuple[str, ...]] = ()
+    """Options that a command has from here, and no use for: always refused."""
+
+    def __post_init__(self) -> None:
+        """Take folders as strings, too."""
+        for name in ("data", "results", "runs"):
+            if isinstance(value := getattr(self, name), str):
+                object.__setattr__(self, name, Path(value))
+
+    def check_used(self) -> None:
+        """Refuse options that have no effect.
+
+        Raises:
+            ValueError: if there is one; the message names it.
+        """
+        given = {f.name for f in fields(self) if getattr(self, f.name) != f.default}
+        if idle := [name for name in self.IDLE if name in given]:
+            raise ValueError(f"This command has no use for {_flags(idle)}. Leave it out.")
+        if idle := [name for name in self.ONLY_TRAIN if name in given and not self.train]:
+            raise ValueError(
+                f"Without --train nothing is made, and {_flags(idle)} would have no effect. Add "
+                "--train, or leave it out."
+            )
+
+
+def _flags(names: Sequence[str]) -> str:
+    return ", ".join(f"--{name.replace('_', '-')}" for name in names)
+
+
+@dataclass(frozen=True)
+class Measures(Options):
+    """What the command line of a task that trains nothing says; --train measures."""
+
+    IDLE: ClassVar[tuple[str, ...]] = ("seeds", "profile", "tensorboard")
 
 
 @dataclass(frozen=True)
@@ -192,24 +229,18 @@ def run_folder(run: Trains, options: Options) -> Path:
     return options.runs / run.task / run.name
 
 
-def execute(
-    run: Trains,
-    data: Data,
-    options: Options,
-    measure: Callable[[Any, Any], dict[str, Any]],
-    command: str,
-    folder: Path | None = None,
-) -> record.Record:
-    """Train, or go on with what was stopped, and measure once on the test set.
+class Done(NamedTuple):
+    """A training that has ended."""
 
-    Args:
-        run: what to train.
-        data: its samples.
-        options: where checkpoints go.
-        measure: takes the network, on the CPU and with the weights that it keeps, and the test set.
-        command: command line, for the record.
-        folder: of the checkpoint; default: `run_folder`.
-    """
+    model: Any
+    """On the CPU, with the weights that it keeps."""
+    result: TrainResult
+    source: record.Source
+    """What the code was when it began."""
+
+
+def trained(run: Trains, data: Data, options: Options, folder: Path | None = None) -> Done:
+    """Train, or go on with what was stopped; `folder` holds the checkpoint, or `run_folder`."""
     source, folder = record.source(), folder or run_folder(run, options)
     if options.force:
         (folder / "checkpoint.pt").unlink(missing_ok=True)
@@ -224,16 +255,15 @@ def execute(
         tensorboard=options.tensorboard,
         description=run.title,
     )
-    return record.new_record(
-        run.task,
-        run.name,
-        run.config,
-        measure(model, data.test),
-        asdict(result),
-        sum(row["seconds"] for row in result.history),
-        source,
-        command,
-    )
+    return Done(model, result, source)
+
+
+def recorded(run: Trains, done: Done, metrics: dict[str, Any], command: str) -> record.Record:
+    """Return the record of a training, with what was measured on the test set."""
+    history = done.result.history
+    seconds = sum(row["seconds"] for row in history)
+    about = run.task, run.name, run.config
+    return record.new_record(*about, metrics, asdict(done.result), seconds, done.source, command)
 
 
 def once(

@@ -1,4 +1,6 @@
-"""Tables from records: `python -m benchmarks.tables` rewrites results/table1.md and the README's.
+"""Tables from records: `python -m benchmarks.tables` rewrites results/table1.md.
+
+With `--readme` it rewrites the tables of README, too.
 
 Nothing here trains or measures. A number that no record holds cannot appear.
 """
@@ -65,21 +67,24 @@ def _block(tasks: Sequence[Any], results: Path) -> str:
 
 @dataclass(frozen=True)
 class Tables:
-    """Rewrite the tables in results/ and in the README from the records."""
+    """Rewrite results/table1.md from the records, and with --readme the tables of README."""
 
     results: Path = record.RESULTS
     """Where records are read and tables written."""
+    readme: bool = False
+    """Rewrite the tables of README.md in the project's own folder."""
 
 
 def main(options: Tables) -> None:
-    """Rewrite results/table1.md and the README's table."""
+    """Rewrite results/table1.md and, where asked to, the tables of README."""
+    if options.readme and record.CHECKOUT is None:
+        raise ValueError("rc_snn is installed, not checked out: there is no README to rewrite.")
     records = table.paper_records(options.results / "table1")
     print(table.write(records, options.results, MNIST_TITLE))
-    if record.CHECKOUT is None:  # an installed package has no README of its own
-        return
-    readme = record.CHECKOUT / "README.md"
-    write_text(readme, readme_with_tables(readme.read_text(), options.results))
-    print(readme)
+    if options.readme and record.CHECKOUT is not None:
+        readme = record.CHECKOUT / "README.md"
+        write_text(readme, readme_with_tables(readme.read_text(), options.results))
+        print(readme)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from rc_snn import checkpoint
 from rc_snn.files import replacing
 from rc_snn.regimes import FAST_BELOW, SLOW_ABOVE
+from rc_snn.sequences import in_turn
 
 Select: TypeAlias = Literal["fast", "slow", "any"]
 Row: TypeAlias = dict[str, float]
@@ -218,10 +219,10 @@ class Loop(ABC):
         self.model.train()
         totals: Row = {}
         order = torch.randperm(len(data), generator=self.generator)
-        for index in order.split(self.config.batch_size):
-            for name, value in self.update(data.rows(index), epoch).items():
+        for batch in in_turn(data, order.split(self.config.batch_size)):
+            for name, value in self.update(batch, epoch).items():
                 totals[name] = totals.get(name, 0.0) + value
-            bar.update(len(index))
+            bar.update(len(batch))
         return {f"train_{name}": total / len(data) for name, total in totals.items()}
 
     def _save(self) -> None:

@@ -77,7 +77,8 @@ def maker_of(name: str) -> Callable[..., nn.Module]:
             raise ValueError(
                 f"The network was built by {name}. Import {module_name} first, pass "
                 f"maker={path} to load, or let its package register a family or rows by an entry "
-                "point: a file alone is not trusted to import code."
+                "point: a file alone is not trusted to import code. On the command line, --model "
+                "package.module:factory names a function that returns the loaded network."
             )
         importlib.import_module(module_name)
     found: Any = sys.modules[module_name]
@@ -85,16 +86,17 @@ def maker_of(name: str) -> Callable[..., nn.Module]:
         found = getattr(found, part, None)
     if not callable(found):
         raise ValueError(f"{module_name} has no {path} (any more) that builds a network.")
-    if getattr(found, "__module__", None) != module_name or not _makes_module(found):
+    if not _makes_module(found):
         raise ValueError(
-            f"{name} may not be called by a file: it is no torch.nn.Module of that module, nor a "
-            "function there that says that it returns one (def make(...) -> MyModel). Pass "
+            f"{name} may not be called by a file: it is no class of torch.nn.Module, nor a "
+            "function that says that it returns one (def make(...) -> MyModel). Pass "
             f"maker={path} to load, if you trust it."
         )
     return found  # type: ignore[no-any-return]
 
 
 def _makes_module(maker: Any) -> bool:
+    """Return whether it is a class of modules, or a function annotated to return one."""
     made = maker
     if not inspect.isclass(maker):
         try:

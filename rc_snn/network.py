@@ -21,12 +21,14 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from rc_snn import families
+from rc_snn.commands import made_by
 from rc_snn.files import replacing
 from rc_snn.makers import built, maker_of, recipe
 from rc_snn.old_formats import OLD, Content
 from rc_snn.runner import check_input_size
 from rc_snn.sequences import DenseSequences, Sequences, SpikeSequences, input_size
 from rc_snn.spikes import Decision, check_n_steps, check_theta, spike_steps
+from rc_snn.step_model import StepModel
 
 FORMAT = "rc_snn.network/1"
 SHELF = Path(__file__).parent / "weights"
@@ -180,11 +182,11 @@ class Network:
         could not build is refused here.
 
         Args:
-            path: the file; it ends in .safetensors.
+            path: the file; safetensors, whatever its name ends in.
             half: weights in float16, which they must equal (`round_to_half`).
 
         Raises:
-            ValueError: if the model cannot be built from its options, or the path ends otherwise.
+            ValueError: if the model cannot be built from its options.
 
         Example:
             >>> import tempfile
@@ -196,8 +198,6 @@ class Network:
             Linear(in_features=4, out_features=2, bias=True)
         """
         path = Path(path)
-        if path.suffix != ".safetensors":
-            raise ValueError(f"A network's file ends in .safetensors, got {path.name!r}.")
         kind, options = recipe(self.model, self.maker, self.options)
         _check_rebuilt(self, kind, options)
         weights = {
@@ -205,6 +205,7 @@ class Network:
             for key, value in self.model.state_dict().items()
         }
         about = {
+            "name": self.name,
             "family": self.family,
             "kind": kind,
             "options": options,
@@ -258,7 +259,9 @@ def _polarity_of(inputs: Any) -> str | None:
 def _warn_of_other_polarity(network: Network, inputs: Any) -> None:
     """Warn of spikes on which the network is at chance: it was trained on the other end first."""
     own = network.encoder.get("polarity")
-    if own is None or len(inputs) == 0 or (looks := _polarity_of(inputs)) in (None, own):
+    if own is None or not isinstance(inputs, Tensor | Sequences) or len(inputs) == 0:
+        return  # what is no input is refused, with the reason, by what reads it
+    if (looks := _polarity_of(inputs)) in (None, own):
         return
     warnings.warn(
         f"{network.name} was trained on {own} spikes, and these look {looks}: most units spike "
@@ -268,6 +271,32 @@ def _warn_of_other_polarity(network: Network, inputs: Any) -> None:
         UserWarning,
         stacklevel=3,
     )
+
+
+def network_made_by(factory: str, n_steps: int | None = None) -> Network:
+    """Return what a factory makes: a network as it is, a model with the paper's θ if it has steps.
+
+    Args:
+        factory: its name, "package.module:function"; see `rc_snn.commands.made_by`.
+        n_steps: steps per frame, T, of a network that does not say them; default: 10.
+
+    Raises:
+        ValueError: if there is none, what it makes is of no family, or has other steps or none.
+    """
+    made = made_by(factory)
+    if not isinstance(made, Network):
+        steps = isinstance(made, StepModel)
+        about: Any = {"theta": 0.95, "n_steps": n_steps or 10} if steps else {}
+        try:
+            made = Network(name=factory.rsplit(":", 1)[-1], model=made, **about)
+        except TypeError as error:
+            raise ValueError(f"{factory} makes no network: {error}") from error
+    if n_steps in (None, made.n_steps):
+        return made
+    if made.n_steps is None and isinstance(made.model, StepModel):
+        return replace(made, n_steps=n_steps)
+    own = "in continuous time" if made.n_steps is None else f"on {made.n_steps} steps"
+    raise ValueError(f"{made.name} decides {own}; n_steps={n_steps} does not fit it.")
 
 
 def _check_rebuilt(network: Network, kind: str, options: dict[str, Any]) -> None:
@@ -376,7 +405,7 @@ def load(name: Path | str, *, maker: Callable[..., Any] | None = None) -> Networ
     has been imported already; any other only if you pass it.
 
     Args:
-        name: name of a network that ships, or a .safetensors file, of any of our formats.
+        name: name of a network that ships, or a file of any of our formats.
         maker: what builds the model from the options in the file, instead of what it names.
 
     Raises:
@@ -390,12 +419,11 @@ def load(name: Path | str, *, maker: Callable[..., Any] | None = None) -> Networ
     if isinstance(name, str) and name in names():
         return _read(SHELF / f"{name}.safetensors", maker)
     path = Path(name)
-    if path.suffix == ".safetensors" and path.exists():
+    if path.is_file():
         return _read(path, maker)
-    what = "There is no file" if path.suffix == ".safetensors" else "There is no network"
     raise ValueError(
-        f"{what} {str(name)!r}. Networks that ship are {', '.join(names())}; others are named by "
-        "their .safetensors file."
+        f"There is no network or file {str(name)!r}. Networks that ship are {', '.join(names())}; "
+        "others are named by their file."
     )
 
 
@@ -415,8 +443,8 @@ def _read(path: Path, maker: Callable[..., Any] | None) -> Network:
         more = {key: value for key, value in tensors.items() if not key.startswith("model.")}
         if not hasattr(model, "options"):  # else it says them itself, and as they are by then
             about |= {"maker": make, "options": options}
-        classes = tuple(about.pop("classes"))
-        return Network(name=path.stem, model=model.eval(), classes=classes, tensors=more, **about)
+        about |= {"classes": tuple(about["classes"]), "name": about.get("name", path.stem)}
+        return Network(model=model.eval(), tensors=more, **about)
     except KeyError as error:
         raise ValueError(f"{path} cannot be read as a network: it lacks {error}.") from error
     except (AttributeError, TypeError, RuntimeError, ValueError, ImportError) as error:

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from rc_snn.borders import check_labelled, check_model
 from rc_snn.fast.fused import Precision
 from rc_snn.loop import Loop, Row, Select, TrainResult, rank
 from rc_snn.models import Dropout, check_precision
@@ -127,7 +128,7 @@ def train(
     data: Labelled,
     validation: Labelled,
     config: TrainConfig,
-    run_dir: Path,
+    run_dir: Path | str,
     *,
     fresh: Callable[[torch.Generator], Labelled] | None = None,
     tensorboard: bool = False,
@@ -154,7 +155,8 @@ def train(
 
     Source: Jeffares et al., ICLR 2022, Algorithm 1 and appendix A.3.
     """
-    return _Training(model, data, validation, config, run_dir, fresh, tensorboard).fit(description)
+    run = _Training(model, data, validation, config, Path(run_dir), fresh, tensorboard)
+    return run.fit(description)
 
 
 def evaluate(model: StepModel, data: Labelled, theta: float | None) -> tuple[Decision, Row]:
@@ -189,7 +191,9 @@ class _Training(Loop):
         fresh: Callable[[torch.Generator], Labelled] | None,
         tensorboard: bool,
     ) -> None:
+        check_model(model)
         for labelled in (data, validation):
+            check_labelled(labelled)
             check_fit(model.n_inputs, model.n_classes, labelled)
         if config.method == "rc":
             for beta in {config.beta_at(0), config.beta_at(config.epochs - 1)}:

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from benchmarks.record import Record
-from benchmarks.run import Data, Options, TaskModel, TaskRun, execute
+from benchmarks.run import Data, Options, TaskModel, TaskRun, recorded, trained
 from encoders.sequence_spotting import N_STEPS, RUN, Limit, Spotting, draw, optimal_rule
 from rc_snn import exits
 from rc_snn.regimes import account
@@ -177,7 +177,8 @@ def measure(model: Any, test: Labelled, certain: Int[Tensor, " batch"]) -> dict[
 def make(run: TaskRun, options: Options, command: str) -> Record:
     """Train one run, or go on with it, and measure it once."""
     sets, test = data(run)
-    return execute(run, sets, options, partial(measure, certain=test.certain), command)
+    done = trained(run, sets, options)
+    return recorded(run, done, measure(done.model, sets.test, test.certain), command)
 
 
 @dataclass(frozen=True)

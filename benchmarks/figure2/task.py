@@ -9,7 +9,6 @@ from the records in results/figure2; `--train` makes those first, and resumes wh
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from benchmarks.figure2 import bayes_stopping, plot, table
 from benchmarks.figure2.bayes_stopping import Limit
 from benchmarks.record import Record
 from benchmarks.report.numbers import seeds
-from benchmarks.run import Data, Options, TaskModel, TaskRun, execute, find, run_folder
+from benchmarks.run import Data, Options, TaskModel, TaskRun, find, recorded, run_folder, trained
 from benchmarks.task import Task
 from encoders.two_sequence import PAPER, two_sequence
 from rc_snn import checkpoint, exits
@@ -135,8 +134,9 @@ def make(run: Limit | TaskRun, options: Options, command: str) -> Record:
     """Compute the limit, or train one network, or go on with it, and measure it once."""
     if isinstance(run, Limit):
         return bayes_stopping.make(run, command)
-    last = run_folder(run, options) / "checkpoint.pt"
-    return execute(run, data(run), options, partial(measure, last=last), command)
+    sets = data(run)
+    done, last = trained(run, sets, options), run_folder(run, options) / "checkpoint.pt"
+    return recorded(run, done, measure(done.model, sets.test, last), command)
 
 
 class Figure2(Task):

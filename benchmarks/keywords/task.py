@@ -21,7 +21,7 @@ from torch import Tensor
 
 from benchmarks import record
 from benchmarks.record import Record
-from benchmarks.run import Data, Options, Profile, TaskModel, TaskRun, execute, run_folder
+from benchmarks.run import Data, Options, Profile, TaskModel, TaskRun, recorded, run_folder, trained
 from benchmarks.task import Task
 from encoders.keyword_features import Features, KeywordData, load_keywords
 from encoders.keyword_network import keyword_network
@@ -162,22 +162,18 @@ def _run(
 def make(run: TaskRun, options: KeywordOptions, command: str) -> Record:
     """Train one run, or go on with it, and keep the network's traces beside its checkpoint."""
     heard = spoken(options)
-
-    def measure(model: RCLSTM, test: Labelled) -> dict[str, Any]:
-        round_to_half(model)  # what is measured is what may ship
-        held_out = heard.validation
-        with torch.no_grad():
-            traces = {
-                "validation": trace(model, held_out.inputs, batch_size=250),
-                "test": trace(model, test.inputs, batch_size=250),
-            }
-        labels = {"validation": held_out.labels, "test": test.labels}
-        _save_traces(traces, run_folder(run, options))
-        metrics = _metrics(model, traces, labels, heard)
-        _write_network(run, model, heard, metrics, options)
-        return metrics
-
-    return execute(run, heard.data(), options, measure, command)
+    done, held_out, test = trained(run, heard.data(), options), heard.validation, heard.test
+    round_to_half(done.model)  # what is measured is what may ship
+    with torch.no_grad():
+        traces = {
+            "validation": trace(done.model, held_out.inputs, batch_size=250),
+            "test": trace(done.model, test.inputs, batch_size=250),
+        }
+    labels = {"validation": held_out.labels, "test": test.labels}
+    _save_traces(traces, run_folder(run, options))
+    metrics = _metrics(done.model, traces, labels, heard)
+    _write_network(run, done.model, heard, metrics, options)
+    return recorded(run, done, metrics, command)
 
 
 def _metrics(

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float, Int
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from benchmarks.record import Record
 from benchmarks.report.numbers import count_interval
-from benchmarks.run import Data, Options, TaskModel, TaskRun, execute
+from benchmarks.run import Data, Options, TaskModel, TaskRun, recorded, trained
 from encoders.event_frames import Disturb, EventFrames, event_sequences, share_arrived
 from encoders.nmnist import SUBSET, SUBSET_NAME, NeuromorphicMNIST
 from encoders.temporal_mnist import deal
@@ -222,8 +222,7 @@ def make(run: TaskRun, options: Options, command: str) -> Record:
     """Train one run, or go on with it, and measure it once."""
     train, test = recordings(options.data)
     known, frames = data(run, train, test), frames_of(run.config)
-    held_out: Any = known.validation
-    telling = partial(
-        measure, validation=held_out, arrived=share_arrived(test, frames), frames=frames
-    )
-    return execute(run, known, options, telling, command)
+    done, held_out = trained(run, known, options), cast(Labelled, known.validation)
+    arrived = share_arrived(test, frames)
+    metrics = measure(done.model, known.test, validation=held_out, arrived=arrived, frames=frames)
+    return recorded(run, done, metrics, command)

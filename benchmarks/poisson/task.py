@@ -19,7 +19,7 @@ import torch
 from benchmarks.record import Record
 from benchmarks.report import figures, tables
 from benchmarks.report.numbers import count_interval, seeds, spread
-from benchmarks.run import Data, Options, TaskModel, TaskRun, execute
+from benchmarks.run import Data, Options, TaskModel, TaskRun, recorded, trained
 from benchmarks.task import Task
 from encoders.mnist import Digits, embedded_digits, load_mnist
 from encoders.poisson import poisson_sequences
@@ -129,7 +129,9 @@ def digits_of(name: str, folder: Path | None) -> Digits:
 def make(run: TaskRun, options: Options, command: str) -> Record:
     """Train one run, or go on with it, and measure it once."""
     digits = digits_of(run.data["name"], options.data)
-    return execute(run, data(run, digits), options, measure, command)
+    sets = data(run, digits)
+    done = trained(run, sets, options)
+    return recorded(run, done, measure(done.model, sets.test), command)
 
 
 def text(records: Sequence[Record]) -> str:

@@ -195,7 +195,7 @@ def test_records_are_made_once_and_figure_and_table_come_from_them(tmp_path, mon
     picture = folder / "figure1.quick.png"
     before = picture.read_bytes()
     picture.unlink()
-    monkeypatch.setattr(spotting, "execute", lambda *_: pytest.fail("the record was not used"))
+    monkeypatch.setattr(spotting, "trained", lambda *_: pytest.fail("the record was not used"))
     monkeypatch.setattr(spotting, "trace", lambda *_, **__: pytest.fail("the test set was touched"))
     assert command(figure1.TASK, options) == 0
     assert picture.read_bytes() == before

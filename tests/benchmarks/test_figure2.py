@@ -166,7 +166,7 @@ def test_the_figure_is_made_from_its_records_alone(small, monkeypatch, capsys):
     assert table.read_text() in capsys.readouterr().out
     picture.unlink()
     for job in (figure2, bayes_stopping):
-        name = "execute" if job is figure2 else "compute"
+        name = "trained" if job is figure2 else "compute"
         monkeypatch.setattr(job, name, lambda *a, **k: pytest.fail("made again"))
     assert command(figure2.TASK, small) == 0
     assert (picture.read_bytes(), table.read_text()) == before

@@ -290,7 +290,7 @@ def test_records_are_made_once_and_table_and_figure_come_from_them(tmp_path, mon
     assert "20 test recordings" in written
     before = text.read_bytes(), picture.read_bytes()
     picture.unlink()
-    monkeypatch.setattr(event_digits, "execute", lambda *_, **__: pytest.fail("trained again"))
+    monkeypatch.setattr(event_digits, "trained", lambda *_, **__: pytest.fail("trained again"))
     assert command(nmnist.TASK, replace(options, train=True)) == 0
     assert (text.read_bytes(), picture.read_bytes()) == before
     assert str(picture) in capsys.readouterr().out

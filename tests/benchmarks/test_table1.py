@@ -258,7 +258,7 @@ def test_checked_in_records_are_sound_and_the_readme_shows_their_table():
     text = table.table1(shown, "MNIST (60,000 train / 10,000 test)", "markdown")
     assert text in readme
     made = tables.readme_with_tables(readme, record.RESULTS)
-    assert made == readme, "run python -m benchmarks.tables"
+    assert made == readme, "run python -m benchmarks.tables --readme"
     assert (record.RESULTS / "table1.md").read_text() == text
     for r in shown:
         assert r.metrics["fired"] + r.metrics["forced"] == 10_000

@@ -9,7 +9,17 @@ import torch
 
 from benchmarks import record
 from benchmarks.record import Record
-from benchmarks.run import Data, Measurement, Options, TaskModel, TaskRun, execute, find, run_folder
+from benchmarks.run import (
+    Data,
+    Measurement,
+    Options,
+    TaskModel,
+    TaskRun,
+    find,
+    recorded,
+    run_folder,
+    trained,
+)
 from benchmarks.task import Task, command, make_all
 from rc_snn.sequences import DenseSequences, Labelled
 from rc_snn.training import TrainConfig
@@ -44,7 +54,8 @@ class Toy(Task):
         return [replace(RUN, train=replace(RUN.train, seed=seed)) for seed in options.seeds]
 
     def make(self, run: TaskRun, options: Options, command: str) -> Record:
-        return execute(run, DATA, options, self._measure, command)
+        done = trained(run, DATA, options)
+        return recorded(run, done, self._measure(done.model, DATA.test), command)
 
     def _measure(self, model, test) -> dict:
         self.seen = [*self.seen, (model.precision, len(test))]

@@ -387,9 +387,15 @@ def test_a_network_that_load_could_not_build_is_refused_when_it_is_written(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_has_the_ending_of_its_kind(tmp_path):
-    with pytest.raises(ValueError, match=r"ends in \.safetensors, got 'mine\.pt'"):
-        made().save(tmp_path / "mine.pt")
+def test_a_file_may_be_called_and_lie_as_its_owner_wants(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    written = made(name="mine")
+    for path in ("mine.pt", "deep/er/no-ending", Path("a.b.safetensors")):
+        back = load(written.save(path))
+        assert back.name == "mine", "the network's, not the file's"
+        assert_same(back.decide(times(back)), written.decide(times(back)))
+    with pytest.raises(ValueError, match=r"no network or file 'deep'"):
+        load("deep")  # a folder
 
 
 # -- Whose code is called -----------------------------------------------------------------------
@@ -439,8 +445,8 @@ def test_a_file_alone_imports_nothing_of_others(tmp_path, monkeypatch):
         ("pathlib:Path", {}),
         ("test_network:touch", {}),
         ("test_network:GRU.cost", {}),
-        ("benchmarks.table1.rows:made_by", {"name": "test_network:touch"}),
-        ("rc_snn.network:RCLSTM", {}),
+        ("rc_snn.commands:made_by", {"name": "test_network:touch"}),
+        ("rc_snn.network:load", {"name": "rc-lstm-340-fast"}),
         ("torch.hub:load", {"repo_or_dir": ".", "model": "x", "source": "local"}),
     ],
 )
@@ -560,7 +566,7 @@ def test_networks_load_by_name_or_path_and_others_are_refused_with_the_list(tmp_
     shelf = tmp_path / "shelf"
     monkeypatch.setattr(network, "SHELF", shelf)
     assert names() == []
-    with pytest.raises(ValueError, match="no network 'lstm'"):
+    with pytest.raises(ValueError, match="no network or file 'lstm'"):
         load("lstm")
     for kind in ("lstm", "deep", "rel-psp"):
         made(kind, name=kind).save(shelf / f"{kind}.safetensors")
@@ -569,11 +575,13 @@ def test_networks_load_by_name_or_path_and_others_are_refused_with_the_list(tmp_
         assert load(name).name == load(shelf / f"{name}.safetensors").name == name
         assert load(str(shelf / f"{name}.safetensors")).name == name
     assert isinstance(load("deep").model, RCConvLSTM)
-    with pytest.raises(ValueError, match=r"no network 'rc'\. Networks that ship are deep, lstm"):
+    with pytest.raises(
+        ValueError, match=r"no network or file 'rc'\. Networks that ship are deep, lstm"
+    ):
         load("rc")
-    with pytest.raises(ValueError, match="There is no network"):
+    with pytest.raises(ValueError, match="There is no network or file"):
         load("../lstm")
-    with pytest.raises(ValueError, match=r"There is no file '.*absent\.safetensors'"):
+    with pytest.raises(ValueError, match=r"no network or file '.*absent\.safetensors'"):
         load(tmp_path / "absent.safetensors")
 
 
