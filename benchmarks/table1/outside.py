@@ -293,8 +293,8 @@ def _checked_operations(operations: Counts, n: int) -> Counts:
         good = part.shape == (n,) and bool((part >= 0).all())
         if not good or not bool(part.isfinite().all()):
             raise ValueError(
-                f"cost must be a StepCost, or the accumulates of each of the {n} samples (and their "
-                f"multiply-accumulates), finite and >= 0; got a tensor {list(part.shape)}."
+                f"cost must be a StepCost, or the accumulates of each of the {n} samples, with or "
+                f"without multiply-accumulates, finite and >= 0; got a tensor {list(part.shape)}."
             )
     return operations
 
