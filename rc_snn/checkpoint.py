@@ -54,10 +54,9 @@ def digest(value: Any) -> str:
     """Return a SHA-256, its first 16 digits, of what a value holds: which data or weights it is.
 
     Tensors and arrays count with type, shape and every byte; mappings, lists and dataclasses with
-    what they hold; whatever has a method `digest()` with what that returns, as lazily read data
-    should. Other sequences (`rc_snn.sequences.Sequences`) that hold what cannot be looked into,
-    such as a function or an open file, count with a few samples. Of anything else only the class is
-    known.
+    what they hold; whatever has a method `digest()` with the value that it returns, as lazily read
+    data should. Other sequences (`rc_snn.sequences.Sequences`) that hold what cannot be looked
+    into, such as an open file, count with a few samples. Of anything else only the class is known.
 
     Example:
         >>> digest({"a": torch.zeros(2)}) == digest({"a": torch.zeros(2)})
@@ -74,8 +73,8 @@ def _feed(sha: Any, value: Any) -> bool:
     """Add a value to a digest; return whether it could be looked into."""
     kind = f"{type(value).__module__}.{type(value).__qualname__}"
     if callable(own := getattr(value, "digest", None)):
-        sha.update(f"{kind} {own()}".encode())
-        return True
+        sha.update(kind.encode())
+        return _feed(sha, own())
     if isinstance(value, torch.Tensor):
         plain = value.detach().to_dense().cpu().contiguous().flatten()
         sha.update(f"{value.dtype} {list(value.shape)}".encode())

@@ -1,6 +1,7 @@
 """Anybody's data set as sequences: read by workers, padded, packed; or read batch by batch."""
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -150,6 +151,19 @@ class LoadedSequences:
     def to(self, device: torch.device | str) -> "LoadedSequences":
         """Return the sequences, to be read onto another device."""
         return replace(self, device=device)
+
+    def digest(self) -> tuple[Any, ...]:
+        """Return what these sequences are, for a checkpoint (`rc_snn.checkpoint.digest`).
+
+        No sample of a data set is read, because its transforms may draw anew: it counts with its
+        own `digest()`, or with class, length and transform.
+        """
+        source = self.samples
+        if not isinstance(source, list | tuple) and not hasattr(source, "digest"):
+            # Functions are written with their address, which is another one in every process.
+            transform = re.sub(r" at 0x[0-9a-f]+", "", repr(getattr(source, "transform", None)))
+            source = (type(source).__qualname__, len(source), transform)
+        return (source, self.n_steps, self.shape, self.index, self.cut)
 
     def _assemble(self, pieces: Sequence[Piece]) -> Packed:
         fitting = [_fitting(piece, self.shape, "A sample") for piece in pieces]

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from rc_snn.borders import Form
 from rc_snn.sequences import Sequences, SpikeSequences
 from rc_snn.spikes import Decision
 from rc_snn.step_model import Inflow, StepCost, StepModel, WatchedModel
@@ -117,7 +118,7 @@ def count_operations(
             f"Operations are counted to the step of each decision, got {len(inputs)} sequences and "
             f"{'decisions without steps' if step is None else f'{len(step)} decisions'}."
         )
-    cost, binary = model.cost(), dict[Hashable, bool]()
+    form, cost, binary = Form.of(model), model.cost(), dict[Hashable, bool]()
     taken: dict[Hashable, Float[Tensor, "2 batch"]] = {}
     none = torch.zeros(2, len(step), dtype=torch.float64, device=step.device)
     for rows in torch.arange(len(step), device=step.device).split(batch_size):
@@ -129,7 +130,7 @@ def count_operations(
                 state = None if state is None else tuple(each[on] for each in state)
             found: Iterable[Inflow] = unwatched(cost, len(rows), first=t == 0)
             if isinstance(model, WatchedModel):
-                state, found = model.watch(part.at(t), state)
+                state, found = model.watch(form.read(part.at(t)), state)
             for one in found:
                 total = taken.setdefault(one.key, none.clone())
                 binary[one.key] = binary.get(one.key, True) and one.binary
@@ -182,7 +183,8 @@ def shown_by(
         batch_size: sequences read together.
 
     Example:
-        >>> from rc_snn.sequences import DenseSequences
+        >>> from rc_snn.borders import Form
+    from rc_snn.sequences import DenseSequences
         >>> x = DenseSequences(torch.tensor([[[1.0, 0.0]], [[2.0, 1.0]]]))  # 1 spike, then 3
         >>> shown_by(torch.tensor([0]), x).seen
         tensor([0.2500])

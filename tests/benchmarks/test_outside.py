@@ -259,7 +259,7 @@ def test_a_network_of_other_inputs_is_told_of_score(tmp_path):
 
 
 def test_a_network_that_never_fires_is_warned_of(tmp_path, on_digits, capsys):
-    file = mine(theta=0.999).save(tmp_path / "quiet.safetensors")
+    file = mine(name="quiet", theta=0.999).save(tmp_path / "quiet.safetensors")
     job.main(Table1(network=(file,), results=tmp_path))
     said = capsys.readouterr().err
     assert "no sample of quiet reached its threshold θ = 0.999" in said

@@ -283,7 +283,7 @@ def test_decisions_on_a_stream_are_those_on_its_tensor_and_cost_what_its_times_s
     by_stream = decide(model, stream, 0.445)
     by_tensor = decide(model, SpikeSequences(steps, 7), 0.445)
     assert torch.equal(by_stream.step, by_tensor.step)
-    assert 0 < int(by_stream.fired.sum()) < 30
+    assert len(by_stream.step.unique()) > 1
     assert account(by_stream, labels, None, 7, model.cost(), inputs=stream) == account(
         by_stream, labels, times, 7, model.cost()
     )

@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from encoders.transforms import ToFrames
 from rc_snn.checkpoint import digest
+from rc_snn.datasets import LoadedSequences
 from rc_snn.models import RCLSTM
 from rc_snn.objective import rc_loss
 from rc_snn.sequences import Labelled, SpikeSequences
@@ -376,6 +378,32 @@ def test_digests_tell_tensors_and_lazily_read_data_apart():
     values = [x, x.view(2, 3), x.double(), x.flip(0), -x, {"a": x}, [x], [x, 1], x.int(), x[:0]]
     assert len({digest(value) for value in values}) == len(values)
     assert digest(x.view(2, 3).t().contiguous()) == digest(x.view(2, 3).t())
+
+
+class Files(torch.utils.data.Dataset):
+    """A data set whose transform draws anew whenever a sample is read."""
+
+    def __init__(self, n: int, transform: object = None) -> None:
+        self.n, self.transform = n, transform
+
+    def __len__(self) -> int:
+        return self.n
+
+    def __getitem__(self, i: int) -> tuple[torch.Tensor, int]:
+        return torch.rand(3, 2), i % 2
+
+
+def test_a_data_set_counts_with_class_length_and_transform_and_is_not_read():
+    def loaded(data: object, workers: int = 0) -> LoadedSequences:
+        return LoadedSequences(data, 3, (2,), torch.arange(4), workers=workers)
+
+    one = digest(loaded(Files(4)))
+    assert digest(loaded(Files(4), workers=2)) == one
+    assert digest(loaded(Files(4, lambda x: x))) == digest(loaded(Files(4, lambda x: x)))
+    others = [loaded(Files(5)), loaded(Files(4, ToFrames(9))), loaded(Files(4, ToFrames(8)))]
+    others.append(loaded([(torch.zeros(3, 2), 0)] * 4))
+    others.append(loaded([(torch.ones(3, 2), 0)] * 4))
+    assert len({one, *map(digest, others)}) == 6
 
 
 def reencoded(data: Labelled) -> Labelled:
