@@ -233,7 +233,8 @@ def _operations(group: list[Record]) -> list[str]:
     first = group[0].metrics
     sparse = dense = "—"
     if first["synops_ac"] is not None:
-        ac, mac = (mean(r.metrics[f"synops_{kind}"] / 1e6 for r in group) for kind in ("ac", "mac"))
+        counts = [[r.metrics[name] or 0.0 for r in group] for name in ("synops_ac", "synops_mac")]
+        ac, mac = (mean(count) / 1e6 for count in counts)
         sparse = f"{ac:.3f} AC + {mac:.3f} MAC"
     if first["macs"] is not None:
         share = _mean(group, lambda m: 100 * m["macs"] / m["macs_full"])
