@@ -1,6 +1,6 @@
 """What decisions take: dense multiply-adds, accumulates of spikes, and what inputs had shown."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -89,8 +89,8 @@ def count_operations(
     The split is NeuroBench's, as of `synaptic_operations`: where all that ever comes into a product
     is 0 or 1, it takes an accumulate for each spike and synapse, else its dense multiply-adds. So
     spikes between layers count as spikes, of a model that tells of them
-    (`rc_snn.step_model.WatchedModel`); of any other they count as dense. A mean that the sequences
-    subtract belongs to a bias, and does not count.
+    (`rc_snn.step_model.WatchedModel`); of any other they count as dense. Products with the input
+    are those of `shown_by`.
 
     Args:
         model: a step model, or one that can be watched.
@@ -106,8 +106,7 @@ def count_operations(
 
     Example:
         >>> from rc_snn.models import RCLSTM
-        >>> from rc_snn.borders import Form
-    from rc_snn.sequences import SpikeSequences
+        >>> from rc_snn.sequences import SpikeSequences
         >>> x = SpikeSequences(torch.tensor([[0, 1, 2]]), n_steps=2)
         >>> decision = Decision.at_steps(torch.tensor([1]), 2, torch.ones(1) > 0, torch.eye(2)[:1])
         >>> [part.tolist() for part in count_operations(RCLSTM(3, 2, 2), x, decision)]
@@ -129,28 +128,19 @@ def count_operations(
             if not on.all():  # as in `rc_snn.runner.run`, decided samples leave
                 rows, part = rows[on], part.rows(on.nonzero().squeeze(1))
                 state = None if state is None else tuple(each[on] for each in state)
-            found = [Inflow.of("input", _uncentred(part).at(t), cost.fan_out, cost.input)]
+            found: Iterable[Inflow] = unwatched(cost, len(rows), first=t == 0)
             if isinstance(model, WatchedModel):
-                state, more = model.watch(form.read(part.at(t)), state)
-                found += more
-            else:
-                found += unwatched(cost, len(rows), first=t == 0)
+                state, found = model.watch(form.read(part.at(t)), state)
             for one in found:
                 total = taken.setdefault(one.key, none.clone())
                 binary[one.key] = binary.get(one.key, True) and one.binary
                 total[0, rows] += one.accumulates
                 total[1, rows] += one.dense
+    shown = shown_by(step, inputs, cost, batch_size=batch_size)
     return Operations(
-        sum((total[0] for key, total in taken.items() if binary[key]), none[0]),
-        sum((total[1] for key, total in taken.items() if not binary[key]), none[1]),
+        sum((total[0] for key, total in taken.items() if binary[key]), shown.accumulates),
+        sum((total[1] for key, total in taken.items() if not binary[key]), shown.multiplies),
     )
-
-
-def _uncentred(inputs: Sequences) -> Sequences:
-    """Return sequences from which no mean is subtracted: the spikes as they are."""
-    if getattr(inputs, "mean", None) is None:
-        return inputs
-    return replace(inputs, mean=None)  # type: ignore[type-var]
 
 
 def unwatched(cost: StepCost, batch: int, *, first: bool) -> list[Inflow]:

@@ -32,7 +32,8 @@ HEADER = [
     "input seen",
     "mean step",
     "fired %",
-    "MMACs (of full), MSynOps",
+    "MSynOps",
+    "dense MMACs (of full)",
     "trained / tested on",
 ]
 
@@ -43,8 +44,10 @@ NOTES = (
     "step: t_sp / T, the paper's; strict: (t_sp + 1) / T; input seen: share of input spikes. In "
     "continuous time the first two are the spike time.",
     "mean step: over all samples, forced answers at T-1; in continuous time the mean first spike, "
-    "in frames. MMACs: million dense multiply-adds per sample until the decision, and their share "
-    "of the full sequence's; in continuous time million accumulates, one per spike and synapse.",
+    "in frames. MSynOps: million synaptic operations per sample until the decision, accumulates "
+    "(AC: one per spike and synapse, hidden spikes included) and multiply-accumulates (MAC: "
+    "products with anything but spikes). dense MMACs: million multiply-adds if nothing were a "
+    "spike, and their share of the full sequence's; continuous time has no steps to count.",
     "recipe: weights, the network that its authors publish, measured here; published, as its "
     "authors describe; tuned, ours on the same images; augmented, ours on randomly moved training "
     "images. θ is 0.95 where none is named. bf16: products in bfloat16 while training; every "
@@ -201,7 +204,7 @@ def _ours(group: list[Record]) -> Line:
         *(_clock(shown, name) for name in ("step_clock", "strict_clock", "input_seen")),
         _insight(shown),
         f"{_mean(shown, lambda m: 100 * m['fired'] / m['n']):.1f}",
-        _operations(shown),
+        *_operations(shown),
         _effort(shown[0]),
     ]
 
@@ -225,14 +228,18 @@ def _insight(group: list[Record]) -> str:
     return "∞" if None in times else f"{mean(times):.2f} frames"
 
 
-def _operations(group: list[Record]) -> str:
+def _operations(group: list[Record]) -> list[str]:
+    """Return synaptic operations, and dense multiply-adds."""
     first = group[0].metrics
+    sparse = dense = "—"
+    if first["synops_ac"] is not None:
+        counts = [[r.metrics[name] or 0.0 for r in group] for name in ("synops_ac", "synops_mac")]
+        ac, mac = (mean(count) / 1e6 for count in counts)
+        sparse = f"{ac:.3f} AC + {mac:.3f} MAC"
     if first["macs"] is not None:
         share = _mean(group, lambda m: 100 * m["macs"] / m["macs_full"])
-        return f"{_mean(group, lambda m: m['macs'] / 1e6):.2f} ({share:.0f} %)"
-    if first["synops_ac"] is None:
-        return "—"
-    return f"{_mean(group, lambda m: m['synops_ac'] / 1e6):.3f} MSynOps"
+        dense = f"{_mean(group, lambda m: m['macs'] / 1e6):.2f} ({share:.0f} %)"
+    return [sparse, dense]
 
 
 def _effort(r: Record) -> str:
