@@ -12,13 +12,15 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from rc_snn.borders import Form
 from rc_snn.fast.event_products import event_linear
 from rc_snn.fast.fused import fusable, step_input
 from rc_snn.models import fresh_generator
+from rc_snn.output_spikes import first_output_spike
 from rc_snn.sequences import Sequences
 from rc_snn.spike_events import StepEvents
-from rc_snn.spikes import Decision, first_step
-from rc_snn.step_model import Advance, State, StepCost
+from rc_snn.spikes import Decision
+from rc_snn.step_model import Advance, Inflow, State, StepCost
 
 Input: TypeAlias = Float[Tensor, "batch inputs"] | StepEvents
 Current: TypeAlias = Float[Tensor, "batch neurons"]
@@ -189,17 +191,30 @@ class LIFNetwork(nn.Module):
 
     def advance(self, x: Input, state: State | None) -> Step:
         """Advance both layers by one step; the spikes and potentials are the outputs'."""
+        _, z, v, state = self._layers(x, state)
+        return z, v, state
+
+    def watch(self, x: Input, state: State | None) -> tuple[State, list[Inflow]]:
+        """Advance by one step, and tell of the hidden spikes: see `WatchedModel`."""
+        hidden, _, _, state = self._layers(x, state)
+        fan_out = torch.full((len(self.bias_h),), float(self.n_classes))
+        return state, [Inflow.of("hidden spikes", hidden, fan_out, self.weight_ho.numel())]
+
+    def _layers(self, x: Input, state: State | None) -> tuple[Current, Outputs, Outputs, State]:
+        """Return hidden spikes, the outputs' spikes and potentials, and the new state."""
         half = 0 if state is None else len(state) // 2
         first, second = (None, None) if state is None else (state[:half], state[half:])
-        linear: Any = event_linear if isinstance(x, StepEvents) else F.linear
-        current = linear(x, self.weight_ih, self.bias_h)
-        z, _, first = self.neurons.step(current, first, spiking=True)
-        current = F.linear(z, self.weight_ho, self.bias_o)
+        if isinstance(x, StepEvents):
+            current = event_linear(x, self.weight_ih, self.bias_h)
+        else:
+            current = F.linear(x.flatten(1), self.weight_ih, self.bias_h)
+        hidden, _, first = self.neurons.step(current, first, spiking=True)
+        current = F.linear(hidden, self.weight_ho, self.bias_o)
         z, v, second = self.neurons.step(current, second, self.spiking)
-        return z, v, (*first, *second)
+        return hidden, z, v, (*first, *second)
 
     def cost(self) -> StepCost:
-        """Return the multiply-adds of one sample in one step; hidden spikes count as dense."""
+        """Return the multiply-adds of one sample in one step, dense; `watch` counts spikes."""
         feed, inner = self.weight_ih.numel(), self.weight_ho.numel()
         fan_out = torch.full((self.n_inputs,), float(len(self.bias_h)))
         return StepCost(input=feed, inner=inner, recurrent=0, read_out=0, fan_out=fan_out)
@@ -231,7 +246,9 @@ class RCLIF(LIFNetwork):
         """Return the same step on events; None off the CPU, or where a subclass has its step."""
         if not fusable(self.weight_ih) or type(self).step is not RCLIF.step:
             return None
-        return lambda step, inputs, state: self.step(step_input(inputs, step), state)
+        return lambda step, inputs, state: self.step(
+            step_input(inputs, step, self.weight_ih.dtype), state
+        )
 
     def read_out(self, features: Outputs) -> Outputs:
         """Return the logits of the potentials."""
@@ -243,9 +260,9 @@ class TTFSLIF(LIFNetwork):
 
     def forward(self, inputs: Sequences) -> tuple[Course, Course]:
         """Return the outputs' spikes, and their potentials before reset, of all steps."""
-        fast, state, course = fusable(self.weight_ih), None, []
+        fast, dtype, state, course = fusable(self.weight_ih), self.weight_ih.dtype, None, []
         for step in range(inputs.n_steps):
-            x = step_input(inputs, step) if fast else inputs.at(step)
+            x = step_input(inputs, step, dtype) if fast else Form(dtype).read(inputs.at(step))
             z, v, state = self.advance(x, state)
             course.append((z, v))
         spikes, potentials = zip(*course, strict=True)
@@ -282,33 +299,6 @@ def _neurons(library: Library, parameters: Mapping[str, Any] | None) -> Neurons:
     if library not in LIBRARIES:
         raise ValueError(f"library must be one of {', '.join(LIBRARIES)}, got {library!r}.")
     return LIBRARIES[library](**(parameters or {}))
-
-
-def first_output_spike(z: Course, v: Course) -> Decision:
-    """Decide by the first spike among the outputs.
-
-    Of neurons that spike in the same step, the one with the largest potential before its reset
-    answers. A sample without a spike answers at step T-1 with the largest potential there, and
-    `fired=False`. The scores are the potentials at the decision, in units of the threshold.
-
-    Raises:
-        ValueError: if a potential is not finite (NaN would pass for silence).
-
-    Example:
-        >>> v = torch.tensor([[[0.5, 0.2]], [[1.2, 1.5]]])
-        >>> decision = first_output_spike((v > 1.0).float(), v)
-        >>> decision.label, decision.step, decision.fired
-        (tensor([1]), tensor([1]), tensor([True]))
-    """
-    broken = ~torch.isfinite(v).all(dim=2).all(dim=0)
-    if broken.any():
-        raise ValueError(
-            f"The output potentials of {int(broken.sum())} of {len(broken)} samples are not "
-            "finite. Lower the learning rate, or check the input for NaN."
-        )
-    step, fired = first_step(z.amax(dim=2) > 0)
-    scores = v[step, torch.arange(len(step), device=v.device)]  # spikes are above all the others
-    return Decision.at_steps(step, len(z), fired, scores)
 
 
 def first_spike_time(z: Course) -> Outputs:

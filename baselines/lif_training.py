@@ -7,9 +7,10 @@ from typing import Any, Literal
 import torch.nn.functional as F
 from torch import Tensor
 
-from baselines.lif import TTFSLIF, check_positive, first_output_spike, first_spike_time
+from baselines.lif import TTFSLIF, check_positive, first_spike_time
 from rc_snn.loop import Loop, Row, Select, TrainResult, rank
 from rc_snn.optimizer import Adam
+from rc_snn.output_spikes import first_output_spike
 from rc_snn.sequences import Labelled
 from rc_snn.spikes import Decision
 from rc_snn.training import TrainConfig, check_fit

@@ -1,10 +1,8 @@
 """Where the data come from: a folder, the cache, a checked download, or the embedded digits."""
 
-import gzip
 import hashlib
 import http.client
 import warnings
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +15,9 @@ from torch import Tensor
 
 from encoders import fetch
 from encoders.fetch import DataError, cache_folder, folders, named_folder
+from encoders.idx import Digits as Digits
+from encoders.idx import Split as Split
+from encoders.idx import unpacked
 from rc_snn import files
 
 
@@ -43,28 +44,6 @@ MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
     "https://storage.googleapis.com/cvdf-datasets/mnist/",
 )
-
-
-@dataclass(frozen=True)
-class Split:
-    """Images with their classes."""
-
-    images: UInt8[Tensor, "batch height width"]
-    labels: Int[Tensor, " batch"]
-
-
-@dataclass(frozen=True)
-class Digits:
-    """Handwritten digits, and what to call them in a table."""
-
-    train: Split
-    test: Split
-    name: str
-    """"MNIST", or "MNIST-5k" for the embedded digits."""
-    title: str
-    """One line for the head of a table."""
-    origin: str
-    """Folder or package they were read from."""
 
 
 def load_mnist(
@@ -186,22 +165,14 @@ def read_checked(path: Path, file: MnistFile) -> bytes:
     Raises:
         DataError: naming the file, what was expected and what was found.
     """
-    expected = f"expected {file.size} raw bytes with MD5 {file.md5} ({file.name})"
-    advice = "Delete or replace the file."
-    packed = path.read_bytes()
-    try:
-        raw = gzip.decompress(packed) if path.suffix == ".gz" else packed
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(
-            f"{path}: {expected}, found a broken gzip stream of {len(packed)} bytes ({error}). "
-            f"{advice}"
-        ) from error
+    expected = f"{file.size} raw bytes with MD5 {file.md5} ({file.name})"
+    raw = unpacked(path, expected)
     md5 = hashlib.md5(raw, usedforsecurity=False).hexdigest()
     if md5 == file.md5:
         return raw
     other = next((f.name for f in MNIST_FILES if f.md5 == md5), None)
     found = f"the bytes of {other}" if other else f"{len(raw)} bytes with MD5 {md5}"
-    raise DataError(f"{path}: {expected}, found {found}. {advice}")
+    raise DataError(f"{path}: expected {expected}, found {found}. Delete or replace the file.")
 
 
 def _fetch(file: MnistFile, cache: Path, mirrors: Sequence[str]) -> None:

@@ -10,12 +10,15 @@ if TYPE_CHECKING:
     from rc_snn.network import load as load
     from rc_snn.objective import critical_beta as critical_beta
     from rc_snn.objective import rc_loss as rc_loss
+    from rc_snn.output_spikes import decisions_from_spikes as decisions_from_spikes
     from rc_snn.regimes import account as account
     from rc_snn.runner import StreamingRunner as StreamingRunner
     from rc_snn.runner import decide as decide
     from rc_snn.runner import run as run
     from rc_snn.sequences import DenseSequences as DenseSequences
     from rc_snn.sequences import Labelled as Labelled
+    from rc_snn.sequences import LoadedSequences as LoadedSequences
+    from rc_snn.sequences import SparseSequences as SparseSequences
     from rc_snn.sequences import SpikeSequences as SpikeSequences
     from rc_snn.spikes import Decision as Decision
     from rc_snn.spikes import decision_spikes as decision_spikes
@@ -32,9 +35,16 @@ _HOMES = {
     "models": ("RCLSTM", "RCConvLSTM"),
     "network": ("Network", "load"),
     "objective": ("critical_beta", "rc_loss"),
+    "output_spikes": ("decisions_from_spikes",),
     "regimes": ("account",),
     "runner": ("StreamingRunner", "decide", "run"),
-    "sequences": ("DenseSequences", "Labelled", "SpikeSequences"),
+    "sequences": (
+        "DenseSequences",
+        "Labelled",
+        "LoadedSequences",
+        "SparseSequences",
+        "SpikeSequences",
+    ),
     "spikes": (
         "Decision",
         "decision_spikes",

@@ -17,11 +17,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from rc_snn.loop import Samples, TrainResult
-from rc_snn.regimes import account
+from rc_snn.regimes import account, count_operations
 from rc_snn.runner import decide
 from rc_snn.sequences import Labelled, SpikeSequences
 from rc_snn.spikes import Decision, SpikeTimes, check_times, spike_steps
-from rc_snn.step_model import StepModel
+from rc_snn.step_model import StepModel, WatchedModel
 from rc_snn.training import train
 
 GROUP = "rc_snn.families"
@@ -142,10 +142,17 @@ class RankCoded:
     def account(
         self, network: Any, labels: Int[Tensor, " batch"], times: SpikeTimes
     ) -> dict[str, Any]:
-        """Account for the decisions, with the multiply-adds of the model's `cost()`."""
+        """Account for the decisions, with the multiply-adds of the model's `cost()`.
+
+        Spikes between layers are counted where the model tells of them (`WatchedModel`).
+        """
         decision = network.decide(times)
-        cost = network.model.cost()
-        return asdict(account(decision, labels, times, network.n_steps, cost))
+        model, operations = network.model, None
+        if isinstance(model, WatchedModel):
+            operations = count_operations(model, network.sequences(times), decision)
+        return asdict(
+            account(decision, labels, times, network.n_steps, model.cost(), operations=operations)
+        )
 
 
 class Answering:

@@ -166,20 +166,20 @@ class RCLSTM(nn.Module):
         self.cell.input_precision = value if self.dense_input else "float32"
 
     def step(
-        self, x: Float[Tensor, "batch inputs"], state: State | None
+        self, x: Float[Tensor, "batch *inputs"], state: State | None
     ) -> tuple[Float[Tensor, "batch hidden"], State]:
         """Advance by one step; the features are the hidden state h."""
-        state = self.cell(x, state)
+        state = self.cell(x.flatten(1), state)
         return self.dropout(state[0]), state
 
     def fused(self) -> Advance | None:
         """Return the fast path for one run; None off the CPU, or where a subclass has its step."""
         if not fusable(self.cell.weight_ih) or type(self).step is not RCLSTM.step:
             return None
-        cell = self.cell.fused()
+        cell, dtype = self.cell.fused(), self.output.weight.dtype
 
         def advance(step: int, inputs: Any, state: State | None) -> tuple[Tensor, State]:
-            state = cell.step(step_input(inputs, step), state)
+            state = cell.step(step_input(inputs, step, dtype), state)
             return self.dropout(state[0]), state
 
         return advance
@@ -300,13 +300,13 @@ class RCConvLSTM(nn.Module):
         return list(self.cells)  # type: ignore[arg-type]
 
     def step(
-        self, x: Float[Tensor, "batch inputs"], state: State | None
+        self, x: Float[Tensor, "batch *inputs"], state: State | None
     ) -> tuple[Float[Tensor, "batch features"], State]:
         """Advance every layer by one step; the features are the last layer's pooled h.
 
         They are channels last, as the grids are: feature `(row * width + column) * channels + k`.
         """
-        return self._advance(self.layers, x.view(-1, *self.image_shape, 1), state)
+        return self._advance(self.layers, x.reshape(-1, *self.image_shape, 1), state)
 
     def fused(self) -> Advance | None:
         """Return the fast path for one run; None off the CPU, or where a subclass has its step."""
@@ -317,7 +317,7 @@ class RCConvLSTM(nn.Module):
         ]
 
         def advance(step: int, inputs: Any, state: State | None) -> tuple[Tensor, State]:
-            x = step_input(inputs, step)
+            x = step_input(inputs, step, self.output.weight.dtype)
             if isinstance(x, Tensor):
                 x = x.view(-1, *self.image_shape, 1)
             return self._advance(cells, x, state)

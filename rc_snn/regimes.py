@@ -2,14 +2,39 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from rc_snn.borders import check_decision
+from rc_snn.operations import (
+    Operations,
+    count_operations,
+    decision_macs,
+    hidden_macs,
+    shown_by,
+    synaptic_operations,
+    training_macs,
+)
+from rc_snn.sequences import Sequences
 from rc_snn.spikes import Decision, SpikeTimes, check_labels, spike_steps
 from rc_snn.step_model import StepCost
+
+__all__ = [
+    "Account",
+    "Clock",
+    "Operations",
+    "Regime",
+    "account",
+    "count_operations",
+    "decision_macs",
+    "regime",
+    "shown_by",
+    "synaptic_operations",
+    "training_macs",
+]
 
 Regime: TypeAlias = Literal["fast", "between", "slow"]
 
@@ -74,61 +99,9 @@ class Account:
     macs_full: float | None
     """The same for the whole sequence: `macs / macs_full` is what early answers cost."""
     synops_ac: float | None
-    """Synaptic operations on input spikes (accumulates), per sample until the decision, mean."""
+    """Synaptic operations on spikes (accumulates), per sample until the decision, mean."""
     synops_mac: float | None
     """Synaptic operations on analog activations (multiply-accumulates), likewise."""
-
-
-def decision_macs(step: Int[Tensor, " batch"], cost: StepCost) -> Int[Tensor, " batch"]:
-    """Return the dense multiply-adds that each decision took in rank-coded inference.
-
-    The first step has no recurrent product. Matrix products and convolutions only.
-
-    Example:
-        >>> cost = StepCost(input=100, inner=0, recurrent=10, read_out=1, fan_out=torch.ones(1))
-        >>> decision_macs(torch.tensor([0, 2]), cost)
-        tensor([101, 323])
-    """
-    steps = step + 1
-    return steps * (cost.input + cost.inner + cost.read_out) + step * cost.recurrent
-
-
-def training_macs(step: Int[Tensor, " batch"], cost: StepCost) -> Int[Tensor, " batch"]:
-    """Return the multiply-adds of forward and backward pass in rank-coded training.
-
-    Forward: inference, and the read-out once more with a graph. Backward: for every product of the
-    forward graph one for the weight's gradient and one for its input's, except that the network's
-    own input needs none, and that the read-out is differentiated at the decision only.
-
-    Example:
-        >>> cost = StepCost(input=100, inner=0, recurrent=10, read_out=1, fan_out=torch.ones(1))
-        >>> training_macs(torch.tensor([0, 2]), cost)
-        tensor([204, 666])
-    """
-    forward = decision_macs(step, cost) + cost.read_out
-    steps = step + 1
-    backward = steps * (cost.input + 2 * cost.inner) + step * 2 * cost.recurrent + 2 * cost.read_out
-    return forward + backward
-
-
-def synaptic_operations(
-    step: Int[Tensor, " batch"], input_steps: Int[Tensor, "batch inputs"], cost: StepCost
-) -> tuple[Float[Tensor, " batch"], Float[Tensor, " batch"]]:
-    """Return accumulates (per input spike and synapse) and multiply-accumulates, per sample.
-
-    The split is NeuroBench's (Yik et al. 2025): a binary spike costs an accumulate at each target,
-    an analog activation a multiply-accumulate. Hidden activations count as dense.
-
-    Example:
-        >>> fan_out = torch.full((2,), 4.0)
-        >>> cost = StepCost(input=8, inner=0, recurrent=16, read_out=4, fan_out=fan_out)
-        >>> synaptic_operations(torch.tensor([0, 1]), torch.tensor([[0, 1], [0, 1]]), cost)
-        (tensor([4., 8.], dtype=torch.float64), tensor([ 4., 24.], dtype=torch.float64))
-    """
-    arrived = input_steps <= step.unsqueeze(1)
-    accumulates = arrived.double() @ cost.fan_out.double().to(step.device)
-    dense = (step + 1) * (cost.inner + cost.read_out) + step * cost.recurrent
-    return accumulates, dense.double()
 
 
 def account(
@@ -137,8 +110,10 @@ def account(
     input_times: SpikeTimes | None = None,
     n_steps: int | None = None,
     cost: StepCost | None = None,
-    operations: Float[Tensor, " batch"] | None = None,
+    operations: tuple[Tensor, Tensor] | Float[Tensor, " batch"] | None = None,
     seen: Float[Tensor, " batch"] | None = None,
+    *,
+    inputs: Sequences | None = None,
 ) -> Account:
     """Account for decisions: accuracy, three clocks, regimes, fired and forced, operations.
 
@@ -148,9 +123,13 @@ def account(
         input_times: the spikes the model was shown, in frames; None for inputs that are none.
         n_steps: steps per frame, T; None for continuous-time models.
         cost: multiply-adds of a step; None leaves the operations out.
-        operations: of continuous-time models, accumulates of each sample until its decision.
+        operations: accumulates and multiply-accumulates of each sample until its decision, as
+            `count_operations` has them, or accumulates alone. None: of step models derived from
+            `cost` and the input spikes, with hidden activations as dense.
         seen: of inputs that are no spikes, the share of the frame that each decision has seen,
-            look-ahead and windows included; then there are no synaptic operations.
+            look-ahead and windows included; then synaptic operations are those given, if any.
+        inputs: the sequences that a step model read, instead of `input_times`: any number of spikes
+            per unit, or analog values (`shown_by`).
 
     An answer that never comes, at time `inf`, is wrong whatever its label says.
 
@@ -165,15 +144,23 @@ def account(
         >>> a.accuracy, a.forced, a.step_clock.mean, a.strict_clock.mean, a.input_seen.mean
         (0.5, 1, 0.45, 0.55, 0.75)
     """
+    check_decision(decision)
     n = len(decision)
-    rows = [len(x) for x in (input_times, seen) if x is not None]
+    if isinstance(operations, Tensor):
+        operations = (operations, torch.zeros_like(operations))
+    rows = [len(x) for x in (input_times, seen, inputs) if x is not None]
     if n == 0 or len(labels) != n or any(r != n for r in rows):
         raise ValueError(
             f"account needs one label and one row of input spikes per decision, and at least one; "
             f"got {n} decisions, {len(labels)} labels and {rows} rows."
         )
-    if len(rows) == 2:
-        raise ValueError("input_times and seen both say what was seen; give one of them.")
+    if operations is not None and any(part.shape != (n,) for part in operations):
+        raise ValueError(
+            f"operations are those of each of {n} decisions, got the shapes "
+            f"{[list(part.shape) for part in operations]}. Pass what count_operations returns."
+        )
+    if len(rows) > 1:
+        raise ValueError("input_times, inputs and seen all say what was seen; give one of them.")
     check_labels(labels, decision.scores.shape[1])
     if (decision.step is None) != (n_steps is None):
         raise ValueError(
@@ -186,6 +173,11 @@ def account(
         raise ValueError(
             f"Decision steps must be in 0..{n_steps - 1}, got {int(decision.step.max())}. Pass the "
             "n_steps that the model ran with."
+        )
+    if inputs is not None and inputs.n_steps != n_steps:
+        raise ValueError(
+            f"The sequences have {inputs.n_steps} steps, got n_steps={n_steps}. Pass inputs for "
+            "step models, on the steps that the model read; input_times for all others."
         )
     common = {
         "n": n,
@@ -208,14 +200,20 @@ def account(
             correct_at_step=None,
             macs=None,
             macs_full=None,
-            synops_ac=None if operations is None else float(operations.double().mean()),
-            synops_mac=None if operations is None else 0.0,
+            **_means(operations),
         )
-    step, synops = decision.step, None
+    step = decision.step
     if input_times is not None:
         input_steps = spike_steps(input_times, n_steps)
         seen = _share(input_steps <= step.unsqueeze(1), ~torch.isposinf(input_times))
-        synops = None if cost is None else synaptic_operations(step, input_steps, cost)
+        if operations is None and cost is not None:
+            operations = synaptic_operations(step, input_steps, cost)
+    if inputs is not None:
+        shown = shown_by(step, inputs, cost)
+        seen = shown.seen
+        if operations is None and cost is not None:
+            multiplies = hidden_macs(step, cost).double() + shown.multiplies
+            operations = Operations(shown.accumulates, multiplies)
     end = torch.tensor([n_steps - 1])
     return Account(
         **common,  # type: ignore[arg-type]
@@ -226,9 +224,17 @@ def account(
         correct_at_step=torch.bincount(step[right], minlength=n_steps).tolist(),
         macs=None if cost is None else float(decision_macs(step, cost).double().mean()),
         macs_full=None if cost is None else float(decision_macs(end, cost)),
-        synops_ac=None if synops is None else float(synops[0].mean()),
-        synops_mac=None if synops is None else float(synops[1].mean()),
+        **_means(operations),
     )
+
+
+def _means(operations: tuple[Tensor, Tensor] | None) -> dict[str, Any]:
+    if operations is None:
+        return {"synops_ac": None, "synops_mac": None}
+    return {
+        f"synops_{kind}": float(each.double().mean())
+        for kind, each in zip(("ac", "mac"), operations, strict=True)
+    }
 
 
 def _share(

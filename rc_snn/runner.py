@@ -7,7 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from rc_snn.sequences import Sequences, input_size
+from rc_snn.borders import Form, check_inputs, check_model
+from rc_snn.sequences import Sequences, in_turn, input_size
 from rc_snn.spikes import Decision, check_n_steps, check_theta, crossed
 from rc_snn.step_model import Advance, FusedModel, State, StepModel
 
@@ -38,15 +39,18 @@ def check_input_size(n_inputs: int, n_read: int) -> None:
     if n_read != n_inputs:
         raise ValueError(
             f"The model reads {n_inputs} inputs per step, got sequences of {n_read}. Check "
-            "the image size, or build the model for these data."
+            "the image size, build the model for these data, or put time first: [T, B, …]."
         )
 
 
 def _stepper(model: StepModel, inputs: Sequences, fused: bool) -> Advance:
     """Return how to advance: the model's fast path, or its step on dense inputs."""
+    check_model(model)
+    check_inputs(inputs)
     check_input_size(model.n_inputs, input_size(inputs))
     fast = model.fused() if fused and isinstance(model, FusedModel) else None
-    return fast or (lambda step, inputs, state: model.step(inputs.at(step), state))
+    form = Form.of(model)
+    return fast or (lambda step, inputs, state: model.step(form.read(inputs.at(step)), state))
 
 
 def run(model: StepModel, inputs: Sequences, theta: float | None, *, fused: bool = True) -> Answer:
@@ -87,13 +91,13 @@ def run(model: StepModel, inputs: Sequences, theta: float | None, *, fused: bool
     """
     if theta is not None:
         check_theta(theta)
+    advance = _stepper(model, inputs, fused)
     n, n_steps = len(inputs), inputs.n_steps
     if n == 0:
         raise ValueError("The batch is empty; a run needs at least one sequence.")
     rows: Tensor | None = None
     state: State | None = None
     exits: list[_Exit] = []
-    advance = _stepper(model, inputs, fused)
     for step in range(n_steps):
         features, state = advance(step, inputs, state)
         last = step == n_steps - 1
@@ -144,11 +148,12 @@ def trace(
         >>> trace(RCLSTM(4, 8, 3), DenseSequences(torch.zeros(7, 2, 4))).shape
         torch.Size([7, 2, 3])
     """
+    check_inputs(inputs)
     if len(inputs) == 0:
         raise ValueError("The batch is empty; a trace needs at least one sequence.")
     if batch_size is not None:
         parts = torch.arange(len(inputs)).split(batch_size)
-        return torch.cat([trace(model, inputs.rows(part), fused=fused) for part in parts], dim=1)
+        return torch.cat([trace(model, x, fused=fused) for x in in_turn(inputs, parts)], dim=1)
     advance = _stepper(model, inputs, fused)
     state: State | None = None
     features = []
@@ -212,12 +217,14 @@ def decide(
         >>> decide(RCLSTM(), x, theta=0.95).fired
         tensor([False, False, False])
     """
+    check_model(model)
+    check_inputs(inputs)
     if len(inputs) == 0:
         raise ValueError("There are no sequences to decide on; inputs is empty.")
     if len(inputs) <= batch_size:
         return run(model, inputs, theta).decision
     parts = torch.arange(len(inputs)).split(batch_size)
-    return Decision.cat([run(model, inputs.rows(part), theta).decision for part in parts])
+    return Decision.cat([run(model, x, theta).decision for x in in_turn(inputs, parts)])
 
 
 class StreamingRunner:
@@ -233,6 +240,7 @@ class StreamingRunner:
     """
 
     def __init__(self, model: StepModel, theta: float, n_steps: int) -> None:
+        check_model(model)
         check_theta(theta)
         check_n_steps(n_steps)
         self.model, self.theta, self.n_steps = model, theta, n_steps
@@ -257,7 +265,8 @@ class StreamingRunner:
             raise RuntimeError(
                 f"This sample was decided at step {self._step - 1}; call reset() for the next."
             )
-        features, self._state = self.model.step(x.unsqueeze(0), self._state)
+        read = Form.of(self.model).read(x.unsqueeze(0))
+        features, self._state = self.model.step(read, self._state)
         logits, fired = _look(self.model, features, self._step, self.theta)
         self._step += 1
         if fired.item() or self._step == self.n_steps:

@@ -1,6 +1,7 @@
 """What a model reads, one step at a time: spikes, dense inputs, windows; and with labels."""
 
 import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
@@ -9,8 +10,25 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from rc_snn import datasets
+from rc_snn.borders import check_inputs, check_samples
+from rc_snn.datasets import Classes, LoadedSequences
+from rc_snn.packed import DenseSequences, SparseSequences
 from rc_snn.spike_events import Events
 from rc_snn.spikes import check_n_steps
+
+__all__ = [
+    "ContextSequences",
+    "DenseSequences",
+    "Labelled",
+    "LoadedSequences",
+    "Sequences",
+    "SparseSequences",
+    "SpikeSequences",
+    "check_paired",
+    "in_turn",
+    "input_size",
+]
 
 
 @runtime_checkable
@@ -40,6 +58,15 @@ def input_size(inputs: Sequences) -> int:
     if known is not None:
         return int(known)
     return math.prod(inputs.rows(torch.zeros(1, dtype=torch.long)).at(0).shape[1:])
+
+
+def in_turn(data: Any, parts: Sequence[Tensor]) -> Iterable[Any]:
+    """Return the parts of sequences, or of labelled samples, one after another.
+
+    What reads from disk (`batches`) reads ahead of the part that is asked for.
+    """
+    batches = getattr(data, "batches", None)
+    return map(data.rows, parts) if batches is None else batches(parts)
 
 
 @dataclass(frozen=True)
@@ -119,47 +146,6 @@ class SpikeSequences:
 
 
 @dataclass(frozen=True)
-class DenseSequences:
-    """Inputs given as one dense tensor, time first.
-
-    Example:
-        >>> DenseSequences(torch.zeros(40, 3, 1)).at(0).shape
-        torch.Size([3, 1])
-    """
-
-    frames: Float[Tensor, "time batch *inputs"]
-
-    def __post_init__(self) -> None:
-        check_n_steps(self.n_steps)
-
-    @property
-    def n_steps(self) -> int:
-        """Return the number of steps, T."""
-        return self.frames.shape[0]
-
-    @property
-    def n_inputs(self) -> int:
-        """Return the number of values per step."""
-        return math.prod(self.frames.shape[2:])
-
-    def __len__(self) -> int:
-        """Return the number of sequences."""
-        return self.frames.shape[1]
-
-    def at(self, step: int) -> Float[Tensor, "batch *inputs"]:
-        """Return the input at one step."""
-        return self.frames[step]
-
-    def rows(self, index: Int[Tensor, " rows"]) -> "DenseSequences":
-        """Return the sequences at these positions."""
-        return DenseSequences(self.frames[:, index])
-
-    def to(self, device: torch.device | str) -> "DenseSequences":
-        """Return the sequences on another device."""
-        return DenseSequences(self.frames.to(device))
-
-
-@dataclass(frozen=True)
 class ContextSequences:
     """Dense frames, of which each step shows `context + 1` in a row, flattened.
 
@@ -229,7 +215,13 @@ class ContextSequences:
 class Labelled:
     """Sequences with their classes.
 
+    Args:
+        inputs: sequences, such as `DenseSequences(x)` with x of shape `[T, B, …]`, time first.
+        labels: the index of each one's class.
+
     Raises:
+        TypeError: if inputs are no sequences, or labels no integer tensor; the message says how
+            to make them.
         ValueError: if there are none, or not one label for each sequence.
     """
 
@@ -237,7 +229,62 @@ class Labelled:
     labels: Int[Tensor, " batch"]
 
     def __post_init__(self) -> None:
+        check_inputs(self.inputs)
+        check_samples(self.labels, len(self.inputs), self.inputs.n_steps)
         check_paired(len(self.inputs), len(self.labels), "sequence")
+
+    @staticmethod
+    def from_dataset(
+        data: Any,
+        n_steps: int | None = None,
+        classes: Classes | None = None,
+        *,
+        cut: bool = False,
+        lazy: bool = False,
+        batch_first: bool | None = None,
+        workers: int | None = None,
+    ) -> "Labelled":
+        """Read a data set of tonic or torch, or a DataLoader, into labelled sequences.
+
+        Workers read the samples ahead. They are held exactly, in what takes less memory: the values
+        that are not zero, or one byte for each value; numbers that no byte holds keep their type.
+
+        Args:
+            data: its samples are `(sample, target)`: numbers of any type `[T, …]`, as tonic's
+                ToFrame makes them of events; their lengths may differ. A shuffling loader is read
+                in the order of its data set; training shuffles by its own seed.
+            n_steps: steps of all sequences, T; shorter ones end in silence. None: the longest's.
+            classes: names, or values, of the classes in their order, where targets are those; None
+                asks the data set.
+            cut: leave out what comes after step `n_steps`, instead of refusing longer samples.
+            lazy: read once for labels and lengths only, and each batch when it is asked for: for
+                data larger than memory, and for transforms that draw anew in every epoch.
+            batch_first: of batches that a loader's own collate_fn makes, where the sizes do not
+                tell: whether they are `[B, T, …]`.
+            workers: processes that read, 0 for none; None: the loader's own, or as many as there
+                are processors (at most 8) for 256 samples or more.
+
+        Raises:
+            TypeError: if it is no such data set, or samples are events, or no numbers.
+            ValueError: if shapes differ, a sample is longer than `n_steps`, a target is no class,
+                or the loader would leave samples out.
+
+        Example:
+            >>> samples = [(torch.eye(3), "no"), (torch.ones(2, 3), "yes")]
+            >>> data = Labelled.from_dataset(samples, classes=["no", "yes"])
+            >>> data.inputs.n_steps, data.labels.tolist(), data.inputs.at(2).tolist()
+            (3, [0, 1], [[0.0, 0.0, 1.0], [0.0, 0.0, 0.0]])
+        """
+        read = datasets.read(
+            data,
+            n_steps,
+            classes,
+            cut=cut,
+            lazy=lazy,
+            batch_first=batch_first,
+            workers=workers,
+        )
+        return Labelled(*read)
 
     def __len__(self) -> int:
         """Return the number of samples."""
@@ -246,6 +293,11 @@ class Labelled:
     def rows(self, index: Int[Tensor, " rows"]) -> "Labelled":
         """Return the samples at these positions."""
         return Labelled(self.inputs.rows(index), self.labels[index])
+
+    def batches(self, parts: Sequence[Tensor]) -> Iterator["Labelled"]:
+        """Return the samples at these positions, part by part; see `in_turn`."""
+        for part, inputs in zip(parts, in_turn(self.inputs, parts), strict=True):
+            yield Labelled(inputs, self.labels[part])
 
     def to(self, device: torch.device | str) -> "Labelled":
         """Return the samples on another device."""

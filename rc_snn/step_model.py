@@ -1,9 +1,10 @@
 """The contract that any recurrent model can meet: one step, a read-out, what a step costs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -36,6 +37,9 @@ class StepCost:
 class StepModel(Protocol):
     """A recurrent classifier that the runner can advance one step at a time.
 
+    It reads `[batch, n_inputs]` in the dtype of its weights, whatever the sequences hold; a model
+    that names an `input_shape`, such as (2, 34, 34), reads `[batch, *input_shape]`.
+
     The sigmoid read-out of two-class tasks returns the logits `[0, z]`, so that softmax gives
     `[1 - sigmoid(z), sigmoid(z)]` and every model has at least two classes.
     """
@@ -51,6 +55,47 @@ class StepModel(Protocol):
 
     def cost(self) -> StepCost:
         """Return what a step costs one sample."""
+
+
+class Inflow(NamedTuple):
+    """What came into one product of a step, and what the product took of each sample."""
+
+    key: Hashable
+    """Which product: the same in every step."""
+    binary: bool
+    """Whether everything that came in was 0 or 1."""
+    accumulates: Float[Tensor, " batch"]
+    """One for each synapse of what is not 0: what the product takes if spikes come in."""
+    dense: int
+    """Its multiply-adds: what it takes if anything else comes in."""
+
+    @classmethod
+    def of(cls, key: Hashable, x: Tensor, fan_out: Tensor, dense: int) -> "Inflow":
+        """Look at what comes in, `[batch, ...]`; `fan_out` are the synapses of each value.
+
+        Example:
+            >>> x, fan_out = torch.tensor([[0.0, 1.0, 1.0]]), torch.full((3,), 10.0)
+            >>> Inflow.of("hidden spikes", x, fan_out, dense=30)[1:]
+            (True, tensor([20.], dtype=torch.float64), 30)
+        """
+        flat = x.detach().flatten(1)
+        spikes = flat != 0
+        binary = torch.equal(spikes.to(flat.dtype), flat)
+        return cls(key, binary, spikes.double() @ fan_out.double().to(flat.device), dense)
+
+
+@runtime_checkable
+class WatchedModel(Protocol):
+    """A model that tells of a step what came into its products, so that spikes can be counted."""
+
+    def cost(self) -> StepCost:
+        """Return what a step costs one sample."""
+
+    def watch(self, x: Tensor, state: State | None) -> tuple[State, Sequence[Inflow]]:
+        """Advance by one step; return the new state, and what came into the products of the step.
+
+        All but the product with the network's input, of which the caller knows the spikes.
+        """
 
 
 @runtime_checkable

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from rc_snn.borders import check_labelled, check_model
 from rc_snn.fast.fused import Precision
 from rc_snn.loop import Loop, Row, Select, TrainResult, rank
 from rc_snn.models import Dropout, check_precision
@@ -190,7 +191,9 @@ class _Training(Loop):
         fresh: Callable[[torch.Generator], Labelled] | None,
         tensorboard: bool,
     ) -> None:
+        check_model(model)
         for labelled in (data, validation):
+            check_labelled(labelled)
             check_fit(model.n_inputs, model.n_classes, labelled)
         if config.method == "rc":
             for beta in {config.beta_at(0), config.beta_at(config.epochs - 1)}:

@@ -18,6 +18,7 @@ from benchmarks.table1.rows import (
     ProtocolName,
     Recipe,
     RecipeName,
+    known_rows,
     row_of,
 )
 from encoders.functional import Polarity, ZeroPixels, encode
@@ -148,11 +149,19 @@ def _without(part: Mapping[str, Any], off: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def shipped_name(run: RowRun) -> str:
-    """Return the name under which a run's network ships, for example "rc-lstm-340-fast"."""
+    """Return the name under which a run's network ships, for example "rc-lstm-340-fast".
+
+    A polarity that is not the recipe's own ends it: "rc-lstm-340-fast-bright".
+    """
     row = run.row
     if row.startswith("rc-lstm"):
         row = row.replace("rc-lstm", f"rc-lstm-{getattr(run.model, 'width', '')}")
-    return row if run.recipe == "tuned" else f"{row}-{run.recipe}"
+    name = row if run.recipe == "tuned" else f"{row}-{run.recipe}"
+    known = known_rows().get(run.row)  # of a row that only --model names, all is its own
+    recipe = None if known is None else known.recipes.get(run.profile, {}).get(run.recipe)
+    if recipe is None or run.polarity == recipe.polarity:
+        return name
+    return f"{name}-{run.polarity.removesuffix('_first')}"
 
 
 def _recipes(row: str, options: Table1) -> Mapping[RecipeName, Recipe]:

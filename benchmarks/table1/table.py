@@ -97,6 +97,28 @@ def table1(
     )
 
 
+SHORT = ["model", "published %", "ours %", "recipe", "when (frames)", "cost (MSynOps)"]
+
+
+def short(records: Sequence[Record]) -> list[str]:
+    """Return the lines of the table as README shows it: who, what, when, and what it costs."""
+    found, rows = groups(records), []
+    for row in sorted(ROWS, key=lambda row: row.line):
+        mine = [group for of, group in found if of.name == row.name]
+        title = f"{row.model} {row.architecture}, {row.regime}"
+        for group in mine:
+            held_out = [r for r in group if r.config["protocol"] != "paper"]
+            shown = held_out or group
+            means = [r.metrics["strict_clock"]["mean"] for r in shown]
+            when = "∞" if None in means else f"{mean(means):.3f}"
+            recipe = shown[0].config.get("recipe", "published")
+            about = [_accuracy(held_out), recipe, when, _operations(shown)[0]]
+            rows.append([title, row.published, *about])
+        if not mine:
+            rows.append([title, row.published, *["—"] * 4])
+    return tables.markdown([SHORT, *rows])
+
+
 def groups(records: Iterable[Record], more: tuple[str, ...] = ()) -> list[tuple[Row, list[Record]]]:
     """Return the records of each line of the table that has any: all seeds and protocols of it.
 

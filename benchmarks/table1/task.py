@@ -64,9 +64,8 @@ class Task:
         )
 
     def readme(self, results: Path) -> list[str]:
-        """Return the table of the records that are checked in."""
-        found = table.paper_records(results / "table1")
-        return table.table1(found, MNIST_TITLE, "markdown").splitlines()
+        """Return the short table of the records that are checked in."""
+        return table.short(table.paper_records(results / "table1"))
 
 
 TASK = Task()

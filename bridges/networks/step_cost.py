@@ -1,7 +1,8 @@
 """Multiply-adds of any network, counted by watching its layers at work."""
 
 import copy
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from bridges.errors import BridgeError
+from rc_snn.step_model import Inflow
 
 
 class Product(NamedTuple):
@@ -24,6 +26,10 @@ class Product(NamedTuple):
     """Multiply-adds with the layer's own previous state."""
     loop: bool
     """Whether the input is itself a previous state, as of snnTorch's `RLeaky.recurrent`."""
+    x: Tensor
+    """The input."""
+    previous: Tensor | None
+    """The layer's own previous state, of which the product `back` is; None: there was none."""
 
 
 @contextmanager
@@ -47,7 +53,8 @@ def products(model: nn.Module, but: nn.Module | None) -> Iterator[list[Product]]
         feed, back = _multiply_adds(layer, inputs[0], output)
         if feed + back:
             loop = any(layer is other for other in loops)
-            found.append(Product(layer, inputs[0].shape[1:], feed, back, loop))
+            x, previous = inputs[0], _previous(inputs[1:])
+            found.append(Product(layer, x.shape[1:], feed, back, loop, x, previous))
 
     parts = [part for part in model.modules() if part is not but]
     hooks = [part.register_forward_hook(count) for part in parts]
@@ -77,15 +84,44 @@ def _multiply_adds(layer: Any, x: Tensor, output: Any) -> tuple[int, int]:
     return 0, 0
 
 
-def fan_out(first: Product) -> Float[Tensor, " inputs"]:
-    """Return the synapses of each input of the first layer."""
-    if not isinstance(first.layer, nn.modules.conv._ConvNd):
-        n_inputs = first.shape.numel()
-        return torch.full((n_inputs,), first.feed / n_inputs)
+def _previous(arguments: tuple[Any, ...]) -> Tensor | None:
+    """Return what a recurrent layer multiplies of the state it is called with."""
+    state = arguments[0] if arguments else None
+    if state is None or isinstance(state, Tensor):  # nn.GRUCell, nn.RNNCell
+        return state
+    while hasattr(state, "lif"):  # norse's refractory cells
+        state = state.lif
+    h: Tensor = state.z if hasattr(state, "z") else state[0]  # norse's spikes; nn.LSTMCell's h
+    return h
+
+
+def inflows(found: Sequence[Product], *, first: bool) -> list[Inflow]:
+    """Return what came into these products of a step, but for that with the network's input.
+
+    In the first step there are no previous states.
+    """
+    seen: Counter[int] = Counter()
+    into = []
+    for p in found:
+        key = (id(p.layer), seen[id(p.layer)])  # a layer may be called twice
+        seen[id(p.layer)] += 1
+        if p is not found[0] and p.feed and not (p.loop and first):
+            into.append(Inflow.of((*key, "input"), p.x, fan_out(p), p.feed))
+        if p.back and p.previous is not None and not first:
+            synapses = torch.full((p.previous[0].numel(),), p.back / p.previous[0].numel())
+            into.append(Inflow.of((*key, "state"), p.previous, synapses, p.back))
+    return into
+
+
+def fan_out(product: Product) -> Float[Tensor, " inputs"]:
+    """Return the synapses of each input of a product's layer."""
+    if not isinstance(product.layer, nn.modules.conv._ConvNd):
+        n_inputs = product.shape.numel()
+        return torch.full((n_inputs,), product.feed / n_inputs)
     # An input near the border reaches fewer targets: with weights of 1, a derivative counts them.
-    ones: Any = copy.deepcopy(first.layer)
+    ones: Any = copy.deepcopy(product.layer)
     with torch.enable_grad():
         nn.init.ones_(ones.weight)
-        x = torch.zeros(1, *first.shape, device=ones.weight.device, requires_grad=True)
+        x = torch.zeros(1, *product.shape, device=ones.weight.device, requires_grad=True)
         (reach,) = torch.autograd.grad(ones(x).sum(), x)
     return reach.flatten()

@@ -7,20 +7,23 @@ coded: which of its values are read out, and a state that `rc_snn.runner.run` ca
 
 import inspect
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from bridges.errors import BridgeError
-from bridges.networks.step_cost import fan_out, products
+from bridges.networks.rnn import RNNSteps
+from bridges.networks.step_cost import Product, fan_out, inflows, products
 from bridges.networks.step_state import Tree, fill, map_tensors, tensors_of
 from bridges.target import load
 from bridges.targets import norse, snntorch
-from rc_snn.step_model import State, StepCost
+from rc_snn.operations import unwatched
+from rc_snn.step_model import Inflow, State, StepCost
 
-Features: TypeAlias = Literal["potential", "output"]
+Features: TypeAlias = Literal["potential", "output", "count"]
+"""What is read out of the last neurons: potential, spikes of this step, or spikes so far."""
 
 
 class StepModule(nn.Module):
@@ -79,6 +82,36 @@ class StepModule(nn.Module):
         _refuse_layers(self)
         self._learn_form()
 
+    @staticmethod
+    def from_rnn(
+        rnn: nn.LSTM | nn.GRU | nn.RNN, *, read_out: nn.Linear | None = None, gain: float = 1.0
+    ) -> "StepModule":
+        """Make a step model of a recurrent module of torch, with the weights that it has.
+
+        They are shared: training trains the module. Its logits are those of the module's whole
+        sequences, and their read-out; see `bridges.networks.rnn.RNNSteps`.
+
+        Args:
+            rnn: of any number of layers, in one direction.
+            read_out: turns the last layer's h into logits; None: h is the logits, times `gain`.
+            gain: logits per unit of a feature.
+
+        Raises:
+            BridgeError: if it is bidirectional, or has `proj_size`.
+            TypeError: if it is no such module, or read_out no `nn.Linear`.
+
+        Example:
+            >>> model = StepModule.from_rnn(nn.GRU(3, 8), read_out=nn.Linear(8, 2))
+            >>> model.cost().input, model.cost().recurrent, model.cost().read_out
+            (72, 192, 16)
+        """
+        if read_out is not None and not isinstance(read_out, nn.Linear):
+            raise TypeError(f"read_out must be an nn.Linear, got {type(read_out).__name__}.")
+        steps = RNNSteps(rnn)
+        n_classes = rnn.hidden_size if read_out is None else read_out.out_features
+        model = StepModule(steps, rnn.input_size, n_classes, read_out=read_out, gain=gain)
+        return model.train(rnn.training)
+
     def advance(self, x: Tensor, state: Tree | None) -> tuple[Tensor, Tree]:
         """Advance by one step; return the features, and the state as the network has it."""
         output, state = self.module(x, state)
@@ -100,8 +133,9 @@ class StepModule(nn.Module):
     def cost(self) -> StepCost:
         """Return the multiply-adds of one sample in one step, as the network computes them.
 
-        Products of linear layers, convolutions, torch's RNN cells and norse's recurrent cells;
-        spikes between layers count as dense. A layer that is called twice counts twice.
+        Products of linear layers, convolutions, torch's RNN cells and norse's recurrent cells, all
+        dense; `rc_snn.regimes.count_operations` counts spikes between layers. A layer that is
+        called twice counts twice.
 
         Raises:
             BridgeError: if the network has other weights, or reads its input otherwise.
@@ -110,11 +144,7 @@ class StepModule(nn.Module):
         _, tree = self.advance(x, None)
         with products(self, but=self.linear) as found:
             self.advance(x, tree)
-        if not found or found[0].shape.numel() != self.n_inputs:
-            raise BridgeError(
-                "cost() counts the synapses of each input at the first layer with weights, which "
-                f"must read all {self.n_inputs} inputs. Override cost() for this network."
-            )
+        self._check_first(found)
         feed = [p.feed for p in found if not p.loop]
         return StepCost(
             input=feed[0],
@@ -123,6 +153,28 @@ class StepModule(nn.Module):
             read_out=0 if self.linear is None else self.linear.weight.numel(),
             fan_out=fan_out(found[0]),
         )
+
+    @torch.no_grad()
+    def watch(self, x: Tensor, state: State | None) -> tuple[State, list[Inflow]]:
+        """Advance by one step, and tell what came into every product but the first.
+
+        A network with a `cost()` of its own is not watched: all but its input counts as dense.
+        """
+        first = state is None
+        if type(self).cost is not StepModule.cost:
+            return self.step(x, state)[1], unwatched(self.cost(), len(x), first=first)
+        with products(self, but=None) as found:
+            features, state = self.step(x, state)
+            self.read_out(features)
+        self._check_first(found)
+        return state, inflows(found, first=first)
+
+    def _check_first(self, found: Sequence[Product]) -> None:
+        if not found or found[0].shape.numel() != self.n_inputs:
+            raise BridgeError(
+                "cost() counts the synapses of each input at the first layer with weights, which "
+                f"must read all {self.n_inputs} inputs. Override cost() for this network."
+            )
 
     def _example(self) -> Tensor:
         """Return two samples in which every input spikes."""
@@ -169,7 +221,39 @@ class StepModule(nn.Module):
         self._form = map_tensors(tree, lambda tensor: tensor.new_zeros(0))
 
 
-class SNNTorchModel(StepModule):
+class _Spiking(StepModule):
+    """A network of a spiking library, of which a potential, spikes or their counts are read out."""
+
+    features: Features
+
+    def _advance(self, x: Tensor, state: Tree | None) -> tuple[Tensor, Tensor, Tree]:
+        """Advance by one step; return what comes out, the last potential, and the new state."""
+        raise NotImplementedError
+
+    def advance(self, x: Tensor, state: Tree | None) -> tuple[Tensor, Tree]:
+        """Advance by one step; see `StepModule.advance`. The state holds the counts, if any."""
+        if self.features != "count":
+            output, potential, new = self._advance(x, state)
+            return (potential if self.features == "potential" else output), new
+        own, before = (None, 0) if state is None else state
+        output, _, new = self._advance(x, own)
+        count = before + output
+        return count, (new, count)
+
+    def _learn_form(self) -> None:
+        super()._learn_form()
+        if self.features != "count":
+            return
+        with torch.no_grad():
+            output, _, _ = self._advance(self._example(), None)
+        if not ((output == 0) | (output == 1)).all():
+            raise BridgeError(
+                'features="count" counts the spikes of the last neurons, but what comes out is not '
+                '0 or 1. End with neurons that spike, or take features="potential".'
+            )
+
+
+class SNNTorchModel(_Spiking):
     """Layers of snnTorch as a step model, with their state outside.
 
     The features are the potential of the last neurons, or what the last layer puts out where that
@@ -182,11 +266,15 @@ class SNNTorchModel(StepModule):
         n_classes: classes.
         read_out: turns features into logits.
         gain: logits per unit of a feature.
-        features: "potential", or "output": the spikes of the last neurons.
+        features: "potential"; "output", the spikes of the last neurons; or "count", their number
+            so far. A rate code is read by "count": at the end (θ None) with the accuracy that
+            `snntorch.functional.accuracy_rate` gives, and earlier where the softmax of
+            gain x counts reaches a θ.
 
     Raises:
         BridgeError: if a neuron keeps its state (`init_hidden=True`), takes whole sequences, or
-            would forget it (`SLSTM` of snnTorch 1.0 with other inputs than neurons).
+            would forget it (`SLSTM` of snnTorch 1.0 with other inputs than neurons); or if there
+            are no spikes to count.
         ValueError: as `StepModule`.
 
     Example:
@@ -215,13 +303,12 @@ class SNNTorchModel(StepModule):
         self._kept = [_check_neuron(layer) for layer in flat]
         super().__init__(nn.ModuleList(flat), n_inputs, n_classes, read_out=read_out, gain=gain)
 
-    def advance(self, x: Tensor, state: Tree | None) -> tuple[Tensor, Tree]:
-        """Advance all layers by one step; see `StepModule.advance`."""
-        features, new = x, list[State]()
+    def _advance(self, x: Tensor, state: Tree | None) -> tuple[Tensor, Tensor, Tree]:
+        potential, new = x, list[State]()
         held: list[State] = [()] * len(self._kept) if state is None else state
         for layer, names, own in zip(self.module, self._kept, held, strict=True):
             if not names:
-                features = x = layer(x)
+                potential = x = layer(x)
                 new.append(())
                 continue
             _forget(layer)  # else a first step would go on from another run
@@ -229,11 +316,11 @@ class SNNTorchModel(StepModule):
             _forget(layer)  # else it would keep this step's graph
             x, rest = out[0], out[-len(names) :]
             new.append(rest)
-            features = rest[-1] if self.features == "potential" else x
-        return features, new
+            potential = rest[-1]
+        return x, potential, new
 
 
-class NorseModel(StepModule):
+class NorseModel(_Spiking):
     """A step module of norse as a step model, with its state in the runner's form.
 
     The features are the potential of the last neurons, or what the last layer puts out where that
@@ -246,10 +333,12 @@ class NorseModel(StepModule):
         n_classes: classes.
         read_out: turns features into logits.
         gain: logits per unit of a feature.
-        features: "potential", or "output": what the last layer puts out.
+        features: "potential"; "output", what the last layer puts out; or "count", how many spikes
+            it has put out so far: see `SNNTorchModel`.
 
     Raises:
-        BridgeError: if a layer takes whole sequences (`LIF`, `Lift`), or as `StepModule`.
+        BridgeError: if a layer takes whole sequences (`LIF`, `Lift`), there are no spikes to count,
+            or as `StepModule`.
         ValueError: as `StepModule`.
 
     Example:
@@ -282,16 +371,13 @@ class NorseModel(StepModule):
                 )
         super().__init__(module, n_inputs, n_classes, read_out=read_out, gain=gain)
 
-    def advance(self, x: Tensor, state: Tree | None) -> tuple[Tensor, Tree]:
-        """Advance the module by one step; see `StepModule.advance`."""
+    def _advance(self, x: Tensor, state: Tree | None) -> tuple[Tensor, Tensor, Tree]:
         output, new = self.module(x, state)
-        if self.features == "output":
-            return output, new
         last, own = self.module, new
         while isinstance(last, self._nested):
             last, own = last[-1], own[-1]
         own = getattr(own, "lif", own)  # where LIFRefracCell has its potential
-        return getattr(own, "v", output), new
+        return output, getattr(own, "v", output), new
 
 
 def _refuse_layers(module: nn.Module) -> None:
@@ -299,7 +385,10 @@ def _refuse_layers(module: nn.Module) -> None:
     for part in module.modules():
         name = type(part).__name__
         if isinstance(part, nn.RNNBase):
-            raise BridgeError(f"{name} takes whole sequences. Use torch's cell, {name}Cell.")
+            raise BridgeError(
+                f"{name} takes whole sequences. Use StepModule.from_rnn for a module by itself, "
+                f"or torch's cell, {name}Cell, inside another."
+            )
         if isinstance(part, nn.modules.batchnorm._BatchNorm):
             raise BridgeError(
                 f"{name} normalises over the batch, which decided samples leave, and keeps running "
@@ -308,8 +397,8 @@ def _refuse_layers(module: nn.Module) -> None:
 
 
 def _check_features(features: Features) -> Features:
-    if features not in ("potential", "output"):
-        raise ValueError(f'features must be "potential" or "output", got {features!r}.')
+    if features not in get_args(Features):
+        raise ValueError(f'features must be "potential", "output" or "count", got {features!r}.')
     return features
 
 

@@ -2,7 +2,8 @@
 
 NeuroBench counts calls of `nn.Linear`, `nn.Conv…` and `nn.LSTMCell`. The cells of `rc_snn` are none
 of these, and `nn.LSTM` is not counted either, in silence. So each network becomes such layers, with
-copies of its weights; a step of them is a step of `rc_snn.models` or `baselines.lif`.
+copies of its weights; a step of them is a step of `rc_snn.models` or `baselines.lif`. Networks of
+other libraries (`StepModule`) have layers of their own, and are copied as they are.
 """
 
 import copy
@@ -17,6 +18,7 @@ from torch.nn.utils import skip_init
 
 from baselines.lif import RCLIF, TTFSLIF, LIFNetwork
 from bridges.errors import BridgeError
+from bridges.networks.step_models import StepModule
 from rc_snn.cells import lstm_gates
 from rc_snn.models import RCLSTM, RCConvLSTM
 from rc_snn.spikes import crossed
@@ -162,6 +164,26 @@ class LayeredLIF(nn.Module):
         return Synapses((self.feed.weight, None), [(self.output.weight, None)], [], [])
 
 
+class Stepped(nn.Module):
+    """A StepModule as it is: its layers are those of torch or of its library."""
+
+    def __init__(self, model: StepModule, theta: float | None) -> None:
+        super().__init__()
+        self.theta, self.model = theta, copy.deepcopy(model).cpu()
+
+    def forward(self, x: Float[Tensor, "batch inputs"], step: int, state: State | None) -> Step:
+        """Advance by one step, and read out."""
+        features, state = self.model.step(x, state)
+        return *_look(self.model.read_out(features), self.theta), state
+
+    def synapses(self) -> Synapses:
+        """Refuse: what NeuroBench counts otherwise than we is derived for our own networks."""
+        raise BridgeError(
+            f"The differences to NeuroBench are derived for networks of ours, got a "
+            f"{type(self.model).__name__}. rc_snn.regimes.count_operations counts its operations."
+        )
+
+
 def _layer(weight: Tensor, bias: Tensor | None) -> Any:
     """Return a torch layer with a copy of these weights."""
     options: dict[str, Any] = {"bias": bias is not None, "dtype": weight.dtype}
@@ -174,12 +196,14 @@ def _layer(weight: Tensor, bias: Tensor | None) -> Any:
     return layer.requires_grad_(False)
 
 
-def _look(logits: Float[Tensor, "batch classes"], theta: float) -> tuple[Tensor, Tensor]:
+def _look(logits: Float[Tensor, "batch classes"], theta: float | None) -> tuple[Tensor, Tensor]:
     p = torch.softmax(logits, dim=1)
+    if theta is None:
+        return p, torch.zeros(len(p), dtype=torch.bool, device=p.device)
     return p, crossed(p.amax(dim=1), theta)
 
 
-Layers: TypeAlias = CellLSTM | LayeredLSTM | LayeredLIF
+Layers: TypeAlias = CellLSTM | LayeredLSTM | LayeredLIF | Stepped
 
 
 @torch.no_grad()
@@ -193,7 +217,7 @@ def as_layers(model: Any, theta: float | None, mean: Mean, gates: Gates) -> Laye
     name = type(model).__name__
     if gates not in get_args(Gates):
         raise ValueError(f"gates must be one of {get_args(Gates)}, got {gates!r}.")
-    if (theta is None) != isinstance(model, TTFSLIF):
+    if (theta is None) != isinstance(model, TTFSLIF) and not isinstance(model, StepModule):
         raise ValueError(
             f"{name} got theta={theta}. RCLSTM, RCConvLSTM and RCLIF need one, of the Network or "
             "as an argument; TTFSLIF answers with its first spike and has none."
@@ -203,10 +227,10 @@ def as_layers(model: Any, theta: float | None, mean: Mean, gates: Gates) -> Laye
             f"The products are in {model.precision}, which torch's layers would not repeat. "
             'Set model.precision = "float32".'
         )
-    if isinstance(model, LIFNetwork):
+    if isinstance(model, LIFNetwork | StepModule):
         if mean is not None:
             raise BridgeError(f"{name} reads spikes as they are, got a mean. Leave it out.")
-        return LayeredLIF(model, theta)
+        return LayeredLIF(model, theta) if isinstance(model, LIFNetwork) else Stepped(model, theta)
     assert theta is not None
     if isinstance(model, RCLSTM) and gates == "cell":
         return CellLSTM(model, theta, mean)

@@ -93,7 +93,10 @@ def latency_frames(
 
 
 def neurobench_model(network: nn.Module) -> Any:
-    """Return the NeuroBenchModel of a network; where it has an `Activation`, its sparsity counts.
+    """Return the NeuroBenchModel of a network; activations are its `Activation`s.
+
+    Of networks of snnTorch they are its neurons, the last ones included, as in NeuroBench's own
+    `SNNTorchModel`; cells of norse, which return a pair, cannot be looked at.
 
     Give it to NeuroBench's `Benchmark`, and take a new one for each: a Benchmark leaves its hooks
     on the model until it is collected, and then takes away those of its successor, too, which
@@ -110,6 +113,7 @@ def neurobench_model(network: nn.Module) -> Any:
     """
     model = load(TARGET, "neurobench.models").TorchModel(network)
     model.add_activation_module(Activation)
+    model.add_activation_module(load(TARGET, "snntorch").SpikingNeuron)
     return model
 
 

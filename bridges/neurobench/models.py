@@ -14,6 +14,7 @@ from torch.nn.utils import skip_init
 from baselines.continuous import ContinuousNetwork
 from baselines.lif import RCLIF, TTFSLIF
 from bridges.errors import BridgeError
+from bridges.networks.step_models import StepModule
 from bridges.neurobench.layers import Gates, Mean, as_layers
 from rc_snn.models import RCLSTM, RCConvLSTM
 from rc_snn.network import Network
@@ -30,8 +31,10 @@ class RankCoded(nn.Module):
     are a table that Footprint counts.
 
     Args:
-        network: a `rc_snn.Network`; or an RCLSTM, RCConvLSTM, RCLIF or TTFSLIF.
-        theta: threshold θ in (0, 1); default: that of the `Network`.
+        network: a `rc_snn.Network`; or an RCLSTM, RCConvLSTM, RCLIF or TTFSLIF; or a `StepModule`
+            with a network of snnTorch, norse or anybody.
+        theta: threshold θ in (0, 1); default: that of the `Network`. A StepModule without one
+            answers at the end.
         n_steps: steps per frame, T; default likewise.
         mean: subtracted from the input of each step; default likewise.
         early_exit: False computes the whole sequence for every sample; the answers are the same.
@@ -68,10 +71,13 @@ class RankCoded(nn.Module):
             mean = network.mean if mean is None else mean
         theta = own[0] if theta is None else theta
         n_steps = own[1] if n_steps is None else n_steps
-        if type(model) not in (RCLSTM, RCConvLSTM, RCLIF, TTFSLIF):
+        if type(model) not in (RCLSTM, RCConvLSTM, RCLIF, TTFSLIF) and not isinstance(
+            model, StepModule
+        ):
             raise BridgeError(
-                f"RankCoded steps RCLSTM, RCConvLSTM, RCLIF and TTFSLIF, got {type(model).__name__}"
-                ". Wrap networks in continuous time in ContinuousModel."
+                "RankCoded steps RCLSTM, RCConvLSTM, RCLIF, TTFSLIF and StepModule, got "
+                f"{type(model).__name__}. Wrap networks in continuous time in ContinuousModel, "
+                "those of other libraries in bridges' StepModule, SNNTorchModel or NorseModel."
             )
         if n_steps is None:
             raise ValueError("n_steps is missing. Pass it, or a rc_snn.Network that knows its own.")
@@ -100,7 +106,7 @@ class RankCoded(nn.Module):
                 f"Frames must be [batch, {self.n_steps}, ...] with at least one sample, got "
                 f"{list(frames.shape)}. Encode with the network's n_steps."
             )
-        frames = frames.flatten(2).to(next(self.parameters()).dtype)
+        frames = frames.flatten(2).to(next(self.parameters(), torch.zeros(0)).dtype)
         rows, state = torch.arange(n, device=frames.device), None
         step_of, fired, found = torch.full_like(rows, -1), torch.zeros_like(rows).bool(), []
         for step in range(self.n_steps):

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rc_snn.borders import Form
 from rc_snn.fast.buffers import Buffers, Loan
 from rc_snn.fast.kernels import gates_backward, gates_forward
 from rc_snn.sequences import SpikeSequences
@@ -200,9 +201,8 @@ class Run(ABC):
         """Return the collected gradients of all parameters, and forget them."""
 
 
-def step_input(inputs: Any, step: int) -> StepEvents | Tensor:
-    """Return a step's events where the inputs have them, else its dense input."""
+def step_input(inputs: Any, step: int, dtype: torch.dtype) -> StepEvents | Tensor:
+    """Return a step's events where the inputs have them, else its dense input `[batch, inputs]`."""
     if isinstance(inputs, SpikeSequences):
         return inputs.events.at(step)
-    dense: Tensor = inputs.at(step)
-    return dense
+    return Form(dtype).read(inputs.at(step))

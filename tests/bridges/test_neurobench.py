@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import cache
 
 import pytest
+import snntorch
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -15,6 +16,7 @@ from baselines.rel_psp import rel_psp
 from benchmarks import neurobench as benchmark
 from benchmarks.task import command
 from bridges.errors import BridgeError
+from bridges.networks.step_models import NorseModel, SNNTorchModel, StepModule
 from bridges.neurobench.account import Operations, books
 from bridges.neurobench.metrics import (
     TARGET,
@@ -25,12 +27,16 @@ from bridges.neurobench.metrics import (
     measure,
     neurobench_model,
 )
+from bridges.target import load as snn_of
+from bridges.targets import norse
 from encoders.functional import encode_latency
 from encoders.mnist import Digits, embedded_digits
 from encoders.temporal_mnist import take
-from rc_snn import RCLSTM, RCConvLSTM, SpikeSequences, decide, load, spike_frames
+from rc_snn import RCLSTM, Network, RCConvLSTM, SpikeSequences, decide, load, spike_frames
 from rc_snn.models import ReadOut
 from rc_snn.network import names
+from rc_snn.regimes import count_operations
+from rc_snn.runner import trace
 from rc_snn.spikes import Decision
 
 installed = pytest.mark.skipif(TARGET.missing() is not None, reason=str(TARGET.missing()))
@@ -339,6 +345,116 @@ def test_a_centred_input_that_is_not_folded_would_be_booked_as_multiply_accumula
     centred = TensorDataset(spike_frames(steps, T).transpose(0, 1) - mean, labels())
     assert seen(folded, SpikeFrames(steps, labels(), T))[0] > 0
     assert seen(RankCoded(model, THETA, T), centred)[0] == 0, "not one accumulate"
+
+
+# -- Networks of others --------------------------------------------------------------------------
+
+
+def of_snntorch(*, conv: bool = False, recurrent: bool = False) -> SNNTorchModel:
+    torch.manual_seed(0)
+    first = [nn.Linear(6, 5)]
+    if conv:
+        first = [nn.Unflatten(1, (1, 2, 3)), nn.Conv2d(1, 2, 3, padding=1), nn.Flatten()]
+    size = 12 if conv else 5
+    hidden = snntorch.RLeaky(0.9, linear_features=size) if recurrent else snntorch.Leaky(0.9)
+    layers = [*first, hidden, nn.Linear(size, 3), snntorch.Leaky(0.9)]
+    with torch.no_grad():
+        for layer in layers:
+            if hasattr(layer, "weight"):
+                layer.weight.mul_(3.0)
+    return SNNTorchModel(layers, 6, 3, gain=2.0)
+
+
+def of_norse() -> NorseModel:
+    torch.manual_seed(0)
+    snn = snn_of(norse.TARGET)
+    cells = [nn.Linear(6, 5), snn.LIFCell(dt=0.01), nn.Linear(5, 3), snn.LICell(dt=0.01)]
+    with torch.no_grad():
+        cells[0].weight.mul_(10.0)
+    return NorseModel(snn.SequentialState(*cells), 6, 3, gain=5.0)
+
+
+class GRU(nn.GRUCell):
+    def forward(self, x, h):
+        h = super().forward(x, torch.zeros(len(x), 5) if h is None else h)
+        return h, h
+
+
+OTHERS = {
+    "snntorch": of_snntorch,
+    "snntorch, recurrent": lambda: of_snntorch(recurrent=True),
+    "snntorch, grid": lambda: of_snntorch(conv=True),
+    "norse": of_norse,
+    "rate code": lambda: SNNTorchModel(
+        nn.Sequential(*of_snntorch().module), 6, 3, features="count"
+    ),
+    "gru": lambda: StepModule(GRU(6, 5), 6, 3, read_out=nn.Linear(5, 3)),
+}
+
+
+def other(kind: str, **more) -> tuple[StepModule, RankCoded, SpikeFrames]:
+    model, data = OTHERS[kind](), SpikeFrames(random_steps(6), labels(), T)
+    p = torch.softmax(trace(model, SpikeSequences(data.steps, T)), dim=2).amax(2)
+    return model, RankCoded(model, float(p.detach().median()), T, **more), data
+
+
+@pytest.mark.parametrize("early_exit", [True, False])
+@pytest.mark.parametrize("kind", OTHERS)
+def test_networks_of_others_answer_as_the_runner_says(kind, early_exit):
+    model, network, data = other(kind, early_exit=early_exit)
+    want = decide(model, SpikeSequences(data.steps, T), network.network.theta)
+    assert len(want.step.unique()) > 1
+    assert_same(network.decide(frames(data)), want)
+    assert network.network.model is not model, "a copy"
+    to_the_end = RankCoded(Network("mine", model, n_steps=T)).decide(frames(data))
+    assert_same(to_the_end, decide(model, SpikeSequences(data.steps, T), None))
+
+
+@installed
+@pytest.mark.parametrize("early_exit", [True, False])
+@pytest.mark.parametrize("kind", [k for k in OTHERS if k != "gru"])
+def test_of_spiking_networks_neurobench_measures_what_we_count(kind, early_exit):
+    model, network, data = other(kind, early_exit=early_exit)
+    decision = decide(model, SpikeSequences(data.steps, T), network.network.theta)
+    if not early_exit:
+        decision = replace(decision, step=torch.full((N,), T - 1))
+    found = count_operations(model, SpikeSequences(data.steps, T), decision)
+    assert found.ac.sum() > 0
+    measured = seen(network, data)
+    torch.testing.assert_close(
+        measured[:2], torch.stack([part.mean() for part in found]).to(measured)
+    )
+
+
+@installed
+def test_activation_sparsity_of_snntorch_is_that_of_its_neurons():
+    model, network, data = other("snntorch", early_exit=False)
+    spikes, size, state = 0.0, 0, None
+    with torch.no_grad():
+        for t in range(T):
+            outputs = []
+            hooks = [
+                model.module[i].register_forward_hook(
+                    lambda m, x, out, to=outputs: to.append(out[0])
+                )
+                for i in (1, 3)
+            ]
+            _, state = model.step((data.steps == t).float(), state)
+            for hook in hooks:
+                hook.remove()
+            spikes += sum(float(z.sum()) for z in outputs)
+            size += sum(z.numel() for z in outputs)
+    assert measure(network, data).activation_sparsity == pytest.approx(1.0 - spikes / size)
+
+
+@pytest.mark.usefixtures("as_user")
+def test_what_is_known_of_our_networks_only_is_refused_of_others():
+    model = of_snntorch()
+    with pytest.raises(BridgeError, match="Leave it out"):
+        RankCoded(model, THETA, T, mean=torch.zeros(T, 6))
+    network = RankCoded(model, THETA, T)
+    with pytest.raises(BridgeError, match="count_operations counts its operations"):
+        books(network, torch.zeros(N, dtype=torch.long), random_steps(6))
 
 
 # -- NeuroBench's traps ------------------------------------------------------------------------

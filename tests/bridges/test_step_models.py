@@ -8,13 +8,14 @@ import norse.torch as norse
 import pytest
 import snntorch as snn
 import torch
-from snntorch import utils
+from snntorch import spikegen, utils
+from snntorch.functional import accuracy_rate, ce_rate_loss
 from torch import Tensor, nn
 
 from bridges.errors import BridgeError
 from bridges.networks.step_models import NorseModel, SNNTorchModel, StepModule
 from encoders import embedded_digits, encode_latency
-from rc_snn import spike_steps
+from rc_snn import decide, decisions_from_spikes, spike_steps
 from rc_snn.objective import rc_loss
 from rc_snn.runner import StreamingRunner, run
 from rc_snn.sequences import DenseSequences, Labelled, SpikeSequences
@@ -415,3 +416,86 @@ def test_rank_coded_training_learns_digits(library, tmp_path):
     assert history[-1]["train_loss"] < 0.5 * history[0]["train_loss"]
     assert max(row["val_accuracy"] for row in history) > 0.6
     assert 0.0 < history[-1]["val_mean_step"] < 9.0
+
+
+# -- rate codes -----------------------------------------------------------------------------------
+
+
+def rate_coded(n_steps: int) -> tuple[nn.Sequential, Tensor, Tensor]:
+    """A small network of snnTorch, trained a little on rate-coded digits, and test spikes."""
+    torch.manual_seed(0)
+    digits = embedded_digits()
+    net = nn.Sequential(nn.Linear(784, 40), snn.Leaky(0.9), nn.Linear(40, 10), snn.Leaky(0.9))
+
+    def spikes(images: Tensor) -> Tensor:
+        return spikegen.rate(images.flatten(1) / 255.0, num_steps=n_steps)
+
+    optimizer = torch.optim.Adam(net.parameters(), 2e-3)
+    for part in torch.randperm(len(digits.train.labels))[:1500].split(50):
+        out = by_snntorch(net, spikes(digits.train.images[part]))[0]
+        optimizer.zero_grad()
+        ce_rate_loss()(out, digits.train.labels[part]).backward()
+        optimizer.step()
+    shown = torch.randperm(len(digits.test.labels))[:500]
+    return net, spikes(digits.test.images[shown]), digits.test.labels[shown]
+
+
+def by_snntorch(net: nn.Sequential, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Spikes and potentials of the last neurons, as in snnTorch's tutorials."""
+    mem1, mem2, course = net[1].init_leaky(), net[3].init_leaky(), []
+    for frame in x:
+        spike, mem1 = net[1](net[0](frame), mem1)
+        spike, mem2 = net[3](net[2](spike), mem2)
+        course.append((spike, mem2))
+    spikes, potentials = zip(*course, strict=True)
+    return torch.stack(spikes), torch.stack(potentials)
+
+
+def test_a_rate_coded_network_scores_here_what_its_author_scores():
+    n_steps = 12
+    net, x, labels = rate_coded(n_steps)
+    with torch.no_grad():
+        z, v = by_snntorch(net, x)
+    author = accuracy_rate(z, labels)
+    assert 0.6 < author < 0.97
+    model = SNNTorchModel(net, 784, 10, features="count", gain=1.5)
+    inputs = DenseSequences(x)
+    found = decide(model, inputs, theta=None)
+    assert float((found.label == labels).double().mean()) == author
+    for other in ("potential", "output"):  # what was measured instead
+        label = decide(SNNTorchModel(net, 784, 10, features=other), inputs, None).label
+        assert float((label == labels).double().mean()) < author
+    with pytest.warns(UserWarning, match="equally many spikes"):
+        spikes = decisions_from_spikes(z, rule="count")
+    assert torch.equal(spikes.label, found.label)
+    # A threshold on the softmax of counts: by hand, step by step.
+    p = torch.softmax(1.5 * z.cumsum(0), dim=2).amax(dim=2)
+    theta = 0.9
+    early = decide(model, inputs, theta)
+    assert 0.3 < float(early.fired.double().mean()) < 1.0
+    for b in range(len(labels)):
+        step = next((t for t in range(n_steps) if p[t, b] >= theta), n_steps - 1)
+        assert int(early.step[b]) == step
+        assert int(early.label[b]) == int(z[: step + 1, b].sum(0).argmax())
+    # And by counts themselves, with snnTorch's potential, which is that before the reset.
+    assert decisions_from_spikes(z, v, "count", 3).fired.any()
+
+
+def test_norse_counts_its_spikes_too_and_what_does_not_spike_is_refused(x):
+    net = norse.SequentialState(nn.Linear(INPUTS, CLASSES), norse.LIFCell(dt=0.01))
+    with torch.no_grad():
+        net[0].weight.mul_(10.0)
+    counted = NorseModel(net, INPUTS, CLASSES, features="count")
+    state, total, own = None, torch.zeros(B, CLASSES), None
+    for frame in x:
+        count, state = counted.step(frame, state)
+        spikes, own = net(frame, own)
+        total += spikes
+        assert torch.equal(count, total)
+    assert total.max() > 1
+    for make in (
+        lambda: NorseModel(norse_net("lif")[0], INPUTS, CLASSES, features="count"),
+        lambda: SNNTorchModel([nn.Linear(INPUTS, CLASSES)], INPUTS, CLASSES, features="count"),
+    ):
+        with pytest.raises(BridgeError, match="End with neurons that spike"):
+            make()

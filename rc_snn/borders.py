@@ -1,0 +1,156 @@
+"""What a caller may pass where: the one check at the border, which says which call to use."""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+
+def check_model(model: Any) -> None:
+    """Refuse what is no step model, and say how to make one of it.
+
+    Raises:
+        TypeError: if it has no `step` and `read_out`.
+    """
+    if all(callable(getattr(model, name, None)) for name in ("step", "read_out")):
+        return
+    kind = type(model).__name__
+    if isinstance(model, nn.RNNBase):
+        remedy = f"bridges.StepModule.from_rnn({kind.lower()}, read_out=nn.Linear(…)) makes one"
+    elif isinstance(model, nn.Module):
+        remedy = (
+            "bridges.StepModule(module, n_inputs, n_classes) makes one of a module that takes and "
+            "returns its state, SNNTorchModel and NorseModel of bridges.networks.step_models of "
+            "theirs"
+        )
+    elif hasattr(model, "model") and hasattr(model, "decide"):
+        remedy = "pass network.model, or call network.decide(inputs)"
+    else:
+        remedy = "the model comes first, then what it reads"
+    raise TypeError(
+        f"A step model, with step(x, state) and read_out(features), is needed; got {named(model)}: "
+        f"{remedy}."
+    )
+
+
+def check_inputs(inputs: Any) -> None:
+    """Refuse what are no sequences, and say how to make them.
+
+    Raises:
+        TypeError: if it has no `at`, `rows` and `n_steps`.
+    """
+    if all(hasattr(inputs, name) for name in ("at", "rows", "n_steps")):
+        return
+    if hasattr(inputs, "inputs") and hasattr(inputs, "labels"):
+        remedy = "pass its .inputs"
+    elif _is_array(inputs):
+        remedy = "DenseSequences(tensor) reads a tensor [T, B, …], time first"
+    elif isinstance(inputs, nn.Module):
+        remedy = "the model comes first, then what it reads"
+    elif _is_data_set(inputs):
+        remedy = "Labelled.from_dataset(data) reads it; pass its .inputs"
+    else:
+        remedy = "see DenseSequences, SpikeSequences and Labelled.from_dataset"
+    raise TypeError(f"Sequences are needed, got {named(inputs)}: {remedy}.")
+
+
+def check_labelled(data: Any) -> None:
+    """Refuse what are no labelled samples, and say how to make them.
+
+    Raises:
+        TypeError: if it has no `labels` and `rows`.
+    """
+    if hasattr(data, "labels") and hasattr(data, "rows"):
+        return
+    if hasattr(data, "at"):
+        remedy = "Labelled(inputs, labels) pairs sequences with their classes"
+    elif isinstance(data, nn.Module):
+        remedy = "the model comes first, then the data"
+    elif _is_array(data) or (isinstance(data, tuple) and all(map(_is_array, data))):
+        remedy = "Labelled(DenseSequences(x), labels) takes x as [T, B, …], time first"
+    elif _is_data_set(data):
+        remedy = "Labelled.from_dataset(data) reads it"
+    else:
+        remedy = "see Labelled and Labelled.from_dataset"
+    raise TypeError(f"Labelled samples are needed, got {named(data)}: {remedy}.")
+
+
+def check_decision(decision: Any) -> None:
+    """Refuse what is no decision, and say what makes one.
+
+    Raises:
+        TypeError: if it has no `label`, `time` and `fired`.
+    """
+    if all(hasattr(decision, name) for name in ("label", "time", "fired")):
+        return
+    raise TypeError(
+        f"A Decision is needed, got {named(decision)}: decide(model, inputs, theta) returns one."
+    )
+
+
+def check_samples(labels: Tensor, samples: int, n_steps: int) -> None:
+    """Refuse labels that are no integer tensor, and frames that are batch first.
+
+    Raises:
+        TypeError: if the labels are no integer tensor.
+        ValueError: if there are as many labels as steps, not as sequences.
+    """
+    if not isinstance(labels, Tensor) or labels.is_floating_point() or labels.is_complex():
+        got = labels.dtype if isinstance(labels, Tensor) else named(labels)
+        raise TypeError(
+            f"Labels must be an integer tensor [B], got {got}: torch.as_tensor(labels)."
+        )
+    if len(labels) == n_steps != samples:
+        raise ValueError(
+            f"The sequences are read time first, as {n_steps} steps of {samples} samples, but "
+            f"there are {len(labels)} labels: they look batch first. Pass x.transpose(0, 1)."
+        )
+
+
+class Form(NamedTuple):
+    """How a model reads the dense input of a step."""
+
+    dtype: torch.dtype | None
+    """Of its real weights; None: it has none, and whole numbers become float32."""
+    shape: tuple[int, ...] = (-1,)
+    """Of one sample: flat, or the `input_shape` that the model names."""
+
+    @classmethod
+    def of(cls, model: Any) -> "Form":
+        """Return how a step model reads its input."""
+        weights = model.parameters() if isinstance(model, nn.Module) else ()
+        dtype = next((w.dtype for w in weights if w.is_floating_point()), None)
+        return cls(dtype, tuple(getattr(model, "input_shape", (-1,))))
+
+    def read(self, x: Tensor) -> Tensor:
+        """Return a step's dense input, of numbers of any type `[batch, …]`, as the model reads it.
+
+        Example:
+            >>> Form(torch.float64).read(torch.tensor([[[3, 0]]], dtype=torch.uint8))
+            tensor([[3., 0.]], dtype=torch.float64)
+        """
+        dtype = self.dtype
+        if dtype is None and not x.is_floating_point():
+            dtype = torch.float32
+        x = x if dtype is None else x.to(dtype)
+        if self.shape == (-1,):
+            return x.flatten(1) if x.dim() > 1 else x.unsqueeze(1)
+        return x.reshape(len(x), *self.shape)
+
+
+def named(thing: Any) -> str:
+    """Return what a thing is, for a message."""
+    if isinstance(thing, type):
+        return f"the class {thing.__name__} itself"
+    shape = getattr(thing, "shape", None)
+    of = f" {list(shape)}" if isinstance(shape, tuple) else ""
+    return f"{type(thing).__name__}{of}"
+
+
+def _is_array(thing: Any) -> bool:
+    return isinstance(thing, Tensor) or hasattr(thing, "__array_interface__")
+
+
+def _is_data_set(thing: Any) -> bool:
+    kinds = (torch.utils.data.DataLoader, torch.utils.data.Dataset)
+    return isinstance(thing, kinds) or hasattr(thing, "__getitem__")

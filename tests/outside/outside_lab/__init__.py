@@ -1,0 +1,1 @@
+"""The networks and data of a laboratory that uses rc_snn."""
