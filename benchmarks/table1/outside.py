@@ -8,7 +8,7 @@ decision is another record.
 import hashlib
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import cache
 from itertools import product
 from pathlib import Path
@@ -68,7 +68,7 @@ def score(
     times: SpikeTimes | None = None,
     *,
     n_steps: int | None = None,
-    cost: StepCost | Float[Tensor, " batch"] | None = None,
+    cost: StepCost | tuple[Tensor, Tensor] | Float[Tensor, " batch"] | None = None,
     data: str | None = None,
     results: Path | str = record.RESULTS,
 ) -> Scored:
@@ -84,8 +84,9 @@ def score(
         times: the input spikes that it was shown, in frames; None leaves out the share of them that
             was seen, and the accumulates that they cost.
         n_steps: steps per frame, T; None for answers in continuous time.
-        cost: multiply-adds of a step (`rc_snn.step_model.StepCost`), or accumulates of each sample
-            until its decision; None leaves the operations out.
+        cost: multiply-adds of a step (`rc_snn.step_model.StepCost`), or of each sample until its
+            decision the accumulates, or a pair of these and the multiply-accumulates; None leaves
+            the operations out.
         data: name of the data set. Default: "MNIST" if labels and times are those of its test set
             by one of our encoders ("MNIST-5k": the embedded digits), else "unnamed data".
         results: folder of the results.
@@ -114,11 +115,11 @@ def score(
     if isinstance(cost, StepCost):
         known = _checked_cost(cost, times, n_steps)
     elif cost is not None:
-        operations = _checked_operations(cost, len(decision))
+        accumulates, multiplies = cost if isinstance(cost, tuple) else (cost, 0 * cost)
+        n = len(decision)
+        operations = _checked_operations(accumulates, n), _checked_operations(multiplies, n)
     source, began = record.source(), time.monotonic()
-    found = account(decision, labels, times, n_steps, known)
-    if operations is not None:
-        found = replace(found, synops_ac=float(operations.double().mean()))
+    found = account(decision, labels, times, n_steps, known, operations)
     shown, encoder = _data(data, labels, times, n_steps)
     spikes = "no spikes given" if times is None else "own spikes"
     when = decision.time if decision.step is None else decision.step
@@ -296,9 +297,9 @@ def _checked_operations(operations: Tensor, n: int) -> Tensor:
     return operations
 
 
-def _cost_key(cost: StepCost | None, operations: Tensor | None) -> Any:
+def _cost_key(cost: StepCost | None, operations: tuple[Tensor, Tensor] | None) -> Any:
     if operations is not None:
-        return digest({"operations": operations.double()})
+        return digest({"ac": operations[0].double(), "mac": operations[1].double()})
     if cost is None:
         return None
     return {k: v for k, v in vars(cost).items() if k != "fan_out"} | {

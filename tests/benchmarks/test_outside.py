@@ -121,6 +121,12 @@ def test_costs_are_those_of_the_formula(tmp_path):
     row = benchmarks.score("N", decisions(), LABELS, TIMES, n_steps=T, cost=cost, results=tmp_path)
     macs = [(s + 1) * 111 + s * 1000 for s in [3] * 999 + [9]]
     assert row.record.metrics["macs"] == pytest.approx(sum(macs) / 1000)
+    counted = torch.full((1000,), 7.0), torch.arange(1000.0)
+    pair = benchmarks.score(
+        "N", decisions(), LABELS, TIMES, n_steps=T, cost=counted, results=tmp_path
+    )
+    found = pair.record.metrics["synops_ac"], pair.record.metrics["synops_mac"]
+    assert found == (7.0, 999 / 2)
 
 
 def test_answers_in_continuous_time_have_no_steps(tmp_path):
