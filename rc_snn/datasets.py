@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -26,13 +26,6 @@ WORTH_WORKERS = 256
 """Samples from which on starting workers takes less time than they save."""
 
 
-class Read(NamedTuple):
-    """A data set that has been read."""
-
-    inputs: "Packed | LoadedSequences"
-    labels: Int[Tensor, " batch"]
-
-
 def read(
     data: Any,
     n_steps: int | None,
@@ -42,8 +35,8 @@ def read(
     lazy: bool,
     batch_first: bool | None,
     workers: int | None,
-) -> Read:
-    """Read a data set; see `rc_snn.sequences.Labelled.from_dataset`."""
+) -> "tuple[Packed | LoadedSequences, Int[Tensor, ' batch']]":
+    """Return a data set's sequences and labels; see `rc_snn.sequences.Labelled.from_dataset`."""
     source = _source(data, batch_first)
     if workers is None:
         workers = source.workers
@@ -71,10 +64,10 @@ def read(
     n_steps = n_steps or max(1, *(piece.length for piece in pieces))
     if not lazy:
         fitting = [_fitting(piece, shape, "") for piece in pieces]
-        return Read(Pieces(fitting, n_steps).packed(), torch.tensor(labels))
+        return Pieces(fitting, n_steps).packed(), torch.tensor(labels)
     order = torch.as_tensor(source.order)
     loaded = LoadedSequences(source.samples, n_steps, shape, order, cut, workers)
-    return Read(loaded, torch.tensor(labels))
+    return loaded, torch.tensor(labels)
 
 
 @dataclass(frozen=True)
