@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from rc_snn.borders import named
 from rc_snn.packed import Packed, Piece, Pieces, pack_sample
+from rc_snn.spikes import check_n_steps
 
 Array: TypeAlias = npt.NDArray[Any]
 Classes: TypeAlias = Sequence[Any] | Mapping[Any, int]
@@ -37,6 +38,8 @@ def read(
     workers: int | None,
 ) -> "tuple[Packed | LoadedSequences, Int[Tensor, ' batch']]":
     """Return a data set's sequences and labels; see `rc_snn.sequences.Labelled.from_dataset`."""
+    if n_steps is not None:
+        check_n_steps(n_steps)
     source = _source(data, batch_first)
     if workers is None:
         workers = source.workers
@@ -324,8 +327,9 @@ def _source(data: Any, batch_first: bool | None) -> _Source:
             "from_dataset reads a data set (with __getitem__ and __len__, or an IterableDataset) "
             f"or a DataLoader, got {named(data)}."
         )
-    workers = min(8, len(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else 4
-    return _Source(data, range(len(data)), None, None, workers if len(data) >= WORTH_WORKERS else 0)
+    mine = getattr(os, "sched_getaffinity", lambda pid: range(os.cpu_count() or 1))(0)
+    workers = min(8, len(mine)) if len(data) >= WORTH_WORKERS else 0
+    return _Source(data, range(len(data)), None, None, workers)
 
 
 def _check_whole(loader: "DataLoader[Any]") -> None:
