@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -116,8 +116,7 @@ class LoadedSequences:
     @cached_property
     def packed(self) -> Packed:
         """Return all of these sequences, read."""
-        pieces = [_pack(self.samples, int(i))[0] for i in self.index]
-        return self._assemble(pieces).to(self.device)
+        return self._assemble([_pack(self.samples, int(i)) for i in self.index]).to(self.device)
 
     def at(self, step: int) -> Tensor:
         """Return the input at one step; the first time, all of these sequences are read."""
@@ -137,7 +136,7 @@ class LoadedSequences:
         loader = DataLoader(
             _Packing(self.samples),
             batch_sampler=[self.index[part].tolist() for part in parts],
-            collate_fn=partial(_inputs_of, self),
+            collate_fn=self._assemble,
             **_reading(self.workers),
         )
         for batch in loader:
@@ -147,15 +146,11 @@ class LoadedSequences:
         """Return the sequences, to be read onto another device."""
         return replace(self, device=device)
 
-    def _assemble(self, pieces: Sequence[Piece]) -> Packed:
-        fitting = [_fitting(piece, self.shape, "A sample") for piece in pieces]
+    def _assemble(self, read: Sequence[tuple[Piece, Any]]) -> Packed:
+        fitting = [_fitting(piece, self.shape, "A sample") for piece, _ in read]
         for piece in fitting:
             _check_length(piece.length, self.n_steps, self.cut, "A sample")
         return Pieces(fitting, self.n_steps).packed()
-
-
-def _inputs_of(sequences: LoadedSequences, batch: Sequence[tuple[Piece, Any]]) -> Packed:
-    return sequences._assemble([piece for piece, _ in batch])
 
 
 @dataclass(frozen=True)
