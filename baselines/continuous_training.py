@@ -141,7 +141,7 @@ def train_continuous(
     data: Timed,
     validation: Timed,
     config: ContinuousConfig,
-    run_dir: Path,
+    run_dir: Path | str,
     *,
     fresh: Callable[[torch.Generator], Timed] | None = None,
     tensorboard: bool = False,
@@ -163,7 +163,8 @@ def train_continuous(
         ValueError: for data that do not fit the model, a checkpoint of another config, a loss that
             is not finite, or a network whose outputs are silent for a whole epoch.
     """
-    return _Training(model, data, validation, config, run_dir, fresh, tensorboard).fit(description)
+    run = _Training(model, data, validation, config, Path(run_dir), fresh, tensorboard)
+    return run.fit(description)
 
 
 def first_spike_objective(

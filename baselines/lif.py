@@ -4,10 +4,9 @@ import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from typing import Any, Literal, TypeAlias, get_args
 
-import snntorch
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -23,25 +22,21 @@ from rc_snn.spike_events import StepEvents
 from rc_snn.spikes import Decision
 from rc_snn.step_model import Advance, Inflow, State, StepCost
 
-with warnings.catch_warnings():
-    warnings.filterwarnings("ignore", "`torch.jit.script`")  # which importing norse 1.1 calls
-    from norse.torch.functional.leaky_integrator import (
-        LIParameters,
-        LIState,
-        li_feed_forward_step,
-    )
-    from norse.torch.functional.lif import (
-        LIFFeedForwardState,
-        LIFParameters,
-        lif_feed_forward_step,
-    )
-
 Input: TypeAlias = Float[Tensor, "batch inputs"] | StepEvents
 Current: TypeAlias = Float[Tensor, "batch neurons"]
 Outputs: TypeAlias = Float[Tensor, "batch classes"]
 Step: TypeAlias = tuple[Current, Current, State]
 """Spikes of a layer, its potentials before the reset, and its new state."""
 Course: TypeAlias = Float[Tensor, "time batch classes"]
+
+
+@cache
+def _norse() -> tuple[Any, Any]:
+    """Import norse's integrator and LIF functions, when the first step needs them."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`torch.jit.script`")  # which importing norse 1.1 calls
+        from norse.torch.functional import leaky_integrator, lif
+    return leaky_integrator, lif
 
 
 @dataclass(frozen=True)
@@ -67,6 +62,8 @@ class SnnTorchLIF:
 
     @cached_property
     def _layers(self) -> tuple[Any, Any]:
+        import snntorch  # here, because a row of LIF neurons is listed without it
+
         leaky = partial(snntorch.Leaky, beta=self.decay_mem)
         return leaky(reset_mechanism="none"), leaky(reset_mechanism="subtract")
 
@@ -114,11 +111,13 @@ class NorseLIF:
     def step(self, current: Current, state: State | None, spiking: bool) -> Step:
         """Advance a layer; a LIF neuron before its reset is a leaky integrator."""
         v, i = (torch.zeros_like(current),) * 2 if state is None else state
-        before, free = li_feed_forward_step(current, LIState(v, i), LIParameters(), self.dt_s)
+        li, lif = _norse()
+        state = li.LIState(v, i)
+        before, free = li.li_feed_forward_step(current, state, li.LIParameters(), self.dt_s)
         if not spiking:
             return torch.zeros_like(before), before, tuple(free)
-        p = LIFParameters(method=self.surrogate, alpha=self.alpha)
-        z, new = lif_feed_forward_step(current, LIFFeedForwardState(v, i), p, self.dt_s)
+        p = lif.LIFParameters(method=self.surrogate, alpha=self.alpha)
+        z, new = lif.lif_feed_forward_step(current, lif.LIFFeedForwardState(v, i), p, self.dt_s)
         return z, before, tuple(new)
 
 

@@ -40,7 +40,7 @@ def train_ttfs(
     data: Labelled,
     validation: Labelled,
     config: TTFSConfig,
-    run_dir: Path,
+    run_dir: Path | str,
     *,
     tensorboard: bool = False,
     description: str = "train",
@@ -55,7 +55,7 @@ def train_ttfs(
         ValueError: for data that do not fit the model, a checkpoint of another config, or
             potentials that are not finite; the last good checkpoint stays.
     """
-    return _Training(model, data, validation, config, run_dir, tensorboard).fit(description)
+    return _Training(model, data, validation, config, Path(run_dir), tensorboard).fit(description)
 
 
 class _Training(Loop):

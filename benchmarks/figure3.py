@@ -11,9 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import torch
-from matplotlib.ticker import MaxNLocator
 
 from benchmarks import record
 from benchmarks.record import Record
@@ -102,9 +100,11 @@ TASK = Task()
 
 def draw(done: record.Record, digits: Digits, path: Path) -> None:
     """Draw the figure from a record and the digit that it shows."""
+    from matplotlib.ticker import MaxNLocator
+
     history, c = done.training["history"], done.config
     epochs = [row["epoch"] + 1 for row in history]
-    figure = plt.figure(figsize=(8.5, 6.6), layout="constrained")
+    figure = figures.figure(figsize=(8.5, 6.6), layout="constrained")
     rows: Any = figure.subfigures(2, 1, height_ratios=(1, 3.4))
     top, bottom = rows
     _draw_digit(top, c, digits)

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 
 from benchmarks.keywords import task as keywords
@@ -54,7 +53,7 @@ def over_epochs(group: Sequence[Record], column: str) -> Any:
 def draw(done: Sequence[Record], path: Path) -> None:
     """Draw the four panels; a line is the mean over seeds, a band their range."""
     heard_ms = done[0].metrics["heard_ms"]
-    figure, axes = plt.subplots(
+    figure, axes = figures.subplots(
         2, 2, figsize=(10, 7), sharex=True, sharey="row", layout="constrained"
     )
     for column, method in enumerate(("rc", "eos")):

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
@@ -147,7 +146,7 @@ def cells(values: Any, *, signed: bool = False) -> list[str]:
 
 def draw(done: Sequence[Record], path: Path) -> None:
     """Draw curves over θ of the first seed, and the comparison over seeds."""
-    figure, axes = plt.subplots(1, 3, figsize=(13.5, 4.6), sharey=True, layout="constrained")
+    figure, axes = figures.subplots(1, 3, figsize=(13.5, 4.6), sharey=True, layout="constrained")
     seeds = sorted({r.config["train"]["seed"] for r in done})
     mine = [r for r in done if r.config["train"]["seed"] == seeds[0]]
     for axis, method, title in zip(axes, ("rc", "eos"), ("A  RC", "B  EOS"), strict=False):

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from benchmarks import record
 from benchmarks.record import Record
 from benchmarks.report import tables
-from benchmarks.run import Measurement, Options
+from benchmarks.run import Measurement, Measures
 from benchmarks.task import Task, start
 from bridges.neurobench.account import REASONS, Operations, books
 from bridges.neurobench.metrics import ContinuousModel, RankCoded, SpikeFrames, measure
@@ -31,7 +31,7 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class NeuroBenchOptions(Options):
+class NeuroBenchOptions(Measures):
     """The options of every task, and what to measure; --train measures."""
 
     networks: tuple[str, ...] = (

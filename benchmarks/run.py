@@ -6,9 +6,9 @@ record that exists is never made twice, and one of another config never taken fo
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias
 
 import torch
 
@@ -83,6 +83,43 @@ class Options:
     """Make the runs as tasks of this Ray cluster; it must see the folders runs and results."""
     tensorboard: bool = False
     """Also write TensorBoard events beside the checkpoints."""
+
+    ONLY_TRAIN: ClassVar[tuple[str, ...]] = ("runs", "force", "ray", "ray_address", "tensorboard")
+    """Options without effect where nothing is made: refused without `train`."""
+    IDLE: ClassVar[tuple[str, ...]] = ()
+    """Options that a command has from here, and no use for: always refused."""
+
+    def __post_init__(self) -> None:
+        """Take folders as strings, too."""
+        for name in ("data", "results", "runs"):
+            if isinstance(value := getattr(self, name), str):
+                object.__setattr__(self, name, Path(value))
+
+    def check_used(self) -> None:
+        """Refuse options that have no effect.
+
+        Raises:
+            ValueError: if there is one; the message names it.
+        """
+        given = {f.name for f in fields(self) if getattr(self, f.name) != f.default}
+        if idle := [name for name in self.IDLE if name in given]:
+            raise ValueError(f"This command has no use for {_flags(idle)}. Leave it out.")
+        if idle := [name for name in self.ONLY_TRAIN if name in given and not self.train]:
+            raise ValueError(
+                f"Without --train nothing is made, and {_flags(idle)} would have no effect. Add "
+                "--train, or leave it out."
+            )
+
+
+def _flags(names: Sequence[str]) -> str:
+    return ", ".join(f"--{name.replace('_', '-')}" for name in names)
+
+
+@dataclass(frozen=True)
+class Measures(Options):
+    """What the command line of a task that trains nothing says; --train measures."""
+
+    IDLE: ClassVar[tuple[str, ...]] = ("seeds", "profile", "tensorboard")
 
 
 @dataclass(frozen=True)

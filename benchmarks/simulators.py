@@ -18,12 +18,11 @@ from itertools import product
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import matplotlib.pyplot as plt
 import torch
 
 from benchmarks.record import Record
 from benchmarks.report import figures
-from benchmarks.run import Measurement, Options
+from benchmarks.run import Measurement, Measures, Options
 from benchmarks.task import Task, start
 from bridges.networks.continuous import agreement
 from encoders.functional import encode
@@ -41,7 +40,7 @@ TARGET = 0.99
 
 
 @dataclass(frozen=True)
-class SimulatorOptions(Options):
+class SimulatorOptions(Measures):
     """The options of every task, and what to simulate; --train simulates."""
 
     networks: tuple[str, ...] = ("alpha-psp-340-fast-published", "rel-psp-340-slow")
@@ -137,7 +136,7 @@ def verdicts(entries: list[Entry]) -> list[str]:
 def draw(entries: list[Entry], path: Path) -> None:
     """Draw the differences over dt: one panel per network."""
     names = sorted({e["network"] for e in entries})
-    figure, axes = plt.subplots(
+    figure, axes = figures.subplots(
         1, len(names), figsize=(5.0 * len(names), 4.2), squeeze=False, sharey=True,
         layout="constrained",
     )  # fmt: skip

@@ -75,7 +75,8 @@ class Task(Makes, Protocol):
 
 
 def prepare(options: Options) -> None:
-    """Set the threads, and say where results go if that is not the project's own folder."""
+    """Refuse idle options, set the threads, and say where results go if not to our own folder."""
+    options.check_used()
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     if record.CHECKOUT is None and options.results == record.RESULTS:

@@ -2,6 +2,8 @@
 
 Examples:
     python -m bridges.convert rc-lstm-340-fast --to brian2 -o answers.py
+    python -m bridges.convert my.safetensors --to brian2
+    python -m bridges.convert --model my_package.my_module:my_network --to nest
     python -m bridges.convert rel-psp-340-slow --to sonata -o inputs.h5 --spikes inputs
     python -m bridges.convert rc-lstm-340-fast --to nir -o read_out.nir --spikes model
     python -m bridges.convert answers.npz --to nwb -o answers.nwb
@@ -26,12 +28,13 @@ from bridges.stream.stream import SpikeStream
 from encoders.functional import encode, steps_to_times
 from encoders.mnist import Split, load_mnist
 from rc_snn import commands
-from rc_snn.network import Network, load, names
+from rc_snn.network import Network, load, names, network_made_by
 from rc_snn.spikes import Decision, spike_steps
 
 Spikes: TypeAlias = Literal["answers", "inputs", "model"]
 To: TypeAlias = Literal[support.NAMES]  # type: ignore[valid-type]
 BATCH = 250
+STREAMS = (".h5", ".hdf5", ".npz")
 _DT = 1e-3
 
 
@@ -39,12 +42,13 @@ _DT = 1e-3
 class Convert:
     """Write spikes, or a model, as a file or a runnable script of a target."""
 
-    input: tyro.conf.Positional[str]
-    """A stream file (.h5, .hdf5, .npz), a network's (.safetensors), or a network that ships."""
-    to: To
+    input: tyro.conf.Positional[str | None] = None
+    """A stream file (.h5, .hdf5, .npz), a network's, or a network that ships."""
+    to: To = tyro.MISSING
     """The target."""
-    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
-    """What to write: a script (.py) for simulators and libraries, else a file of the target."""
+    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
+    """What to write: a script (.py) for simulators and libraries, else a file of the target.
+    Default: the input's name and the target's, here."""
     spikes: Spikes = "answers"
     """Of a network: spikes of its decisions or of its input, or the network itself (NIR only)."""
     dt: float | None = None
@@ -55,6 +59,8 @@ class Convert:
     """Ticks per frame for networks in continuous time, whose spikes move to the tick before."""
     data: Path | None = None
     """Folder with MNIST, whose test images a network answers; default: as for benchmarks.table1."""
+    model: str | None = None
+    """package.module:factory, instead of an input: the network or model that it returns."""
     force: bool = False
     """Replace what is at the output already."""
 
@@ -66,17 +72,19 @@ def main(config: Convert) -> str:
         ValueError: if the input is neither, or the output is taken.
         BridgeError: if the target cannot carry the spikes exactly.
     """
-    output = config.output
-    _check_free(config)
+    if (config.input is None) == (config.model is None):
+        raise ValueError("Name what to convert: a file or network that ships, or --model; one.")
     if config.samples is not None and config.samples < 1:
         raise ValueError(f"samples must be at least 1, got {config.samples}.")
-    if Path(config.input).suffix in (".h5", ".hdf5", ".npz"):
-        stream = _from_file(config)
+    module = support.bridge(config.to)
+    output = config.output or _named(config, module.TARGET.suffix)
+    _check_free(config, output)
+    if config.input is not None and Path(config.input).suffix in STREAMS:
+        stream = _from_file(config.input, config)
     elif config.spikes == "model":
-        return _model(config)
+        return _model(config, output)
     else:
         stream = _from_network(config)
-    module = support.bridge(config.to)
     path = module.export(stream, output)
     done = f"{stream.n_spikes} spikes of {len(stream)} samples -> {path}"
     if path.suffix == ".py":
@@ -84,31 +92,36 @@ def main(config: Convert) -> str:
     return done
 
 
+def _named(config: Convert, suffix: str) -> Path:
+    """Return what is written where no output is named."""
+    source = (config.model or "").rsplit(":", 1)[-1] or Path(config.input or "").stem
+    return Path(f"{source}_{config.to}{'.nir' if config.spikes == 'model' else suffix}")
+
+
 def _hidden(output: Path) -> Path:
     return output.with_name(f"{output.stem}_hidden.h5")
 
 
-def _check_free(config: Convert) -> None:
+def _check_free(config: Convert, output: Path) -> None:
     """Refuse to replace files, and, whatever was asked, to write over the input."""
-    output = config.output
     written = [output]
     if output.suffix == ".py":
         written.append(output.with_suffix(".npz"))  # the spikes of a script
     if config.spikes == "model":
         written.append(_hidden(output))
     for path in written:
-        if path.exists() and path.resolve() == Path(config.input).resolve():
+        if path.exists() and path.resolve() == Path(config.input or "").resolve():
             raise ValueError(f"{path} is the input, and would be written. Choose another output.")
         if path.exists() and not config.force:
             raise ValueError(f"{path} exists. Choose another output, or pass --force.")
 
 
-def _from_file(config: Convert) -> SpikeStream:
+def _from_file(path: str, config: Convert) -> SpikeStream:
     if config.spikes != "answers":
         raise ValueError(
             f"A stream file holds spikes only; --spikes {config.spikes} needs a network."
         )
-    stream = stream_file.load(config.input)
+    stream = stream_file.load(path)
     if config.dt is not None:
         stream = replace(stream, dt_s=config.dt)
     return stream.take(slice(0, config.samples))
@@ -116,13 +129,16 @@ def _from_file(config: Convert) -> SpikeStream:
 
 def _from_network(config: Convert) -> SpikeStream:
     """Return answers or inputs of a network, on test images."""
-    net, images = _network(config.input), _images(config)
+    net, images = _network(config), _images(config)
+    _check_reads(net, images)
     n_steps = config.steps if net.n_steps is None else net.n_steps
     dt_s = _DT if config.dt is None else config.dt
     times = torch.cat([encode(part, **net.encoder) for part in _parts(images.images)])
     if config.spikes == "inputs":
         on_grid = steps_to_times(spike_steps(times, n_steps), n_steps)
-        stream = replace(SpikeStream.from_times(on_grid, n_steps, dt_s), shape=(1, 28, 28))
+        stream = replace(
+            SpikeStream.from_times(on_grid, n_steps, dt_s), shape=(1, *images.images.shape[1:])
+        )
     else:
         decision = Decision.cat([net.decide(part) for part in _parts(times)])
         if decision.step is None:
@@ -147,33 +163,47 @@ def _first_spikes(decision: Decision, steps_per_frame: int, dt_s: float) -> Spik
     return SpikeStream.from_times(times, steps_per_frame, dt_s, frames=frames, off_grid="floor")
 
 
-def _model(config: Convert) -> str:
+def _model(config: Convert, output: Path) -> str:
     """Write a network as a NIR graph, and what its read-out reads beside it."""
     if config.to != "nir":
         raise BridgeError(
             f"A network itself goes to NIR only, not to {config.to}. Brian2 and NEST run it by "
             "bridges.networks.brian2 and bridges.networks.nest."
         )
-    net = _network(config.input)
-    times = encode(_images(config).images, **net.encoder)
+    net, images = _network(config), _images(config)
+    _check_reads(net, images)
+    times = encode(images.images, **net.encoder)
     dt_s = _DT if config.dt is None else config.dt
-    return nir_models.export(net, config.output, _hidden(config.output), times, dt_s)
+    return nir_models.export(net, output, _hidden(output), times, dt_s)
 
 
-def _network(name: str) -> Network:
-    """Return a network that ships, or that is in a file; it must read spike times of images."""
-    if name not in names() and Path(name).suffix != ".safetensors":
+def _network(config: Convert) -> Network:
+    """Return a network that ships, that is in a file, or that a factory makes."""
+    if config.model is not None:
+        return network_made_by(config.model)
+    name = str(config.input)
+    if name not in names() and not Path(name).is_file():
         raise ValueError(
-            f"{name!r} is neither a stream file (.h5, .hdf5, .npz) nor a network's (.safetensors), "
-            f"nor one that ships: {', '.join(names())}."
+            f"{name!r} is neither a stream file (.h5, .hdf5, .npz) nor a network's, nor one that "
+            f"ships: {', '.join(names())}."
         )
-    net = load(name)
+    return load(name)
+
+
+def _check_reads(net: Network, images: Split) -> None:
+    """Refuse a network that does not read spike times of these images."""
+    pixels = images.images[0].numel()
+    if net.reads == "times" and net.model.n_inputs == pixels:
+        return
+    what = f"spike times of {net.model.n_inputs} inputs"
     if net.reads != "times":
-        raise BridgeError(
-            f"{net.name} reads {net.encoder.get('name', 'sequences')}, not spikes of images. "
-            "Decide on its sequences, and carry the answers with SpikeStream.from_decision."
-        )
-    return net
+        what = str(net.encoder.get("name", "sequences"))
+    raise BridgeError(
+        f"{net.name} reads {what}; here are only test images of {pixels} pixels. Decide on its own "
+        "inputs, and convert the answers: bridges.stream.file.save(SpikeStream.from_decision("
+        "decision, n_steps, n_classes, dt_s), 'answers.npz'), then python -m bridges.convert "
+        "answers.npz."
+    )
 
 
 def _images(config: Convert) -> Split:

@@ -1,6 +1,9 @@
 """Checkpoints: replaced atomically, refused with the reason; randomness is part of them."""
 
+import hashlib
 import random
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +12,9 @@ import torch
 
 from rc_snn.files import replacing
 
-FORMAT = "rc_snn.checkpoint/2"
+FORMAT = "rc_snn.checkpoint/3"
+PROBED = 8
+"""Samples that stand for lazily read sequences which have no `digest()`."""
 
 
 def write(path: Path, state: dict[str, Any]) -> None:
@@ -30,11 +35,74 @@ def read(path: Path) -> dict[str, Any]:
         raise ValueError(
             f"{path} cannot be read as a checkpoint ({error}). Move it away to start this run anew."
         ) from error
-    if not isinstance(state, dict) or state.get("format") != FORMAT:
+    found = state.get("format") if isinstance(state, dict) else None
+    if str(found).startswith("rc_snn.checkpoint/") and found != FORMAT:
+        # One without digests would be resumed on any data: the error that digests are there for.
+        raise ValueError(
+            f"{path} has the format {found}, this version resumes {FORMAT}: the other does not "
+            "say what it was trained on. Finish the run with the version that began it, or move "
+            "the checkpoint away to start anew."
+        )
+    if found != FORMAT:
         raise ValueError(
             f"{path} is not an rc_snn checkpoint. Move it away, or choose another run_dir."
         )
-    return state
+    return dict(state)
+
+
+def digest(value: Any) -> str:
+    """Return a SHA-256, its first 16 digits, of what a value holds: which data or weights it is.
+
+    Tensors and arrays count with type, shape and every byte; mappings, lists and dataclasses with
+    what they hold; whatever has a method `digest()` with the value that it returns, as lazily read
+    data should. Other sequences (`rc_snn.sequences.Sequences`) that hold what cannot be looked
+    into, such as an open file, count with a few samples. Of anything else only the class is known.
+
+    Example:
+        >>> digest({"a": torch.zeros(2)}) == digest({"a": torch.zeros(2)})
+        True
+        >>> digest(torch.zeros(2)) == digest(torch.zeros(1, 2))
+        False
+    """
+    sha = hashlib.sha256()
+    _feed(sha, value)
+    return sha.hexdigest()[:16]
+
+
+def _feed(sha: Any, value: Any) -> bool:
+    """Add a value to a digest; return whether it could be looked into."""
+    kind = f"{type(value).__module__}.{type(value).__qualname__}"
+    if callable(own := getattr(value, "digest", None)):
+        sha.update(kind.encode())
+        return _feed(sha, own())
+    if isinstance(value, torch.Tensor):
+        plain = value.detach().to_dense().cpu().contiguous().flatten()
+        sha.update(f"{value.dtype} {list(value.shape)}".encode())
+        sha.update(plain.view(torch.uint8).numpy() if plain.numel() else b"")
+        return True
+    if isinstance(value, np.ndarray):
+        sha.update(f"{value.dtype} {value.shape}".encode() + value.tobytes())
+        return not value.dtype.hasobject
+    if isinstance(value, str | bytes | int | float | torch.dtype | torch.device | Path | None):
+        sha.update(f"{kind} {value!r}".encode())
+        return True
+    sha.update(kind.encode())
+    parts: Any = None
+    if isinstance(value, Mapping):
+        parts = [x for item in value.items() for x in item]
+    elif isinstance(value, list | tuple):
+        parts = value
+    elif is_dataclass(value):
+        parts = [getattr(value, field.name) for field in fields(value)]
+    looked_into = [_feed(sha, part) for part in parts or ()]  # all of them: `all` would stop early
+    known = parts is not None and all(looked_into)
+    if not known and hasattr(value, "rows") and hasattr(value, "at"):
+        few = value.rows(torch.linspace(0, len(value) - 1, min(PROBED, len(value))).long())
+        for step in range(value.n_steps):
+            _feed(sha, few.at(step))
+        sha.update(f"{len(value)}".encode())
+        return True
+    return known
 
 
 def random_states(generator: torch.Generator) -> dict[str, Any]:

@@ -1,12 +1,14 @@
-"""What every command shares: how it starts and fails, which there are, and files that are none."""
+"""What every command shares: how it starts and fails, what it imports by name, which there are."""
 
 import ast
+import importlib
 import importlib.util
 import re
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 T = TypeVar("T")
 ERRORS: tuple[type[Exception], ...] = (ValueError, ImportError, OSError)
@@ -34,6 +36,34 @@ def run(
         sys.exit(main(tyro.cli(options, prog=prog)))
     except errors as error:
         sys.exit(f"error: {error}")
+
+
+@cache
+def made_by(name: str) -> Any:
+    """Import a factory by its name, "package.module:function", and call it, once.
+
+    The current folder is looked at, too, as `python -m` does.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    module, _, path = name.partition(":")
+    if not module or not path:
+        raise ValueError(f"A factory is named package.module:function, got {name!r}.")
+    if not {"", str(Path.cwd())} & set(sys.path):
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        factory: Any = importlib.import_module(module)
+        for part in path.split("."):
+            factory = getattr(factory, part)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(
+            f"{name} is not found ({error}). Name a module that Python finds from here, and a "
+            "function in it."
+        ) from error
+    if not callable(factory):
+        raise ValueError(f"{name} is no function: it is a {type(factory).__name__}.")
+    return factory()
 
 
 def listing(package: str) -> str:

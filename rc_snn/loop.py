@@ -2,10 +2,11 @@
 
 import csv
 import math
+import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
@@ -71,7 +72,9 @@ class Loop(ABC):
 
     After every epoch `run_dir/checkpoint.pt` is replaced atomically; it holds weights, optimiser,
     all random states, config and history. A run that was killed and started again with the same
-    arguments ends in bit-identical weights (same machine, torch and number of threads).
+    arguments ends in bit-identical weights (same machine, torch and number of threads). The same
+    arguments are the same config, samples, model and initial weights: digests of them are in the
+    checkpoint, and a run with others is refused.
 
     A subclass sets the optimiser and the scheduler. All randomness comes from `generator`, which
     the checkpoint keeps.
@@ -106,6 +109,15 @@ class Loop(ABC):
         self.history: list[Row] = []
         self.best: dict[str, Any] = {}
         self.checkpoint = run_dir / "checkpoint.pt"
+        kind = type(model)
+        options = getattr(model, "options", None) or repr(model)
+        self._made_of = {
+            "model": f"{kind.__module__}:{kind.__qualname__} {options}",
+            "initial_weights": checkpoint.digest(model.state_dict()),
+        }
+        for part, samples in (("training", data), ("validation", validation)):
+            self._made_of[f"{part}_inputs"] = _inputs_digest(samples)
+            self._made_of[f"{part}_labels"] = checkpoint.digest(samples.labels)
 
     @abstractmethod
     def update(self, batch: Any, epoch: int) -> Row:
@@ -121,10 +133,7 @@ class Loop(ABC):
 
     def identity(self) -> dict[str, Any]:
         """Return what a checkpoint must share with the run that goes on from it."""
-        # Sums of running sums of labels: another order or split gives others.
-        sums = [int(part.labels.long().cumsum(0).sum()) for part in (self.data, self.validation)]
-        samples = [len(self.data), len(self.validation)]
-        return asdict(self.config) | {"samples": samples, "label_sums": sums}
+        return asdict(self.config) | self._made_of
 
     def n_updates(self) -> int:
         """Return the number of updates of the whole training."""
@@ -246,17 +255,34 @@ class Loop(ABC):
         here, there = self.identity(), state["run"]
         free = {"epochs"} if self.config.schedule == "constant" else set()
         other = [k for k in here if k not in free and here[k] != there.get(k)]
-        if other or self.config.epochs < len(state["history"]):
+        done = len(state["history"])
+        if not other and self.config.epochs < done:
+            other = ["epochs"]
+        if other:
+            differ = "; ".join(f"{k} is {there.get(k)} there, {here[k]} here" for k in other)
             raise ValueError(
-                f"{self.checkpoint} belongs to another run: it has {there}, asked for {here}. "
-                "Choose another run_dir, or move the checkpoint away."
+                f"{self.checkpoint} belongs to another run ({done} epochs): {differ}. Go on with "
+                "the same data and a model that is built anew from the same seed, choose another "
+                "run_dir, or move the checkpoint away."
             )
+        print(
+            f"resumed: epoch {done} of {self.config.epochs}, from {self.checkpoint}",
+            file=sys.stderr,
+        )
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])
         self.history, self.best = state["history"], state["best"]
         self.best["key"] = tuple(self.best["key"])
         checkpoint.restore_random_states(state["random"], self.generator)
+
+
+def _inputs_digest(samples: Any) -> str:
+    """Return the digest of all that samples hold but their labels."""
+    if not is_dataclass(samples):
+        return checkpoint.digest(getattr(samples, "inputs", samples))
+    held = {f.name: getattr(samples, f.name) for f in fields(samples)}
+    return checkpoint.digest({name: part for name, part in held.items() if name != "labels"})
 
 
 def _tensorboard(run_dir: Path, purge: int) -> Any:

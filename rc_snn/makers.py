@@ -77,7 +77,8 @@ def maker_of(name: str) -> Callable[..., nn.Module]:
             raise ValueError(
                 f"The network was built by {name}. Import {module_name} first, pass "
                 f"maker={path} to load, or let its package register a family or rows by an entry "
-                "point: a file alone is not trusted to import code."
+                "point: a file alone is not trusted to import code. On the command line, --model "
+                "package.module:factory names a function that returns the loaded network."
             )
         importlib.import_module(module_name)
     found: Any = sys.modules[module_name]

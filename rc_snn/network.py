@@ -7,6 +7,7 @@ makers of modules of trusted packages, and nothing else (see `load`).
 """
 
 import json
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -20,12 +21,14 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from rc_snn import families
+from rc_snn.commands import made_by
 from rc_snn.files import replacing
 from rc_snn.makers import built, maker_of, recipe
 from rc_snn.old_formats import OLD, Content
 from rc_snn.runner import check_input_size
 from rc_snn.sequences import DenseSequences, Sequences, SpikeSequences, input_size
 from rc_snn.spikes import Decision, check_n_steps, check_theta, spike_steps
+from rc_snn.step_model import StepModel
 
 FORMAT = "rc_snn.network/1"
 SHELF = Path(__file__).parent / "weights"
@@ -152,6 +155,9 @@ class Network:
             inputs: spike times, `inf` is silence; a network with `reads="sequences"` takes what its
                 encoder gives.
 
+        Warns:
+            UserWarning: if its encoder is of one polarity, and the spikes look like the other.
+
         Raises:
             TypeError: if it is given the other.
             ValueError: if they do not fit the network.
@@ -160,6 +166,7 @@ class Network:
             >>> load("rc-lstm-340-fast").decide(torch.full((1, 784), torch.inf)).label.shape
             torch.Size([1])
         """
+        _warn_of_other_polarity(self, inputs)
         with evaluated(self.model):
             return families.family(self.family).decide(self, inputs)
 
@@ -222,6 +229,74 @@ class Network:
         with replacing(path) as partial:
             partial.write_bytes(content)
         return path
+
+
+MOST, FEW = 0.5, 0.35
+"""Shares of the units that tell polarities apart. Of an MNIST image dark pixels are 61 to 95 %, and
+ink 0.3 to 29 %, whatever the grid; images in which neither prevails tell nothing."""
+
+
+def _polarity_of(inputs: Any) -> str | None:
+    """Return which polarity spikes look like, of images of ink on an empty ground; None: neither.
+
+    Most units are ground, and all of it spikes together: first, or last and never.
+    """
+    if isinstance(inputs, Tensor):
+        first, early = inputs < 0.1, inputs < 0.9
+    else:
+        few = inputs.rows(torch.arange(min(len(inputs), 250)))
+        if isinstance(few, SpikeSequences):
+            few = replace(few, mean=None)  # what is subtracted is no spike
+        first = early = few.at(0) != 0
+        for step in range(1, few.n_steps - 1):
+            early = early | (few.at(step) != 0)
+    at_first, late = float(first.double().mean()), 1.0 - float(early.double().mean())
+    if at_first >= MOST and late <= FEW:
+        return "dark_first"
+    return "bright_first" if 0.0 < at_first <= FEW and late >= MOST else None
+
+
+def _warn_of_other_polarity(network: Network, inputs: Any) -> None:
+    """Warn of spikes on which the network is at chance: it was trained on the other end first."""
+    own = network.encoder.get("polarity")
+    if own is None or not isinstance(inputs, Tensor | Sequences) or len(inputs) == 0:
+        return  # what is no input is refused, with the reason, by what reads it
+    if (looks := _polarity_of(inputs)) in (None, own):
+        return
+    warnings.warn(
+        f"{network.name} was trained on {own} spikes, and these look {looks}: most units spike "
+        f"{'first' if looks == 'dark_first' else 'last, or never'}. Encode the images with "
+        f'polarity="{own}", or load a network of that polarity (rc-lstm-340-fast is dark_first, '
+        "rc-lstm-340-fast-bright is bright_first).",
+        UserWarning,
+        stacklevel=3,
+    )
+
+
+def network_made_by(factory: str, n_steps: int | None = None) -> Network:
+    """Return what a factory makes: a network as it is, a model with the paper's θ if it has steps.
+
+    Args:
+        factory: its name, "package.module:function"; see `rc_snn.commands.made_by`.
+        n_steps: steps per frame, T, of a network that does not say them; default: 10.
+
+    Raises:
+        ValueError: if there is none, what it makes is of no family, or has other steps or none.
+    """
+    made = made_by(factory)
+    if not isinstance(made, Network):
+        steps = isinstance(made, StepModel)
+        about: Any = {"theta": 0.95, "n_steps": n_steps or 10} if steps else {}
+        try:
+            made = Network(name=factory.rsplit(":", 1)[-1], model=made, **about)
+        except TypeError as error:
+            raise ValueError(f"{factory} makes no network: {error}") from error
+    if n_steps in (None, made.n_steps):
+        return made
+    if made.n_steps is None and isinstance(made.model, StepModel):
+        return replace(made, n_steps=n_steps)
+    own = "in continuous time" if made.n_steps is None else f"on {made.n_steps} steps"
+    raise ValueError(f"{made.name} decides {own}; n_steps={n_steps} does not fit it.")
 
 
 def _check_rebuilt(network: Network, kind: str, options: dict[str, Any]) -> None:

@@ -1,18 +1,40 @@
 """One accounting for every model: who was fast, who was slow, and what it cost."""
 
 import math
-from collections.abc import Hashable
-from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple, TypeAlias
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from rc_snn.borders import Form, check_decision
+from rc_snn.borders import check_decision
+from rc_snn.operations import (
+    Operations,
+    count_operations,
+    decision_macs,
+    hidden_macs,
+    shown_by,
+    synaptic_operations,
+    training_macs,
+)
 from rc_snn.sequences import Sequences
 from rc_snn.spikes import Decision, SpikeTimes, check_labels, spike_steps
-from rc_snn.step_model import Inflow, StepCost, StepModel, WatchedModel
+from rc_snn.step_model import StepCost
+
+__all__ = [
+    "Account",
+    "Clock",
+    "Operations",
+    "Regime",
+    "account",
+    "count_operations",
+    "decision_macs",
+    "regime",
+    "shown_by",
+    "synaptic_operations",
+    "training_macs",
+]
 
 Regime: TypeAlias = Literal["fast", "between", "slow"]
 
@@ -82,146 +104,6 @@ class Account:
     """Synaptic operations on analog activations (multiply-accumulates), likewise."""
 
 
-class Operations(NamedTuple):
-    """Synaptic operations of each sample until its decision."""
-
-    ac: Float[Tensor, " batch"]
-    """Accumulates: one for each spike and synapse behind it."""
-    mac: Float[Tensor, " batch"]
-    """Multiply-accumulates of products with anything but spikes."""
-
-
-def decision_macs(step: Int[Tensor, " batch"], cost: StepCost) -> Int[Tensor, " batch"]:
-    """Return the dense multiply-adds that each decision took in rank-coded inference.
-
-    The first step has no recurrent product. Matrix products and convolutions only.
-
-    Example:
-        >>> cost = StepCost(input=100, inner=0, recurrent=10, read_out=1, fan_out=torch.ones(1))
-        >>> decision_macs(torch.tensor([0, 2]), cost)
-        tensor([101, 323])
-    """
-    steps = step + 1
-    return steps * (cost.input + cost.inner + cost.read_out) + step * cost.recurrent
-
-
-def training_macs(step: Int[Tensor, " batch"], cost: StepCost) -> Int[Tensor, " batch"]:
-    """Return the multiply-adds of forward and backward pass in rank-coded training.
-
-    Forward: inference, and the read-out once more with a graph. Backward: for every product of the
-    forward graph one for the weight's gradient and one for its input's, except that the network's
-    own input needs none, and that the read-out is differentiated at the decision only.
-
-    Example:
-        >>> cost = StepCost(input=100, inner=0, recurrent=10, read_out=1, fan_out=torch.ones(1))
-        >>> training_macs(torch.tensor([0, 2]), cost)
-        tensor([204, 666])
-    """
-    forward = decision_macs(step, cost) + cost.read_out
-    steps = step + 1
-    backward = steps * (cost.input + 2 * cost.inner) + step * 2 * cost.recurrent + 2 * cost.read_out
-    return forward + backward
-
-
-def synaptic_operations(
-    step: Int[Tensor, " batch"], input_steps: Int[Tensor, "batch inputs"], cost: StepCost
-) -> Operations:
-    """Return accumulates (per input spike and synapse) and multiply-accumulates, per sample.
-
-    The split is NeuroBench's (Yik et al. 2025): a binary spike costs an accumulate at each target,
-    an analog activation a multiply-accumulate. Hidden activations count as dense here; where they
-    are spikes, `count_operations` counts them.
-
-    Example:
-        >>> fan_out = torch.full((2,), 4.0)
-        >>> cost = StepCost(input=8, inner=0, recurrent=16, read_out=4, fan_out=fan_out)
-        >>> synaptic_operations(torch.tensor([0, 1]), torch.tensor([[0, 1], [0, 1]]), cost)
-        Operations(ac=tensor([4., 8.], ...), mac=tensor([ 4., 24.], ...))
-    """
-    arrived = input_steps <= step.unsqueeze(1)
-    accumulates = arrived.double() @ cost.fan_out.double().to(step.device)
-    dense = (step + 1) * (cost.inner + cost.read_out) + step * cost.recurrent
-    return Operations(accumulates, dense.double())
-
-
-@torch.no_grad()
-def count_operations(
-    model: StepModel | WatchedModel, inputs: Sequences, decision: Decision, *, batch_size: int = 250
-) -> Operations:
-    """Run a model until each sample's decision, and count what every product took.
-
-    The split is NeuroBench's, as of `synaptic_operations`: where all that ever comes into a product
-    is 0 or 1, it takes an accumulate for each spike and synapse, else its dense multiply-adds. So
-    spikes between layers count as spikes, of a model that tells of them
-    (`rc_snn.step_model.WatchedModel`); of any other they count as dense. A mean that the sequences
-    subtract belongs to a bias, and does not count.
-
-    Args:
-        model: a step model, or one that can be watched.
-        inputs: the sequences that were decided on.
-        decision: what the model answered to them, with steps.
-        batch_size: sequences advanced together.
-
-    Returns:
-        Accumulates, and multiply-accumulates, of each sample.
-
-    Raises:
-        ValueError: if the decision has no steps, or not one for each sequence.
-
-    Example:
-        >>> from rc_snn.models import RCLSTM
-        >>> from rc_snn.sequences import SpikeSequences
-        >>> x = SpikeSequences(torch.tensor([[0, 1, 2]]), n_steps=2)
-        >>> decision = Decision.at_steps(torch.tensor([1]), 2, torch.ones(1) > 0, torch.eye(2)[:1])
-        >>> [part.tolist() for part in count_operations(RCLSTM(3, 2, 2), x, decision)]
-        [[16.0], [24.0]]
-    """
-    step = decision.step
-    if step is None or len(step) != len(inputs):
-        raise ValueError(
-            f"Operations are counted to the step of each decision, got {len(inputs)} sequences and "
-            f"{'decisions without steps' if step is None else f'{len(step)} decisions'}."
-        )
-    form, cost, binary = Form.of(model), model.cost(), dict[Hashable, bool]()
-    taken: dict[Hashable, Float[Tensor, "2 batch"]] = {}
-    none = torch.zeros(2, len(step), dtype=torch.float64, device=step.device)
-    for rows in torch.arange(len(step), device=step.device).split(batch_size):
-        part, state = inputs.rows(rows), None
-        for t in range(int(step[rows].max()) + 1):
-            on = step[rows] >= t
-            if not on.all():  # as in `rc_snn.runner.run`, decided samples leave
-                rows, part = rows[on], part.rows(on.nonzero().squeeze(1))
-                state = None if state is None else tuple(each[on] for each in state)
-            found = [Inflow.of("input", _uncentred(part).at(t), cost.fan_out, cost.input)]
-            if isinstance(model, WatchedModel):
-                state, more = model.watch(form.read(part.at(t)), state)
-                found += more
-            else:
-                found += unwatched(cost, len(rows), first=t == 0)
-            for one in found:
-                total = taken.setdefault(one.key, none.clone())
-                binary[one.key] = binary.get(one.key, True) and one.binary
-                total[0, rows] += one.accumulates
-                total[1, rows] += one.dense
-    return Operations(
-        sum((total[0] for key, total in taken.items() if binary[key]), none[0]),
-        sum((total[1] for key, total in taken.items() if not binary[key]), none[1]),
-    )
-
-
-def _uncentred(inputs: Sequences) -> Sequences:
-    """Return sequences from which no mean is subtracted: the spikes as they are."""
-    if getattr(inputs, "mean", None) is None:
-        return inputs
-    return replace(inputs, mean=None)  # type: ignore[type-var]
-
-
-def unwatched(cost: StepCost, batch: int, *, first: bool) -> list[Inflow]:
-    """Return what is known of a step without watching it: all but the input counts as dense."""
-    dense = cost.inner + cost.read_out + (0 if first else cost.recurrent)
-    return [Inflow("dense", False, torch.zeros(batch, dtype=torch.float64), dense)]
-
-
 def account(
     decision: Decision,
     labels: Int[Tensor, " batch"],
@@ -230,6 +112,8 @@ def account(
     cost: StepCost | None = None,
     operations: tuple[Tensor, Tensor] | Float[Tensor, " batch"] | None = None,
     seen: Float[Tensor, " batch"] | None = None,
+    *,
+    inputs: Sequences | None = None,
 ) -> Account:
     """Account for decisions: accuracy, three clocks, regimes, fired and forced, operations.
 
@@ -244,6 +128,8 @@ def account(
             `cost` and the input spikes, with hidden activations as dense.
         seen: of inputs that are no spikes, the share of the frame that each decision has seen,
             look-ahead and windows included; then synaptic operations are those given, if any.
+        inputs: the sequences that a step model read, instead of `input_times`: any number of spikes
+            per unit, or analog values (`shown_by`).
 
     An answer that never comes, at time `inf`, is wrong whatever its label says.
 
@@ -262,7 +148,7 @@ def account(
     n = len(decision)
     if isinstance(operations, Tensor):
         operations = (operations, torch.zeros_like(operations))
-    rows = [len(x) for x in (input_times, seen) if x is not None]
+    rows = [len(x) for x in (input_times, seen, inputs) if x is not None]
     if n == 0 or len(labels) != n or any(r != n for r in rows):
         raise ValueError(
             f"account needs one label and one row of input spikes per decision, and at least one; "
@@ -273,8 +159,8 @@ def account(
             f"operations are those of each of {n} decisions, got the shapes "
             f"{[list(part.shape) for part in operations]}. Pass what count_operations returns."
         )
-    if len(rows) == 2:
-        raise ValueError("input_times and seen both say what was seen; give one of them.")
+    if len(rows) > 1:
+        raise ValueError("input_times, inputs and seen all say what was seen; give one of them.")
     check_labels(labels, decision.scores.shape[1])
     if (decision.step is None) != (n_steps is None):
         raise ValueError(
@@ -287,6 +173,11 @@ def account(
         raise ValueError(
             f"Decision steps must be in 0..{n_steps - 1}, got {int(decision.step.max())}. Pass the "
             "n_steps that the model ran with."
+        )
+    if inputs is not None and inputs.n_steps != n_steps:
+        raise ValueError(
+            f"The sequences have {inputs.n_steps} steps, got n_steps={n_steps}. Pass inputs for "
+            "step models, on the steps that the model read; input_times for all others."
         )
     common = {
         "n": n,
@@ -317,6 +208,12 @@ def account(
         seen = _share(input_steps <= step.unsqueeze(1), ~torch.isposinf(input_times))
         if operations is None and cost is not None:
             operations = synaptic_operations(step, input_steps, cost)
+    if inputs is not None:
+        shown = shown_by(step, inputs, cost)
+        seen = shown.seen
+        if operations is None and cost is not None:
+            multiplies = hidden_macs(step, cost).double() + shown.multiplies
+            operations = Operations(shown.accumulates, multiplies)
     end = torch.tensor([n_steps - 1])
     return Account(
         **common,  # type: ignore[arg-type]

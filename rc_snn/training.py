@@ -128,7 +128,7 @@ def train(
     data: Labelled,
     validation: Labelled,
     config: TrainConfig,
-    run_dir: Path,
+    run_dir: Path | str,
     *,
     fresh: Callable[[torch.Generator], Labelled] | None = None,
     tensorboard: bool = False,
@@ -155,7 +155,8 @@ def train(
 
     Source: Jeffares et al., ICLR 2022, Algorithm 1 and appendix A.3.
     """
-    return _Training(model, data, validation, config, run_dir, fresh, tensorboard).fit(description)
+    run = _Training(model, data, validation, config, Path(run_dir), fresh, tensorboard)
+    return run.fit(description)
 
 
 def evaluate(model: StepModel, data: Labelled, theta: float | None) -> tuple[Decision, Row]:

@@ -5,10 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from matplotlib.patches import Rectangle
 
 from benchmarks.figure1.spotting import METHODS, THETA, frontier, of, points, pooled
 from benchmarks.record import Record
@@ -36,7 +34,7 @@ EDGES = {"positive": (-3, 6), "negative": (-8, 4)}
 
 def draw(records: Sequence[Record], path: Path) -> None:
     """Draw the rasters of the first seed, and what all seeds have in common, from the records."""
-    figure = plt.figure(figsize=(13.0, 12.5), layout="constrained")
+    figure = figures.figure(figsize=(13.0, 12.5), layout="constrained")
     parts: Any = figure.subfigures(2, 1, height_ratios=(2.1, 1))
     rasters, summary = parts
     axes = rasters.subplot_mosaic([list("ABCD"), list("HEFG")], width_ratios=(5, 0.7, 5, 5))
@@ -86,6 +84,8 @@ def _frame(axis: Any, some: list[dict[str, Any]], title: str) -> None:
 
 def _inputs(axis: Any, some: list[dict[str, Any]]) -> None:
     """Draw the sequences; a box marks the first run of a positive one."""
+    from matplotlib.patches import Rectangle
+
     bits = np.array([[int(b) for b in e["bits"]] for e in some])
     _frame(axis, some, "A  inputs (dark: spike)")
     axis.imshow(bits, cmap="Greys", vmin=0, vmax=1.7, aspect="auto")

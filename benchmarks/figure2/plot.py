@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import torch
 
 from benchmarks.figure2.bayes_stopping import limit_of
@@ -25,7 +24,7 @@ N_EXAMPLES = 3
 
 def draw(records: Sequence[Record], limit: Record, path: Path) -> None:
     """Draw the figure from the records of networks and limit."""
-    figure = plt.figure(figsize=(11.0, 8.2), layout="constrained")
+    figure = figures.figure(figsize=(11.0, 8.2), layout="constrained")
     axes = figure.subplot_mosaic([["A", "C"], ["B", "C"]], width_ratios=(1, 1.5))
     _inputs(axes["A"], records[0])
     _over_training(axes["B"], records)

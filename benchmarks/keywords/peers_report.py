@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 
 from benchmarks.record import Record
@@ -125,7 +124,7 @@ def markdown(done: Sequence[Record]) -> list[str]:
 def draw(done: Sequence[Record], path: Path) -> None:
     """Draw accuracy against mean time heard, mean and interval over seeds."""
     heard = np.array(done[0].metrics["heard_ms"])
-    figure, axes = plt.subplots(1, 2, figsize=(11, 4.8), sharey=True, layout="constrained")
+    figure, axes = figures.subplots(1, 2, figsize=(11, 4.8), sharey=True, layout="constrained")
     for axis, (title, names) in zip(axes, PANELS.items(), strict=True):
         for wanted, colour, dashes in zip(names, COLOURS, DASHES, strict=False):
             name = _named(wanted, done[0].metrics["rows"])

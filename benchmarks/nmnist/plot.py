@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
@@ -21,7 +20,7 @@ STYLES = {"rc": "-", "eos": "--"}
 
 def draw(records: Sequence[Record], test: NeuromorphicMNIST, path: Path) -> None:
     """Draw an example with its decisions, accuracy against time, and the histogram of times."""
-    figure = plt.figure(figsize=(9.0, 8.6), layout="constrained")
+    figure = figures.figure(figsize=(9.0, 8.6), layout="constrained")
     rows: Any = figure.subfigures(3, 1, height_ratios=(1.0, 1.6, 2.4))
     top, middle, bottom = rows
     firsts: dict[str, Record] = {m: of(records, m)[0] for m in METHODS if of(records, m)}

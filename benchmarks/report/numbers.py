@@ -1,4 +1,7 @@
-"""Numbers with what is known of their error: spreads over seeds, and 95 % intervals."""
+"""Numbers with what is known of their error: spreads over seeds, and 95 % intervals.
+
+scipy.stats takes half a second to import, and `--help` needs none of it: functions import it.
+"""
 
 import math
 from collections.abc import Sequence
@@ -6,7 +9,6 @@ from statistics import mean, stdev
 from typing import Any
 
 import numpy as np
-from scipy.stats import binomtest, bootstrap, t
 
 
 def spread(values: Sequence[float], digits: int = 2) -> str:
@@ -28,6 +30,8 @@ def seed_interval(values: Sequence[float]) -> tuple[float, float]:
         >>> mean, round(half, 3)  # 4.303 / sqrt(3)
         (2.0, 2.484)
     """
+    from scipy.stats import t
+
     n = len(values)
     if n < 2:
         return float(np.mean(values)), math.nan
@@ -61,6 +65,8 @@ def count_interval(correct: int, n: int) -> list[float]:
         >>> [round(x, 3) for x in count_interval(90, 100)]
         [0.824, 0.951]
     """
+    from scipy.stats import binomtest
+
     found = binomtest(correct, n).proportion_ci(0.95, method="exact")
     return [float(found.low), float(found.high)]
 
@@ -73,6 +79,8 @@ def bootstrap_interval(values: Sequence[float]) -> tuple[float, float]:
         >>> round(low, 1), round(high, 1)
         (0.4, 0.6)
     """
+    from scipy.stats import bootstrap
+
     found = bootstrap(
         (values,), np.mean, n_resamples=10_000, method="percentile", rng=np.random.default_rng(0)
     ).confidence_interval

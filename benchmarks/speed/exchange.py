@@ -18,7 +18,7 @@ import torch
 
 from benchmarks.record import Record
 from benchmarks.report import tables
-from benchmarks.run import Measurement, Options
+from benchmarks.run import Measurement, Measures
 from benchmarks.task import Task, start
 from bridges.stream import file as stream_file
 from bridges.stream.stream import SpikeStream
@@ -32,7 +32,7 @@ SEEN = 2**25
 
 
 @dataclass(frozen=True)
-class ExchangeOptions(Options):
+class ExchangeOptions(Measures):
     """The options of every task, and which streams to measure; --train measures."""
 
     steps: tuple[int, ...] = (10, 100, 1000)

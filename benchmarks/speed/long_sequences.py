@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from benchmarks.keywords.task import SHIPPED_AS
 from benchmarks.record import Record
 from benchmarks.report import tables
-from benchmarks.run import Measurement, Options
+from benchmarks.run import Measurement, Measures
 from benchmarks.task import Task, start
 from encoders.keyword_features import load_keywords
 from encoders.keyword_network import front_end_of, load_network
@@ -44,7 +44,7 @@ MAX_NORM = 0.25
 
 
 @dataclass(frozen=True)
-class LongSequencesOptions(Options):
+class LongSequencesOptions(Measures):
     """The options of every task, and how much to measure; --train measures."""
 
     batches: int = 8

@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeAlias
 import torch
 
 from benchmarks.record import Record
-from benchmarks.run import Measurement, Options
+from benchmarks.run import Measurement, Measures
 from benchmarks.speed import growth, ratios
 from benchmarks.speed.ratios import Ratio
 from benchmarks.task import Task
@@ -25,7 +25,7 @@ What: TypeAlias = Literal["ratios", "baselines", "growth"]
 
 
 @dataclass(frozen=True)
-class SpeedOptions(Options):
+class SpeedOptions(Measures):
     """The options of every task, and what to measure; --train measures."""
 
     what: tuple[What, ...] = ("ratios", "baselines", "growth")

@@ -1,19 +1,19 @@
 """Accuracy against decision time of every row of Table 1, on each clock, from the records.
 
-`python -m benchmarks.table1.accuracy_time` draws results/accuracy_time.png. Nothing here measures.
+`python -m benchmarks.table1.accuracy_time` draws results/accuracy_time.png; with networks of others
+among the records, accuracy_time.yours.png. Nothing here measures.
 """
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 
-import matplotlib.pyplot as plt
-from matplotlib.lines import Line2D
-
 from benchmarks import record
 from benchmarks.record import Record
 from benchmarks.report import figures
-from benchmarks.table1.table import groups, paper_records
+from benchmarks.table1.rows import YOURS
+from benchmarks.table1.table import PAPER, groups, kind, shown_of
 from rc_snn import commands
 from rc_snn.regimes import FAST_BELOW, SLOW_ABOVE
 
@@ -23,7 +23,8 @@ CLOCKS = {
     "input_seen": "share of the input spikes seen",
 }
 MARKERS = {"weights": "*", "published": "x", "tuned": "o", "augmented": "^"}
-OUTSIDE = "P"
+OTHER = "P"
+"""Marker of networks of others, and of recipes that are not known here."""
 
 
 @dataclass(frozen=True)
@@ -35,17 +36,27 @@ class AccuracyTime:
 
 
 def draw(records: list[Record], path: Path) -> None:
-    """Draw one panel per clock; a point is the mean over the seeds of a line of the table."""
-    lines = [(row, group) for row, group in groups(records) if _finite(group)]
+    """Draw one panel per clock; a point is the mean over the seeds of a line of the table.
+
+    A line without a finite mean time has no point; it is named on stderr.
+    """
+    from matplotlib.lines import Line2D
+
+    lines = groups(records)
     names = sorted({row.legend for row, _ in lines})
     colours = {name: f"C{i}" for i, name in enumerate(names)}
-    figure, axes = plt.subplots(1, 3, figsize=(13, 5), sharey=True, layout="constrained")
+    others = sorted({_recipe(group[0]) for _, group in lines} - MARKERS.keys())
+    markers = MARKERS | dict.fromkeys(others, OTHER)
+    figure, axes = figures.subplots(1, 3, figsize=(13, 5), sharey=True, layout="constrained")
     for axis, (clock, title) in zip(axes, CLOCKS.items(), strict=True):
         for row, group in lines:
-            x = mean(r.metrics[clock]["mean"] for r in group)
+            times = [r.metrics[clock] and r.metrics[clock]["mean"] for r in group]
+            if None in times:
+                print(f"not drawn: {row.name} has no mean of: {title}", file=sys.stderr)
+                continue
             y = 100 * mean(r.metrics["accuracy"] for r in group)
-            marker = MARKERS.get(group[0].config.get("recipe", "published"), "P")
-            axis.plot(x, y, marker, color=colours[row.legend], ms=7, mfc="none", mew=1.5)
+            marker, colour = markers[_recipe(group[0])], colours[row.legend]
+            axis.plot(mean(times), y, marker, color=colour, ms=7, mfc="none", mew=1.5)
         axis.set(xlabel="mean decision time (frames)" if clock != "input_seen" else "mean share")
         axis.set_title(title, size=9)
         if clock != "input_seen":
@@ -56,22 +67,23 @@ def draw(records: list[Record], path: Path) -> None:
     handles = [Line2D([], [], color=c, marker="s", ls="", label=n) for n, c in colours.items()]
     handles += [
         Line2D([], [], color="0.3", marker=m, ls="", mfc="none", label=n)
-        for n, m in MARKERS.items()
+        for n, m in markers.items()
     ]
     figure.legend(handles=handles, loc="outside right center")
     figures.save(figure, path)
 
 
-def _finite(group: list[Record]) -> bool:
-    return all(r.metrics[clock]["mean"] is not None for r in group for clock in CLOCKS)
+def _recipe(r: Record) -> str:
+    return str(r.config.get("recipe", "published"))
 
 
 def main(options: AccuracyTime) -> int:
     """Draw the figure; return the exit status."""
-    records = paper_records(options.results / "table1")
+    records = shown_of(options.results / "table1", lambda r: kind(r) in (PAPER, f"MNIST.{YOURS}"))
     if not records:
         raise ValueError(f"{options.results} holds no records of Table 1.")
-    path = options.results / "accuracy_time.png"
+    yours = f".{YOURS}" if any(r.config["profile"] == YOURS for r in records) else ""
+    path = options.results / f"accuracy_time{yours}.png"
     record.check_ours(path, options.results / "table1")
     draw(records, path)
     print(path)

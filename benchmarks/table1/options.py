@@ -1,13 +1,21 @@
 """What the command line of Table 1 says."""
 
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal, TypeAlias, TypeVar
+
+import tyro
 
 from benchmarks.run import Options
 from benchmarks.table1 import rows
-from benchmarks.table1.rows import ProtocolName, RecipeName
+from benchmarks.table1.rows import ProtocolName, RecipeName, Row
 from encoders.functional import Polarity, ZeroPixels
+from rc_snn.commands import made_by
 from rc_snn.fast.fused import Precision
+
+T = TypeVar("T")
+Repeated: TypeAlias = Annotated[tuple[T, ...], tyro.conf.UseAppendAction]
+"""An option that is given once for each of its values."""
 
 
 @dataclass(frozen=True)
@@ -15,7 +23,7 @@ class Table1(Options):
     """Reproduce Table 1: evaluate what ships, or train with --train."""
 
     rows: tuple[str, ...] = ()
-    """Rows to train; default: all."""
+    """These rows only: to train, or, without --train, to evaluate and show; default: all."""
     recipe: tuple[RecipeName, ...] = ("tuned",)
     """published: as the authors describe. tuned: ours. augmented: ours, on moved images. weights:
     the authors' own networks, measured here."""
@@ -35,12 +43,38 @@ class Table1(Options):
     """Where to train. The two are not bit-identical."""
     ship: bool = False
     """Also write the networks of seed 0 into the package, for `rc_snn.load`."""
-    model: tuple[str, ...] = ()
-    """package.module:factory; what it returns, a network or a row, joins the table."""
+    model: Repeated[str] = ()
+    """package.module:factory; what it returns, a network or a row, joins the table. Repeatable."""
+    network: Repeated[Path] = ()
+    """The file of a network, which joins the table. Repeatable."""
+
+    ONLY_TRAIN: ClassVar[tuple[str, ...]] = (
+        *("recipe", "profile", "seeds", "polarity", "zero_pixels", "protocol", "precision"),
+        *("device", "ship", *Options.ONLY_TRAIN),
+    )
 
     def __post_init__(self) -> None:
-        known = rows.known_rows(self.model)
-        added = tuple(known.keys() - rows.known_rows().keys())
-        object.__setattr__(self, "rows", self.rows or added or tuple(known))
+        super().__post_init__()
         for row in self.rows:
             rows.row_of(row, self.model)
+
+    @property
+    def factories(self) -> tuple[str, ...]:
+        """Return those of `model` that make networks; the others make rows."""
+        return tuple(name for name in self.model if not isinstance(made_by(name), Row))
+
+    @property
+    def outside(self) -> bool:
+        """Return whether networks of others are to be measured."""
+        return bool(self.factories or self.network)
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """Return the rows that are asked for, else those that `model` adds, else all.
+
+        Where networks of others are named, and no row, there is none.
+        """
+        ours = rows.known_rows()
+        known = rows.known_rows(self.model)
+        added = tuple(name for name in known if name not in ours)
+        return self.rows or added or (() if self.outside else tuple(known))

@@ -5,17 +5,15 @@ beside this one; those of other packages come in by the entry point group "rc_sn
 `--model package.module:factory`.
 """
 
-import importlib
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import entry_points
-from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias
 
 from benchmarks.run import Profile
 from encoders.functional import Polarity, ZeroPixels
+from rc_snn.commands import made_by
 
 GROUP = "rc_snn.rows"
 
@@ -107,32 +105,6 @@ def known_rows(more: tuple[str, ...] = ()) -> Mapping[str, Row]:
                 )
             found[row.name] = row
     return found
-
-
-@cache
-def made_by(name: str) -> Any:
-    """Import a factory by its name, "package.module:function", and call it, once.
-
-    The current folder is looked at, too, as `python -m` does.
-
-    Raises:
-        ValueError: if there is none.
-    """
-    module, _, path = name.partition(":")
-    if not module or not path:
-        raise ValueError(f"A factory is named package.module:function, got {name!r}.")
-    if not {"", str(Path.cwd())} & set(sys.path):
-        sys.path.insert(0, str(Path.cwd()))
-    try:
-        factory: Any = importlib.import_module(module)
-        for part in path.split("."):
-            factory = getattr(factory, part)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(
-            f"{name} is not found ({error}). Name a module that Python finds from here, and a "
-            "function in it."
-        ) from error
-    return factory()
 
 
 def row_of(name: str, more: tuple[str, ...] = ()) -> Row:

@@ -18,6 +18,7 @@ from benchmarks.table1.rows import (
     ProtocolName,
     Recipe,
     RecipeName,
+    known_rows,
     row_of,
 )
 from encoders.functional import Polarity, ZeroPixels, encode
@@ -148,19 +149,58 @@ def _without(part: Mapping[str, Any], off: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def shipped_name(run: RowRun) -> str:
-    """Return the name under which a run's network ships, for example "rc-lstm-340-fast"."""
+    """Return the name under which a run's network ships, for example "rc-lstm-340-fast".
+
+    A polarity that is not the recipe's own ends it: "rc-lstm-340-fast-bright".
+    """
     row = run.row
     if row.startswith("rc-lstm"):
         row = row.replace("rc-lstm", f"rc-lstm-{getattr(run.model, 'width', '')}")
-    return row if run.recipe == "tuned" else f"{row}-{run.recipe}"
+    name = row if run.recipe == "tuned" else f"{row}-{run.recipe}"
+    known = known_rows().get(run.row)  # of a row that only --model names, all is its own
+    recipe = None if known is None else known.recipes.get(run.profile, {}).get(run.recipe)
+    if recipe is None or run.polarity == recipe.polarity:
+        return name
+    return f"{name}-{run.polarity.removesuffix('_first')}"
+
+
+def _recipes(row: str, options: Table1) -> Mapping[RecipeName, Recipe]:
+    return row_of(row, options.model).recipes.get(options.profile, {})
+
+
+def check_planned(options: Table1) -> None:
+    """Refuse rows and recipes that would train nothing.
+
+    Raises:
+        ValueError: if a recipe is none of any row that is asked for, or a row that was named has
+            none of the recipes; the message lists what there is.
+    """
+    has = {row: _recipes(row, options) for row in options.asked}
+    if not has:
+        raise ValueError(
+            "--train trains rows, and only networks were named. Add --rows, or leave --train out."
+        )
+    there = "; ".join(f"{row}: {', '.join(r) or 'none'}" for row, r in has.items())
+    for name in options.recipe:
+        if not any(name in recipes for recipes in has.values()):
+            raise ValueError(
+                f"No row that is asked for has the recipe {name!r} in the profile "
+                f"{options.profile!r}. There are {there}. Choose --recipe, --profile or --rows."
+            )
+    for row in options.rows:
+        if not set(options.recipe) & set(has[row]):
+            raise ValueError(
+                f"The row {row!r} has none of the recipes {', '.join(options.recipe)} in the "
+                f"profile {options.profile!r}. There are {there}."
+            )
 
 
 def planned(options: Table1, digits: Digits) -> Iterator[RowRun]:
     """Yield one run per recipe, row, protocol, seed and polarity that is asked for and exists."""
     for name, row, protocol, seed in product(
-        options.recipe, options.rows, options.protocol, options.seeds
+        options.recipe, options.asked, options.protocol, options.seeds
     ):
-        recipe = row_of(row, options.model).recipes.get(options.profile, {}).get(name)
+        recipe = _recipes(row, options).get(name)
         if recipe is None:
             continue
         if getattr(recipe.model, "file", None) is not None and (protocol, seed) != _ONCE:

@@ -1,7 +1,7 @@
 """Networks that ship: each answers the test set again, beside what its record says."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import torch
 
@@ -11,13 +11,18 @@ from rc_snn.network import Network, load, names
 from rc_snn.spikes import Decision
 
 
-def evaluate_shipped(digits: Digits) -> int:
-    """Evaluate every shipped network on the test set, beside its record; return the exit status."""
+def evaluate_shipped(digits: Digits, rows: Collection[str] = ()) -> int:
+    """Evaluate shipped networks on the test set, beside their records; return the exit status.
+
+    Args:
+        digits: what they answer.
+        rows: the rows whose networks are evaluated; default: all.
+    """
     print(
         f"{'shipped network':<40} {'accuracy %':>10} {'record %':>9} {'mean time':>10} {'fired':>6}"
     )
     failed = False
-    for net, decision in shipped_decisions(digits.test):
+    for net, decision in shipped_decisions(digits.test, rows):
         right = (decision.label == digits.test.labels) & torch.isfinite(decision.time)
         correct = int(right.sum())
         failed |= correct != net.measured["correct"]
@@ -32,9 +37,21 @@ def evaluate_shipped(digits: Digits) -> int:
     return 1 if failed else 0
 
 
-def shipped_decisions(test: Split) -> Iterator[tuple[Network, Decision]]:
-    """Yield every shipped network that reads spike times of images, and its decisions."""
+def shipped_decisions(
+    test: Split, rows: Collection[str] = ()
+) -> Iterator[tuple[Network, Decision]]:
+    """Yield shipped networks that read spike times of images, and their decisions."""
     for name in names():
         net = load(name)
-        if net.reads == "times":
+        if net.reads == "times" and (not rows or row_of_record(net.record) in rows):
             yield net, net.decide(encode(test.images, **net.encoder))
+
+
+def row_of_record(name: str) -> str:
+    """Return the row in the name of a record of ours.
+
+    Example:
+        >>> row_of_record("paper_rc-lstm-fast_tuned_MNIST_dark_first_T10_held-out_seed0_219e5eed51")
+        'rc-lstm-fast'
+    """
+    return name.split("_")[1] if "_" in name else ""

@@ -1,6 +1,8 @@
 """Table 1 as text: every published row, and ours beside its claim, from records only."""
 
-from collections.abc import Callable, Iterable, Sequence
+import sys
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from statistics import mean
 from typing import Any, Literal, TypeAlias, get_args
@@ -10,7 +12,7 @@ from benchmarks.record import Record
 from benchmarks.report import tables
 from benchmarks.report.numbers import spread
 from benchmarks.table1.all_rows import ROWS
-from benchmarks.table1.rows import YOURS, RecipeName, Row, known_rows
+from benchmarks.table1.rows import YOURS, ProtocolName, RecipeName, Row, known_rows
 from rc_snn.files import write_text
 
 Style: TypeAlias = Literal["text", "markdown"]
@@ -30,8 +32,7 @@ HEADER = [
     "input seen",
     "mean step",
     "fired %",
-    "MSynOps",
-    "dense MMACs (of full)",
+    "MMACs (of full), MSynOps",
     "trained / tested on",
 ]
 
@@ -42,10 +43,8 @@ NOTES = (
     "step: t_sp / T, the paper's; strict: (t_sp + 1) / T; input seen: share of input spikes. In "
     "continuous time the first two are the spike time.",
     "mean step: over all samples, forced answers at T-1; in continuous time the mean first spike, "
-    "in frames. MSynOps: million synaptic operations per sample until the decision, accumulates "
-    "(AC: one per spike and synapse, hidden spikes included) and multiply-accumulates (MAC: "
-    "products with anything but spikes). dense MMACs: million multiply-adds if nothing were a "
-    "spike, and their share of the full sequence's; continuous time has no steps to count.",
+    "in frames. MMACs: million dense multiply-adds per sample until the decision, and their share "
+    "of the full sequence's; in continuous time million accumulates, one per spike and synapse.",
     "recipe: weights, the network that its authors publish, measured here; published, as its "
     "authors describe; tuned, ours on the same images; augmented, ours on randomly moved training "
     "images. θ is 0.95 where none is named. bf16: products in bfloat16 while training; every "
@@ -55,47 +54,126 @@ NOTES = (
 )
 
 
-def table1(records: Sequence[Record], title: str, style: Style, more: tuple[str, ...] = ()) -> str:
+YOURS_NOTE = (
+    "yours: networks that were made elsewhere, and only measured here; how they were trained and "
+    "chosen, only their authors know."
+)
+
+
+def table1(
+    records: Sequence[Record],
+    title: str,
+    style: Style,
+    more: tuple[str, ...] = (),
+    only: Collection[str] = (),
+) -> str:
     """Lay out Table 1: every row of ours beside its claim; then others that have records.
 
-    `more` are factories of rows, as of `rows.known_rows`.
+    Args:
+        records: what to show; what the table cannot show is said on stderr, with the reason.
+        title: the data, for the head.
+        style: of the text.
+        more: factories of rows, as of `rows.known_rows`.
+        only: names of the rows to show; default: all.
     """
     found = groups(records, more)
-    shown = {row.name: row for row in ROWS} | {row.name: row for row, _ in found}
+    known = known_rows(more)
+    shown = {(row.line, row.name): row for row in ROWS}
+    shown |= {(known[name].line, name): known[name] for name in only if name in known}
+    shown |= {(row.line, row.name): row for row, _ in found}
     lines = [
         line
-        for row in sorted(shown.values(), key=lambda row: row.line)
-        for line in _row_lines(row, found)
+        for key in sorted(shown)
+        if not only or key[1] in only
+        for line in _row_lines(shown[key], found)
     ]
+    yours = any(_is_yours(group[0]) for _, group in found)
+    notes = (*NOTES, YOURS_NOTE) if yours else NOTES
     head = f"Table 1 on {title}"
     if style == "text":
-        return "\n".join([head, "", *tables.text([HEADER, *lines], rule=True), "", *NOTES])
+        return "\n".join([head, "", *tables.text([HEADER, *lines], rule=True), "", *notes])
     return "\n".join(
-        [f"**{head}**", "", *tables.markdown([HEADER, *lines]), "", "\n\n".join(NOTES), ""]
+        [f"**{head}**", "", *tables.markdown([HEADER, *lines]), "", "\n\n".join(notes), ""]
     )
 
 
+SHORT = ["model", "published %", "ours %", "recipe", "when (frames)", "cost (MSynOps)"]
+
+
+def short(records: Sequence[Record]) -> list[str]:
+    """Return the lines of the table as README shows it: who, what, when, and what it costs."""
+    found, rows = groups(records), []
+    for row in sorted(ROWS, key=lambda row: row.line):
+        mine = [group for of, group in found if of.name == row.name]
+        title = f"{row.model} {row.architecture}, {row.regime}"
+        for group in mine:
+            held_out = [r for r in group if r.config["protocol"] != "paper"]
+            shown = held_out or group
+            means = [r.metrics["strict_clock"]["mean"] for r in shown]
+            when = "∞" if None in means else f"{mean(means):.3f}"
+            recipe = shown[0].config.get("recipe", "published")
+            about = [_accuracy(held_out), recipe, when, _operations(shown)[0]]
+            rows.append([title, row.published, *about])
+        if not mine:
+            rows.append([title, row.published, *["—"] * 4])
+    return tables.markdown([SHORT, *rows])
+
+
 def groups(records: Iterable[Record], more: tuple[str, ...] = ()) -> list[tuple[Row, list[Record]]]:
-    """Return the records of each line of the table that has any: all seeds and protocols of it."""
+    """Return the records of each line of the table that has any: all seeds and protocols of it.
+
+    A record that no line can be made of is left out, and the reason said on stderr.
+    """
     known = known_rows(more)
     found: dict[tuple[int, str, str], tuple[Row, list[Record]]] = {}
     for r in records:
-        row = known.get(r.config["row"]) or _unknown(r)
+        if reason := unshowable(r):
+            print(f"not shown: {r.name} {reason}", file=sys.stderr)
+            continue
+        # A network of others may be called as a row of ours is.
+        row = (None if _is_yours(r) else known.get(r.config["row"])) or _unknown(r)
         found.setdefault((row.line, row.name, _group(r)), (row, []))[1].append(r)
     return [found[key] for key in sorted(found)]
 
 
+def unshowable(r: Record) -> str | None:
+    """Return why no line of the table can be made of a record; None if one can."""
+    if (protocol := r.config.get("protocol")) not in (*get_args(ProtocolName), YOURS):
+        return f"has the protocol {protocol!r}, which no column is for"
+    try:
+        _group(r)
+        line(_unknown(r), [r])
+    except KeyError as error:
+        return f"lacks {error} in its config or metrics"
+    except (AttributeError, TypeError, ValueError) as error:
+        return f"is not as the table needs it ({error})"
+    return None
+
+
+def _is_yours(r: Record) -> bool:
+    return bool(r.config.get("profile") == YOURS)
+
+
 def _unknown(r: Record) -> Row:
-    """Return a line for a record whose row is not installed here: it is shown, not dropped."""
+    """Return a line for a network of others, or a row that is not installed here."""
     name = r.config["row"]
     architecture = r.config.get("architecture", "row not installed here")
-    return Row(name, 1000, YOURS, name, architecture, "—", YOURS)
+    regime = YOURS if _is_yours(r) else "—"
+    return Row(name, 1000, regime, name, architecture, "—", YOURS if _is_yours(r) else name)
 
 
 def _row_lines(row: Row, found: Iterable[tuple[Row, list[Record]]]) -> list[Line]:
-    claim = [row.regime, row.model, row.architecture, row.published]
-    ours = [claim + _ours(group) for of, group in found if of.name == row.name]
-    return ours or [claim + ["—"] * (len(HEADER) - len(claim))]
+    ours = [line(of, group) for of, group in found if (of.line, of.name) == (row.line, row.name)]
+    return ours or [_claim(row) + ["—"] * (len(HEADER) - len(_claim(row)))]
+
+
+def line(row: Row, group: list[Record]) -> Line:
+    """Return the cells of a row's line, one for each column of `HEADER`."""
+    return _claim(row) + _ours(group)
+
+
+def _claim(row: Row) -> Line:
+    return [row.regime, row.model, row.architecture, row.published]
 
 
 def _group(r: Record) -> str:
@@ -103,14 +181,14 @@ def _group(r: Record) -> str:
     c = r.config
     train = {k: v for k, v in c["train"].items() if k != "seed"}
     rest = {k: v for k, v in c.items() if k not in ("train", "protocol", "n_train", "n_validation")}
-    recipes = (*get_args(RecipeName), YOURS)
-    order = recipes.index(c.get("recipe", "published"))
+    recipes, recipe = (*get_args(RecipeName), YOURS), c.get("recipe", "published")
+    order = recipes.index(recipe) if recipe in recipes else len(recipes)  # unknown ones last
     key = record.config_key({"train": train, "rest": rest})
     return f"{c['profile']} {order} {c['polarity']} {key}"
 
 
 def _ours(group: list[Record]) -> Line:
-    held_out = [r for r in group if r.config["protocol"] == "held-out"]
+    held_out = [r for r in group if r.config["protocol"] != "paper"]  # or yours
     published_way = [r for r in group if r.config["protocol"] == "paper"]
     shown = held_out or published_way
     best = max((100 * r.metrics["accuracy"] for r in published_way), default=None)
@@ -123,7 +201,7 @@ def _ours(group: list[Record]) -> Line:
         *(_clock(shown, name) for name in ("step_clock", "strict_clock", "input_seen")),
         _insight(shown),
         f"{_mean(shown, lambda m: 100 * m['fired'] / m['n']):.1f}",
-        *_operations(shown),
+        _operations(shown),
         _effort(shown[0]),
     ]
 
@@ -147,23 +225,23 @@ def _insight(group: list[Record]) -> str:
     return "∞" if None in times else f"{mean(times):.2f} frames"
 
 
-def _operations(group: list[Record]) -> list[str]:
-    """Return synaptic operations, and dense multiply-adds."""
+def _operations(group: list[Record]) -> str:
     first = group[0].metrics
-    sparse = dense = "—"
-    if first["synops_ac"] is not None:
-        ac, mac = (mean(r.metrics[f"synops_{kind}"] / 1e6 for r in group) for kind in ("ac", "mac"))
-        sparse = f"{ac:.3f} AC + {mac:.3f} MAC"
     if first["macs"] is not None:
         share = _mean(group, lambda m: 100 * m["macs"] / m["macs_full"])
-        dense = f"{_mean(group, lambda m: m['macs'] / 1e6):.2f} ({share:.0f} %)"
-    return [sparse, dense]
+        return f"{_mean(group, lambda m: m['macs'] / 1e6):.2f} ({share:.0f} %)"
+    if first["synops_ac"] is None:
+        return "—"
+    return f"{_mean(group, lambda m: m['synops_ac'] / 1e6):.3f} MSynOps"
 
 
 def _effort(r: Record) -> str:
     c = r.config
     if not r.training["history"]:
-        whose = "your network" if c["profile"] == YOURS else "the authors' weights"
+        if _is_yours(r):
+            return f"your network / {c['n_test']:,} of {c['data']}"
+        authors = c.get("recipe") == "weights"
+        whose = "the authors' weights" if authors else f"not trained here ({c['profile']})"
         return f"{whose} / {c['n_test']:,}"
     kernel, theta = c["model"].get("kernel_size"), c["train"].get("theta", 0.95)
     parts = [
@@ -179,7 +257,7 @@ def _accuracy(held_out: list[Record]) -> str:
     if not held_out:
         return "—"
     values = [100 * r.metrics["accuracy"] for r in held_out]
-    if held_out[0].config["profile"] == YOURS:  # measured here, trained elsewhere
+    if _is_yours(held_out[0]):  # measured here, trained elsewhere
         return spread(values)
     seeds = "1 seed" if len(values) == 1 else f"{len(values)} seeds"
     missed = "" if all(r.training["regime_reached"] for r in held_out) else " !"
@@ -187,6 +265,8 @@ def _accuracy(held_out: list[Record]) -> str:
 
 
 def _clock(group: list[Record], name: str) -> str:
+    if any(r.metrics[name] is None for r in group):  # of networks of others, the input is unknown
+        return "—"
     regimes = "/".join(sorted({r.metrics[name]["regime"] for r in group}))
     if any(r.metrics[name]["mean"] is None for r in group):
         return f"∞ {regimes}"
@@ -204,20 +284,56 @@ def write(records: Sequence[Record], results: Path, title: str, more: tuple[str,
     """
     if not records:
         raise ValueError(f"There is no record in {results / 'table1'} to make a table of.")
-    others = sorted(
-        {f"{r.config['data']}.{r.config['profile']}" for r in records} - {"MNIST.paper"}
-    )
-    path = results / ".".join(["table1", *others, "md"])
+    others = sorted({kind(r) for r in records if not _is_yours(r)} - {PAPER})
+    yours = [YOURS] if any(map(_is_yours, records)) else []
+    path = results / ".".join(["table1", *others, *yours, "md"])
     text = table1(records, title, "markdown", more)
     record.check_ours(path, results / "table1", text)
     write_text(path, text)
     return path
 
 
+PAPER = "MNIST.paper"
+"""The kind of the records that are checked in."""
+
+
+def kind(r: Record) -> str:
+    """Return data and profile of a record: what a table of its own is about."""
+    return f"{r.config.get('data', 'no data')}.{r.config.get('profile', 'no profile')}"
+
+
 def paper_records(folder: Path) -> list[Record]:
-    """Return the records of the paper profile on all of MNIST: those that README and docs show."""
-    return [
-        r
-        for r in record.read_all(folder)
-        if r.config["profile"] == "paper" and r.config["data"] == "MNIST"
-    ]
+    """Return the records of the paper profile on all of MNIST: those that README and docs show.
+
+    What they leave out is said on stderr.
+    """
+    return shown_of(folder, lambda r: kind(r) == PAPER)
+
+
+def records_on(folder: Path, data: str, *, quick: bool = True) -> list[Record]:
+    """Return the records of a table: on its data, and of networks of others on their own data.
+
+    What they leave out is said on stderr.
+
+    Args:
+        folder: of the records.
+        data: name of the digits: those on other digits are in another table.
+        quick: whether the profile "quick" is among them.
+    """
+
+    def wanted(r: Record) -> bool:
+        own = _is_yours(r) and r.config.get("data") not in ("MNIST", "MNIST-5k")
+        here = own or r.config.get("data", data) == data
+        return here and (quick or r.config.get("profile") != "quick")
+
+    return shown_of(folder, wanted)
+
+
+def shown_of(folder: Path, wanted: Callable[[Record], bool]) -> list[Record]:
+    """Return the records of a folder that are wanted; say on stderr how many of each others are."""
+    found = record.read_all(folder)
+    others = Counter(kind(r) for r in found if not wanted(r))
+    if others:
+        kinds = ", ".join(f"{n} of {kind}" for kind, n in sorted(others.items()))
+        print(f"records of {folder} that are not in this table: {kinds}", file=sys.stderr)
+    return [r for r in found if wanted(r)]

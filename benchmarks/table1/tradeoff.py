@@ -13,15 +13,15 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
-
-import matplotlib.pyplot as plt
+from typing import Any, ClassVar
 
 from benchmarks import record
 from benchmarks.record import Record
 from benchmarks.report import figures, tables
 from benchmarks.run import Options
+from benchmarks.table1 import table
 from benchmarks.table1.options import Table1
+from benchmarks.table1.rows import YOURS
 from benchmarks.table1.runs import RowRun, planned
 from benchmarks.table1.task import digits_of, make
 from benchmarks.task import Task, start
@@ -48,6 +48,9 @@ class Tradeoff(Options):
 
     epochs: int = 20
     """Passes over the training images, for each temperature."""
+
+    ONLY_TRAIN: ClassVar[tuple[str, ...]] = ("epochs", *Options.ONLY_TRAIN)
+    IDLE: ClassVar[tuple[str, ...]] = ("seeds", "profile")
 
 
 @dataclass(frozen=True)
@@ -118,8 +121,13 @@ class Sweeps(Task):
         return "\n".join(ahead(curves(records)))
 
     def draw(self, records: Sequence[Record], options: Options, path: Path) -> None:
-        """Draw the curves."""
-        draw([c for c in curves(records) if c.points], path)
+        """Draw the curves, and beside them the points of networks of others."""
+        theirs = [
+            Curve(f"{r.config['row']} (yours)", False, points)
+            for r in record.read_all(options.results / "table1")
+            if table.kind(r) == f"MNIST.{YOURS}" and (points := _points([r.metrics]))
+        ]
+        draw([c for c in curves(records) if c.points], path, theirs)
 
 
 TASK = Sweeps()
@@ -195,15 +203,17 @@ def ahead(found: list[Curve]) -> list[str]:
     return tables.text(rows, ">>><", widths=(12, 14, 10, 0))
 
 
-def draw(found: list[Curve], path: Path) -> None:
-    """Draw the curves."""
-    figure, axis = plt.subplots(figsize=(7.5, 5.0), layout="constrained")
+def draw(found: list[Curve], path: Path, theirs: Sequence[Curve] = ()) -> None:
+    """Draw the curves, and points of networks of others."""
+    figure, axis = figures.subplots(figsize=(7.5, 5.0), layout="constrained")
     for i, curve in enumerate(found):
         x, y = zip(*curve.points, strict=True)
         style: Any = {"marker": "o", "ls": "-"}
         if not curve.rank_coded:
             style = {"marker": "s", "ls": "--"}
         axis.plot(x, y, label=curve.label, ms=4, color=f"C{i}", **style)
+    for curve in theirs:
+        axis.plot(*curve.points[0], "P", label=curve.label, color="k", ms=8, mfc="none")
     axis.axvline(1.0, color="0.5", lw=1, ls=":")
     axis.text(1.0, axis.get_ylim()[0], " end of frame", size=8, color="0.4")
     axis.set(

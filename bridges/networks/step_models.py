@@ -19,7 +19,7 @@ from bridges.networks.step_cost import Product, fan_out, inflows, products
 from bridges.networks.step_state import Tree, fill, map_tensors, tensors_of
 from bridges.target import load
 from bridges.targets import norse, snntorch
-from rc_snn.regimes import unwatched
+from rc_snn.operations import unwatched
 from rc_snn.step_model import Inflow, State, StepCost
 
 Features: TypeAlias = Literal["potential", "output", "count"]

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 import torch
-from jaxtyping import Float, Int32, Int64
+from jaxtyping import Float, Int, Int32, Int64
 from torch import Tensor
 
 from bridges.errors import BridgeError
@@ -147,6 +147,33 @@ class SpikeStream:
             offsets=offsets,
             samples={name: array[chosen] for name, array in self.samples.items()},
         )
+
+    # ---- as what a step model reads: `rc_snn.sequences.Sequences` ---------------------------
+
+    @property
+    def n_inputs(self) -> int:
+        """Return the number of units, which a step model reads as inputs."""
+        return self.n_units
+
+    def at(self, step: int) -> Float[Tensor, "batch units"]:
+        """Return how often each unit of each sample spikes in this tick.
+
+        A stream is what a step model reads, and what is accounted for:
+
+        Example:
+            >>> from rc_snn.models import RCLSTM
+            >>> from rc_snn.runner import decide
+            >>> stream = SpikeStream.silent(2, n_units=6, n_steps=5, dt_s=1e-3)
+            >>> decide(RCLSTM(6, 4, 3), stream.with_spikes([0, 0], [1, 1], [2, 2]), 0.9).fired
+            tensor([False, False])
+        """
+        now = self.ticks == step
+        counts = np.bincount(self.neurons[now], minlength=len(self) * self.n_units)
+        return torch.from_numpy(counts).float().view(len(self), self.n_units)
+
+    def rows(self, index: Int[Tensor, " rows"]) -> "SpikeStream":
+        """Return the samples at these positions, as `take`."""
+        return self.take(index.tolist())
 
     def shifted(self, ticks: int) -> "SpikeStream":
         """Return every spike later by so many ticks (or earlier), in samples longer by as many.

@@ -415,10 +415,10 @@ def test_a_stopped_ttfs_training_goes_on_bit_by_bit(neurons, schedule, tmp_path,
     with pytest.raises(Stop):
         train_ttfs(parts, task(0), task(1), config, tmp_path / "parts")
     monkeypatch.undo()
-    other_start = ttfs(neurons, seed=9)
-    resumed = train_ttfs(other_start, task(0), task(1), config, tmp_path / "parts")
+    again = ttfs(neurons)
+    resumed = train_ttfs(again, task(0), task(1), config, tmp_path / "parts")
     for name, weight in whole.state_dict().items():
-        assert torch.equal(weight, other_start.state_dict()[name]), name
+        assert torch.equal(weight, again.state_dict()[name]), name
     for one, other in zip(straight.history, resumed.history, strict=True):
         assert {k: v for k, v in one.items() if "seconds" not in k} == {
             k: v for k, v in other.items() if "seconds" not in k
@@ -436,6 +436,8 @@ def test_a_ttfs_training_is_not_resumed_with_another_configuration(tmp_path):
     ]
     with pytest.raises(ValueError, match="belongs to another run"):
         train_ttfs(model, *longer, TTFSConfig(epochs=1), tmp_path)
+    with pytest.raises(ValueError, match="initial_weights is"):
+        train_ttfs(ttfs(NEURONS[0], seed=9), task(0), task(1), TTFSConfig(epochs=1), tmp_path)
 
 
 def test_kept_epoch_is_the_best_on_validation_within_the_regime(tmp_path):

@@ -93,6 +93,18 @@ def test_a_network_learns_and_a_stopped_run_ends_in_the_same_bits(kind, digits, 
     assert timeless == [{k: v for k, v in r.items() if "seconds" not in k} for r in result.history]
 
 
+def test_a_run_on_other_spike_times_or_weights_is_refused(digits, tmp_path):
+    training, validation = (part.rows(torch.arange(50)) for part in digits)
+    once = config("rel", epochs=1)
+    train_continuous(fresh_model("rel"), training, validation, once, tmp_path)
+    later = Timed(0.5 * training.times, training.labels)
+    with pytest.raises(ValueError, match=r"another run .*: training_inputs is"):
+        train_continuous(fresh_model("rel"), later, validation, once, tmp_path)
+    other = rel_psp((784, 40, 10), generator=torch.Generator().manual_seed(1))
+    with pytest.raises(ValueError, match=r"another run .*: initial_weights is"):
+        train_continuous(other, training, validation, once, tmp_path)
+
+
 def test_a_network_that_is_born_silent_recovers(digits, tmp_path):
     # The hidden layer has no positive weight: nothing at all fires at first.
     for kind in ("alpha", "rel"):

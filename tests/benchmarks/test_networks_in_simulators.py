@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from matplotlib.axes import Axes
 
 from baselines.rel_psp import rel_psp
 from benchmarks import simulators
@@ -76,9 +77,9 @@ def test_the_target_is_asked_for_at_a_thousandth_of_a_frame(entries, within, wor
 
 def test_every_entry_is_a_point_of_the_figure(entries, tmp_path, monkeypatch):
     drawn = []
-    plot = simulators.plt.Axes.plot
+    plot = Axes.plot
     monkeypatch.setattr(
-        simulators.plt.Axes, "plot", lambda *a, **k: drawn.append((k["label"], a)) or plot(*a, **k)
+        Axes, "plot", lambda *a, **k: drawn.append((k["label"], a)) or plot(*a, **k)
     )
     draw(entries, tmp_path / "figure.png")
     found = {label: list(zip(a[1], a[2], strict=True)) for label, a in drawn}

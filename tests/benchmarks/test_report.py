@@ -84,7 +84,7 @@ def test_infinity_becomes_none_at_any_depth():
 
 def test_a_figure_is_in_the_style_and_leaves_the_same_bytes_twice(tmp_path):
     for name in ("a", "b"):
-        figure, axis = plt.subplots()
+        figure, axis = figures.subplots()
         axis.plot([1, 2], label="line")
         assert not axis.spines["top"].get_visible()
         assert not axis.legend().get_frame_on()

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from matplotlib.axes import Axes
 
 from benchmarks import record
 from benchmarks.table1 import accuracy_time, tradeoff
@@ -57,10 +58,8 @@ def test_every_line_of_the_table_is_a_point_of_the_figure(tmp_path, monkeypatch)
     lines = groups(records)
     assert sum(len(group) for _, group in lines) == len(records)
     seen = []
-    draw = accuracy_time.plt.Axes.plot
-    monkeypatch.setattr(
-        accuracy_time.plt.Axes, "plot", lambda *a, **k: seen.append(a[1:3]) or draw(*a, **k)
-    )
+    draw = Axes.plot
+    monkeypatch.setattr(Axes, "plot", lambda *a, **k: seen.append(a[1:3]) or draw(*a, **k))
     accuracy_time.draw(records, tmp_path / "figure.png")
     assert len(seen) == 3 * len(lines)
     wanted = {round(100 * sum(r.metrics["accuracy"] for r in g) / len(g), 6) for _, g in lines}

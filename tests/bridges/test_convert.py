@@ -11,9 +11,12 @@ from bridges import convert, support
 from bridges.convert import Convert, main
 from bridges.errors import BridgeError
 from bridges.stream import file as stream_file
+from bridges.stream.stream import SpikeStream
 from encoders import embedded_digits, encode_latency
 from rc_snn import Network, load
-from rc_snn.spikes import spike_frames, spike_steps
+from rc_snn.commands import made_by
+from rc_snn.models import RCLSTM
+from rc_snn.spikes import decision_spikes, spike_frames, spike_steps
 
 
 @pytest.fixture(autouse=True)
@@ -164,3 +167,72 @@ def test_what_a_target_cannot_carry_ends_with_the_reason(tmp_path, monkeypatch):
     with pytest.raises(BridgeError, match="one spike per unit and tick"):
         main(Convert(str(tmp_path / "in.h5"), "brian2", tmp_path / "out.py"))
     assert not (tmp_path / "out.py").exists()
+
+
+# -- Networks of others -------------------------------------------------------------------------
+
+
+def mine(n_inputs: int = 784, **changed) -> Network:
+    model = RCLSTM(n_inputs, 5, 10, generator=torch.Generator().manual_seed(0))
+    return Network(**({"name": "my", "model": model, "theta": 0.15, "n_steps": 10} | changed))
+
+
+@pytest.fixture
+def theirs(monkeypatch):
+    """A module of somebody else, whose factories return what they hold."""
+    module = type(sys)("theirs")
+    monkeypatch.setitem(sys.modules, "theirs", module)
+    made_by.cache_clear()
+    return module
+
+
+def test_a_file_of_ones_own_goes_where_no_output_is_named_and_as_the_network_decides(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    dark = {"polarity": "dark_first", "zero_pixels": "silent"}
+    for net in (mine(), mine(encoder=dark)):
+        net.save("my.safetensors")
+        main(Convert("my.safetensors", "brian2", samples=12, force=True))
+        stream = stream_file.load(tmp_path / "my_brian2.npz")
+        times = encode_latency(embedded_digits().test.images[:12], **net.encoder)
+        decision = net.decide(times)
+        assert torch.equal(stream.to_tensor(), decision_spikes(decision, 10, 10))
+    assert (tmp_path / "my_brian2.py").exists()
+
+
+def test_a_factory_s_network_or_bare_model_is_converted(theirs, tmp_path):
+    theirs.net, theirs.model = mine, lambda: mine().model
+    answers = {}
+    for name in ("net", "model"):
+        out = tmp_path / f"{name}.h5"
+        main(Convert(to="nir", output=out, model=f"theirs:{name}", samples=5, spikes="inputs"))
+        answers[name] = support.bridge("nir").from_file(out, dt_s=1e-3)
+    assert answers["net"].same_spikes(answers["model"])
+    theirs.nothing = lambda: 3
+    with pytest.raises(ValueError, match=r"theirs:nothing makes no network: int is of no family"):
+        main(Convert(to="nir", output=tmp_path / "x.h5", model="theirs:nothing"))
+
+
+def test_what_reads_other_things_is_shown_the_way_through_a_stream_file_and_it_leads_there(
+    theirs, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    theirs.small = lambda: mine(n_inputs=20)
+    theirs.heard = lambda: mine(reads="sequences", encoder={"name": "log_mel"})
+    for name, reads in (("small", "spike times of 20 inputs"), ("heard", "log_mel")):
+        for spikes in ("answers", "inputs", "model"):
+            with pytest.raises(BridgeError, match=rf"reads {reads}.*SpikeStream.from_decision"):
+                main(Convert(to="nir", model=f"theirs:{name}", spikes=spikes))
+    times = torch.rand(7, 20, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    decision = mine(n_inputs=20).decide(times)
+    stream = SpikeStream.from_decision(decision, 10, 10, 1e-3)
+    stream_file.save(stream, "answers.npz")  # as the message says
+    main(Convert("answers.npz", "nir"))
+    assert stream.same_spikes(support.bridge("nir").from_file("answers_nir.h5", dt_s=1e-3))
+
+
+def test_one_thing_is_converted_at_a_time(tmp_path):
+    for given in ({}, {"input": "rc-lstm-340-fast", "model": "a:b"}):
+        with pytest.raises(ValueError, match="Name what to convert"):
+            main(Convert(to="nir", output=tmp_path / "a.h5", **given))

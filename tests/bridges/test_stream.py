@@ -14,7 +14,11 @@ from hypothesis import strategies as st
 from bridges.errors import BridgeError
 from bridges.stream.clock import seconds, to_ticks
 from bridges.stream.stream import SpikeStream
-from encoders.functional import EVENT_DTYPE
+from encoders.functional import EVENT_DTYPE, steps_to_times
+from rc_snn.models import RCLSTM
+from rc_snn.regimes import account
+from rc_snn.runner import decide
+from rc_snn.sequences import Sequences, SpikeSequences
 from rc_snn.spikes import Decision, decision_spikes, spike_frames, spike_steps
 
 
@@ -251,3 +255,35 @@ def test_a_stream_without_samples_is_refused():
 def test_spikes_of_nobody_are_refused(sample, unit):
     with pytest.raises(ValueError, match=r"must be in 0\.\."):
         SpikeStream.silent(1, 2, 5, 1e-3).with_spikes([sample], [0], [unit])
+
+
+# A stream is a sequence of inputs
+
+
+@given(drawn_spikes(twice=True), st.data())
+def test_a_step_model_reads_in_each_step_how_often_each_unit_spikes(drawn, data):
+    stream = stream_of(drawn)
+    assert isinstance(stream, Sequences)
+    expected = torch.zeros(stream.n_steps, len(stream), stream.n_units)
+    for sample, tick, unit in drawn[1].T:
+        expected[tick, sample, unit] += 1
+    few = range(stream.n_steps) if stream.n_steps <= 10 else (0, 1, stream.n_steps - 1)
+    index = data.draw(st.lists(st.integers(0, len(stream) - 1), min_size=1, max_size=5))
+    for step in few:
+        assert torch.equal(stream.at(step), expected[step])
+        assert torch.equal(stream.rows(torch.tensor(index)).at(step), expected[step, index])
+
+
+def test_decisions_on_a_stream_are_those_on_its_tensor_and_cost_what_its_times_say():
+    g = torch.Generator().manual_seed(0)
+    steps, labels = torch.randint(0, 8, (30, 12), generator=g), torch.arange(30) % 3
+    times = steps_to_times(steps, 7)
+    stream = SpikeStream.from_times(times, 7, 1e-3)
+    model = RCLSTM(12, 6, 3)
+    by_stream = decide(model, stream, 0.445)
+    by_tensor = decide(model, SpikeSequences(steps, 7), 0.445)
+    assert torch.equal(by_stream.step, by_tensor.step)
+    assert len(by_stream.step.unique()) > 1
+    assert account(by_stream, labels, None, 7, model.cost(), inputs=stream) == account(
+        by_stream, labels, times, 7, model.cost()
+    )

@@ -47,6 +47,30 @@ def test_listing_imports_nothing():
     assert python("-c", code).stdout == "False\n"
 
 
+HEAVY = ("norse", "snntorch", "matplotlib", "ray", "librosa", "brian2", "nir", "scipy.stats")
+
+
+def test_help_of_no_command_imports_what_only_its_work_needs():
+    """They took half of the four seconds that `--help` took."""
+    code = f"""
+import contextlib, io, runpy, sys
+from rc_snn.commands import listing
+asked = [x.split()[2] for p in {PACKAGES} for x in listing(p).splitlines() if x[:6] == "python"]
+for name in asked:
+    sys.argv = [name, "--help"]
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.suppress(SystemExit):
+        runpy.run_module(name, run_name="__main__")
+    assert "usage" in said.getvalue(), name
+    heavy = [m for m in {HEAVY} if m in sys.modules]
+    assert not heavy, f"{{name}} --help imports {{heavy}}"
+print(len(asked))
+"""
+    done = python("-W", "ignore", "-c", code)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) == sum(len(slowly_found(package)) for package in PACKAGES)
+
+
 @pytest.mark.parametrize(
     ("asked", "how"),
     [

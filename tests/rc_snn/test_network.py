@@ -445,7 +445,7 @@ def test_a_file_alone_imports_nothing_of_others(tmp_path, monkeypatch):
         ("pathlib:Path", {}),
         ("test_network:touch", {}),
         ("test_network:GRU.cost", {}),
-        ("benchmarks.table1.rows:made_by", {"name": "test_network:touch"}),
+        ("rc_snn.commands:made_by", {"name": "test_network:touch"}),
         ("rc_snn.network:load", {"name": "rc-lstm-340-fast"}),
         ("torch.hub:load", {"repo_or_dir": ".", "model": "x", "source": "local"}),
     ],

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from rc_snn.models import RCConvLSTM
 from rc_snn.regimes import account, decision_macs, regime, synaptic_operations
-from rc_snn.spikes import Decision, spike_steps
+from rc_snn.sequences import DenseSequences, SpikeSequences
+from rc_snn.spikes import Decision, spike_frames, spike_steps
 from rc_snn.step_model import StepCost
 
 COST = StepCost(input=100, inner=7, recurrent=30, read_out=5, fan_out=torch.tensor([2.0, 3.0, 5.0]))
@@ -174,7 +175,68 @@ def test_inputs_that_are_no_spikes_are_accounted_by_what_was_heard():
     assert (a.synops_ac, a.synops_mac) == (None, None)
     assert (a.macs, a.strict_clock) == (with_spikes.macs, with_spikes.strict_clock)
     assert account(decision, labels, n_steps=T).input_seen is None
-    with pytest.raises(ValueError, match=r"input_times and seen both say"):
+    with pytest.raises(ValueError, match="all say what was seen"):
         account(decision, labels, case(3)[2], T, seen=heard)
     with pytest.raises(ValueError, match=r"50 decisions, 50 labels and \[49\] rows"):
         account(decision, labels, n_steps=T, seen=heard[1:])
+
+
+# Sequences instead of spike times
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_sequences_of_a_rank_code_are_accounted_for_as_its_spike_times(seed):
+    decision, labels, times = case(seed)
+    steps = spike_steps(times, T)
+    mean_input = torch.full((T, 3), 0.25)
+    by_times = account(decision, labels, times, T, COST)
+    for inputs in (
+        SpikeSequences(steps, T),
+        SpikeSequences(steps, T, mean=mean_input),
+        DenseSequences(spike_frames(steps, T)),
+    ):
+        assert account(decision, labels, None, T, COST, inputs=inputs) == by_times
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_every_spike_of_a_unit_counts_once_per_synapse_until_the_decision(sign):
+    decision, labels, _ = case(4)
+    assert decision.step is not None
+    counts = torch.randint(0, 3, (T, len(labels), 3), generator=torch.Generator().manual_seed(0))
+    inputs = DenseSequences(sign * counts.float())
+    a = account(decision, labels, None, T, COST, inputs=inputs)
+    seen, operations = [], []
+    for i, step in enumerate(decision.step.tolist()):
+        until = [counts[t, i].tolist() for t in range(step + 1)]
+        everything = int(counts[:, i].sum())
+        seen.append(sum(map(sum, until)) / everything)
+        operations.append(sum(2 * a + 3 * b + 5 * c for a, b, c in until))
+    assert a.input_seen is not None
+    assert a.input_seen.mean == pytest.approx(mean(seen))
+    assert a.synops_ac == pytest.approx(mean(operations))
+    without = account(decision, labels, case(4)[2], T, COST)
+    assert a.synops_mac == without.synops_mac, "hidden activations cost what they cost"
+    assert (a.macs, a.macs_full) == (without.macs, without.macs_full)
+
+
+def test_analog_inputs_cost_multiplications_where_they_are_not_zero():
+    decision, labels, _ = case(5)
+    assert decision.step is not None
+    frames = torch.randn(T, len(labels), 3, generator=torch.Generator().manual_seed(0))
+    frames[:, :, 1] = 0.0
+    a = account(decision, labels, None, T, COST, inputs=DenseSequences(frames))
+    hidden = account(decision, labels, case(5)[2], T, COST).synops_mac
+    steps = (decision.step + 1).double().mean().item()
+    assert (a.synops_ac, a.synops_mac) == (0.0, pytest.approx(hidden + steps * (2 + 5)))
+    assert a.input_seen == a.strict_clock
+
+
+def test_sequences_that_are_not_those_of_the_decisions_are_refused(as_user):
+    decision, labels, times = case(6)
+    inputs = SpikeSequences(spike_steps(times, T), T)
+    with pytest.raises(ValueError, match="give one of them"):
+        account(decision, labels, times, T, inputs=inputs)
+    with pytest.raises(ValueError, match=r"got 50 decisions, 50 labels and \[49\] rows"):
+        account(decision, labels, None, T, inputs=inputs.rows(torch.arange(49)))
+    with pytest.raises(ValueError, match=f"sequences have {T + 1} steps, got n_steps={T}"):
+        account(decision, labels, None, T, inputs=SpikeSequences(inputs.steps, T + 1))

@@ -13,6 +13,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from encoders.transforms import ToFrames
+from rc_snn.checkpoint import digest
+from rc_snn.datasets import LoadedSequences
 from rc_snn.models import RCLSTM
 from rc_snn.objective import rc_loss
 from rc_snn.sequences import Labelled, SpikeSequences
@@ -31,9 +34,9 @@ def task(seed: int, n: int = 256) -> Labelled:
     return Labelled(SpikeSequences(steps.to(torch.int16), T), labels)
 
 
-def model(seed: int = 0) -> RCLSTM:
+def model(seed: int = 0, kind: type[RCLSTM] = RCLSTM, **options) -> RCLSTM:
     generator = torch.Generator().manual_seed(seed)
-    return RCLSTM(N, 24, K, forget_bias=3.0, generator=generator)
+    return kind(N, 24, K, forget_bias=3.0, generator=generator, **options)
 
 
 def thinned(generator: torch.Generator) -> Labelled:
@@ -202,8 +205,7 @@ def test_log_has_one_row_per_epoch(tmp_path):
 def test_resumed_in_the_same_process_equals_uninterrupted(tmp_path):
     train(model(), task(0), task(1), TrainConfig(epochs=6), tmp_path / "whole")
     train(model(), task(0), task(1), TrainConfig(epochs=2), tmp_path / "parts")
-    other_start = model(5)  # the checkpoint must win over whatever weights come in
-    train(other_start, task(0), task(1), TrainConfig(epochs=6), tmp_path / "parts")
+    train(model(), task(0), task(1), TrainConfig(epochs=6), tmp_path / "parts")
     assert_same_weights(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
 
 
@@ -289,18 +291,19 @@ def test_random_states_come_back_with_the_checkpoint(tmp_path):
     assert set(saved["random"]) == {"generator", "torch", "cuda", "python", "numpy"}
 
 
-def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(tmp_path):
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(tmp_path, monkeypatch):
     train(model(), task(0), task(1), TrainConfig(epochs=2), tmp_path)
     good = weights(tmp_path)
 
-    class Poisoned(RCLSTM):
-        def read_out(self, features):
-            logits = super().read_out(features)
-            return logits * math.nan if torch.is_grad_enabled() else logits
+    read_out = RCLSTM.read_out
 
-    bad = Poisoned(N, 24, K)
+    def poisoned(self, features):
+        logits = read_out(self, features)
+        return logits * math.nan if torch.is_grad_enabled() else logits
+
+    monkeypatch.setattr(RCLSTM, "read_out", poisoned)
     with pytest.raises(ValueError, match=r"The loss is nan in epoch 2.*last good checkpoint stays"):
-        train(bad, task(0), task(1), TrainConfig(epochs=4), tmp_path)
+        train(model(), task(0), task(1), TrainConfig(epochs=4), tmp_path)
     assert_same_weights(good, weights(tmp_path))
     assert epochs_done(tmp_path) == 2
 
@@ -333,6 +336,124 @@ def test_checkpoints_that_are_not_this_runs_are_refused_and_left_alone(tmp_path)
         assert (tmp_path / "checkpoint.pt").read_bytes() == content
     torch.save({"format": "other"}, tmp_path / "checkpoint.pt")
     with pytest.raises(ValueError, match="not an rc_snn checkpoint"):
+        train(model(), task(0), task(1), TrainConfig(epochs=1), tmp_path)
+
+
+class Recordings:
+    """Lazily read sequences: of 40 files, each with a number from 0 to 9."""
+
+    n_steps, n_inputs = 3, 2
+
+    def __init__(self, numbers: list[int]) -> None:
+        self.numbers, self.read = numbers, lambda n: torch.full((2,), float(n))
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def at(self, step: int) -> torch.Tensor:
+        return torch.stack([self.read(n) + step for n in self.numbers])
+
+    def rows(self, index: torch.Tensor) -> "Recordings":
+        return Recordings([self.numbers[i] for i in index])
+
+
+class Named(Recordings):
+    """They say what they are."""
+
+    def digest(self) -> str:
+        return f"files {self.numbers}"
+
+
+def test_digests_tell_tensors_and_lazily_read_data_apart():
+    same, other = [3] * 40, [3] * 39 + [4]
+    for kind in (Recordings, Named):
+        assert digest(kind(same)) == digest(kind(list(same)))
+        assert digest(kind(same)) != digest(kind(other))
+        assert digest(Labelled(kind(same), torch.zeros(40).long())) != digest(
+            Labelled(kind(other), torch.zeros(40).long())
+        )
+    one_in_the_middle = [3] * 12 + [4] + [3] * 27  # none of the samples that are read
+    assert digest(Named(same)) != digest(Named(one_in_the_middle))
+    x = torch.arange(6.0)
+    values = [x, x.view(2, 3), x.double(), x.flip(0), -x, {"a": x}, [x], [x, 1], x.int(), x[:0]]
+    assert len({digest(value) for value in values}) == len(values)
+    assert digest(x.view(2, 3).t().contiguous()) == digest(x.view(2, 3).t())
+
+
+class Files(torch.utils.data.Dataset):
+    """A data set whose transform draws anew whenever a sample is read."""
+
+    def __init__(self, n: int, transform: object = None) -> None:
+        self.n, self.transform = n, transform
+
+    def __len__(self) -> int:
+        return self.n
+
+    def __getitem__(self, i: int) -> tuple[torch.Tensor, int]:
+        return torch.rand(3, 2), i % 2
+
+
+def test_a_data_set_counts_with_class_length_and_transform_and_is_not_read():
+    def loaded(data: object, workers: int = 0) -> LoadedSequences:
+        return LoadedSequences(data, 3, (2,), torch.arange(4), workers=workers)
+
+    one = digest(loaded(Files(4)))
+    assert digest(loaded(Files(4), workers=2)) == one
+    assert digest(loaded(Files(4, lambda x: x))) == digest(loaded(Files(4, lambda x: x)))
+    others = [loaded(Files(5)), loaded(Files(4, ToFrames(9))), loaded(Files(4, ToFrames(8)))]
+    others.append(loaded([(torch.zeros(3, 2), 0)] * 4))
+    others.append(loaded([(torch.ones(3, 2), 0)] * 4))
+    assert len({one, *map(digest, others)}) == 6
+
+
+def reencoded(data: Labelled) -> Labelled:
+    """The same samples and labels, by another encoder: late units spike early."""
+    return Labelled(SpikeSequences(T - 1 - data.inputs.steps.clamp(max=T - 1), T), data.labels)
+
+
+class Other(RCLSTM):
+    """Another class with the same weights."""
+
+
+@pytest.mark.parametrize(
+    ("made", "training", "validation", "part"),
+    [
+        (lambda: model(), reencoded(task(0)), task(1), "training_inputs"),
+        (lambda: model(), task(0), reencoded(task(1)), "validation_inputs"),
+        (lambda: model(), task(0), Labelled(task(1).inputs, task(0).labels), "validation_labels"),
+        (lambda: model(5), task(0), task(1), "initial_weights"),
+        (lambda: model(dropout=0.9), task(0), task(1), "model"),
+        (lambda: model(kind=Other), task(0), task(1), "model"),
+    ],
+)
+def test_a_run_on_other_parts_is_refused_and_the_part_is_named(
+    made, training, validation, part, tmp_path
+):
+    train(model(), task(0), task(1), TrainConfig(epochs=1), tmp_path)
+    before = (tmp_path / "checkpoint.pt").read_bytes()
+    with pytest.raises(ValueError, match=r"belongs to another run \(1 epochs\)") as error:
+        train(made(), training, validation, TrainConfig(epochs=2), tmp_path)
+    named = [name for name in PARTS if f"{name} is " in str(error.value)]
+    assert named == [part]
+    assert (tmp_path / "checkpoint.pt").read_bytes() == before
+
+
+PARTS = (
+    *("model", "initial_weights", "training_inputs", "training_labels"),
+    *("validation_inputs", "validation_labels", "n_steps", "lr"),
+)
+
+
+def test_a_resumed_run_says_at_which_epoch_and_from_where(tmp_path, capsys):
+    train(model(), task(0), task(1), TrainConfig(epochs=1), tmp_path)
+    assert "resumed" not in capsys.readouterr().err
+    train(model(), task(0), task(1), TrainConfig(epochs=3), tmp_path)
+    assert f"resumed: epoch 1 of 3, from {tmp_path / 'checkpoint.pt'}\n" in capsys.readouterr().err
+
+
+def test_a_checkpoint_of_an_earlier_format_is_refused_with_the_remedy(tmp_path):
+    torch.save({"format": "rc_snn.checkpoint/2"}, tmp_path / "checkpoint.pt")
+    with pytest.raises(ValueError, match=r"checkpoint/2, .* resumes .*/3: .* move the checkpoint"):
         train(model(), task(0), task(1), TrainConfig(epochs=1), tmp_path)
 
 

@@ -1,0 +1,1 @@
+"""Several spikes per unit: rank coding on Poisson spike trains of MNIST."""
