@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from rc_snn.borders import as_read
+from rc_snn.borders import Form
 from rc_snn.fast.event_products import event_linear
 from rc_snn.fast.fused import fusable, step_input
 from rc_snn.models import fresh_generator
@@ -262,7 +262,7 @@ class TTFSLIF(LIFNetwork):
         """Return the outputs' spikes, and their potentials before reset, of all steps."""
         fast, dtype, state, course = fusable(self.weight_ih), self.weight_ih.dtype, None, []
         for step in range(inputs.n_steps):
-            x = step_input(inputs, step, dtype) if fast else as_read(inputs.at(step), dtype)
+            x = step_input(inputs, step, dtype) if fast else Form(dtype).read(inputs.at(step))
             z, v, state = self.advance(x, state)
             course.append((z, v))
         spikes, potentials = zip(*course, strict=True)

@@ -1,6 +1,6 @@
 """Tables from records: `python -m benchmarks.tables` rewrites results/table1.md.
 
-With `--readme` it rewrites the tables of README, too.
+With `--readme` it rewrites the tables of README and docs, too.
 
 Nothing here trains or measures. A number that no record holds cannot appear.
 """
@@ -36,7 +36,15 @@ TASKS: dict[str, tuple[Task, ...]] = {
         *(speed.TASK, exchange.TASK, long_sequences.TASK),
     ),
 }
-"""All tasks with a text of their own, by the block of README that they fill, in its order."""
+"""All tasks with a text of their own, by the block of a page that they fill, in its order."""
+
+
+PAGES: dict[str, tuple[str, ...]] = {
+    "README.md": ("table1",),
+    "docs/TASKS.md": ("time", "tasks"),
+    "docs/BRIDGES.md": ("bridges", "simulators"),
+}
+"""The generated blocks of each page."""
 
 
 def with_block(text: str, name: str, block: str) -> str:
@@ -49,16 +57,26 @@ def with_block(text: str, name: str, block: str) -> str:
     return pattern.sub(lambda _: f"{begin}\n{block}\n{end}", text)
 
 
-def readme_with_tables(readme: str, results: Path) -> str:
-    """Return the README's text with its tables made anew, from records and what bridges say."""
+def blocks(results: Path) -> dict[str, str]:
+    """Return all generated blocks, from records and what bridges say."""
+    found = {name: _block(tasks, results) for name, tasks in TASKS.items() if name}
     times = time_to_accuracy.table(record.read_all(results / "time_to_accuracy"))
-    text = with_block(readme, "time", times)
-    text = with_block(text, "bridges", support.markdown() + "\n")
-    text = with_block(text, "table1", _block([table1.TASK], results))
-    for name, tasks in TASKS.items():
-        if name:
-            text = with_block(text, name, _block(tasks, results))
-    return text
+    return found | {
+        "table1": _block([table1.TASK], results),
+        "time": times,
+        "bridges": support.markdown() + "\n",
+    }
+
+
+def pages(folder: Path, results: Path) -> dict[Path, str]:
+    """Return the pages of a checkout, with their tables made anew."""
+    made, found = {}, blocks(results)
+    for page, names in PAGES.items():
+        text = (folder / page).read_text()
+        for name in names:
+            text = with_block(text, name, found[name])
+        made[folder / page] = text
+    return made
 
 
 def _block(tasks: Sequence[Any], results: Path) -> str:
@@ -67,12 +85,12 @@ def _block(tasks: Sequence[Any], results: Path) -> str:
 
 @dataclass(frozen=True)
 class Tables:
-    """Rewrite results/table1.md from the records, and with --readme the tables of README."""
+    """Rewrite results/table1.md from the records, and with --readme those of README and docs."""
 
     results: Path = record.RESULTS
     """Where records are read and tables written."""
     readme: bool = False
-    """Rewrite the tables of README.md in the project's own folder."""
+    """Rewrite the tables of README.md and docs/ in the project's own folder."""
 
 
 def main(options: Tables) -> None:
@@ -82,9 +100,9 @@ def main(options: Tables) -> None:
     records = table.paper_records(options.results / "table1")
     print(table.write(records, options.results, MNIST_TITLE))
     if options.readme and record.CHECKOUT is not None:
-        readme = record.CHECKOUT / "README.md"
-        write_text(readme, readme_with_tables(readme.read_text(), options.results))
-        print(readme)
+        for page, text in pages(record.CHECKOUT, options.results).items():
+            write_text(page, text)
+            print(page)
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ class Convert:
     """Write spikes, or a model, as a file or a runnable script of a target."""
 
     input: tyro.conf.Positional[str | None] = None
-    """A stream file (.h5, .hdf5, .npz), a network's (.safetensors), or a network that ships."""
+    """A stream file (.h5, .hdf5, .npz), a network's, or a network that ships."""
     to: To = tyro.MISSING
     """The target."""
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
@@ -182,10 +182,10 @@ def _network(config: Convert) -> Network:
     if config.model is not None:
         return network_made_by(config.model)
     name = str(config.input)
-    if name not in names() and Path(name).suffix != ".safetensors":
+    if name not in names() and not Path(name).is_file():
         raise ValueError(
-            f"{name!r} is neither a stream file (.h5, .hdf5, .npz) nor a network's (.safetensors), "
-            f"nor one that ships: {', '.join(names())}."
+            f"{name!r} is neither a stream file (.h5, .hdf5, .npz) nor a network's, nor one that "
+            f"ships: {', '.join(names())}."
         )
     return load(name)
 

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from bridges import StepModule
 from rc_snn import DenseSequences, decide
+from rc_snn.step_model import StepCost
 
 N_STEPS, N_INPUTS, N_CLASSES = 20, 4, 3
 
@@ -35,10 +36,18 @@ class StateSpace(nn.Module):
         logits: Tensor = self.c(features)
         return logits
 
+    def cost(self) -> StepCost:
+        """Return the multiply-adds of a step: a complex pole times a state is four."""
+        n_state = len(self.frequency)
+        fan_out = torch.full((N_INPUTS,), float(n_state))
+        products = (self.b.weight.numel(), 0, 4 * n_state, self.c.weight.numel())
+        return StepCost(*products, fan_out)
+
 
 torch.manual_seed(0)
 gru = nn.GRU(N_INPUTS, 32, num_layers=2)
 read_out = nn.Linear(32, N_CLASSES)
+nn.init.normal_(read_out.weight)
 x = torch.randn(N_STEPS, 8, N_INPUTS)  # time first: [T, B, inputs]
 
 model = StepModule.from_rnn(gru, read_out=read_out)
@@ -46,5 +55,5 @@ whole = read_out(gru(x)[0])[-1].softmax(dim=1)  # as torch answers, after the la
 at_the_end = decide(model, DenseSequences(x), theta=None).scores
 print("a GRU's answers at the end differ by", f"{(whole - at_the_end).abs().max().item():.0e}")
 for name, one in [("GRU", model), ("state-space layer", StateSpace())]:
-    decision = decide(one, DenseSequences(x), theta=0.42)
+    decision = decide(one, DenseSequences(x), theta=0.6)
     print(f"{name}: answers at the steps {decision.step.tolist()}")

@@ -1,6 +1,6 @@
 """What a caller may pass where: the one check at the border, which says which call to use."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -107,28 +107,35 @@ def check_samples(labels: Tensor, samples: int, n_steps: int) -> None:
         )
 
 
-def real_dtype(model: Any) -> torch.dtype | None:
-    """Return the dtype of a model's real weights; None where it has none."""
-    weights = model.parameters() if isinstance(model, nn.Module) else ()
-    return next((w.dtype for w in weights if w.is_floating_point()), None)
+class Form(NamedTuple):
+    """How a model reads the dense input of a step."""
 
+    dtype: torch.dtype | None
+    """Of its real weights; None: it has none, and whole numbers become float32."""
+    shape: tuple[int, ...] = (-1,)
+    """Of one sample: flat, or the `input_shape` that the model names."""
 
-def as_read(x: Tensor, dtype: torch.dtype | None) -> Tensor:
-    """Return one step's dense input in the dtype of a model's weights, `[batch, values…]`.
+    @classmethod
+    def of(cls, model: Any) -> "Form":
+        """Return how a step model reads its input."""
+        weights = model.parameters() if isinstance(model, nn.Module) else ()
+        dtype = next((w.dtype for w in weights if w.is_floating_point()), None)
+        return cls(dtype, tuple(getattr(model, "input_shape", (-1,))))
 
-    Numbers of any type come in: counts in bytes, booleans, doubles. Without weights, what is no
-    floating-point number becomes float32.
+    def read(self, x: Tensor) -> Tensor:
+        """Return a step's dense input, of numbers of any type `[batch, …]`, as the model reads it.
 
-    Example:
-        >>> as_read(torch.tensor([3, 0], dtype=torch.uint8), torch.float64)
-        tensor([[3.],
-                [0.]], dtype=torch.float64)
-    """
-    if dtype is None and not x.is_floating_point():
-        dtype = torch.float32
-    if dtype is not None and x.dtype != dtype:
-        x = x.to(dtype)
-    return x.unsqueeze(1) if x.dim() == 1 else x
+        Example:
+            >>> Form(torch.float64).read(torch.tensor([[[3, 0]]], dtype=torch.uint8))
+            tensor([[3., 0.]], dtype=torch.float64)
+        """
+        dtype = self.dtype
+        if dtype is None and not x.is_floating_point():
+            dtype = torch.float32
+        x = x if dtype is None else x.to(dtype)
+        if self.shape == (-1,):
+            return x.flatten(1) if x.dim() > 1 else x.unsqueeze(1)
+        return x.reshape(len(x), *self.shape)
 
 
 def named(thing: Any) -> str:

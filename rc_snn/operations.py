@@ -1,6 +1,6 @@
 """What decisions take: dense multiply-adds, accumulates of spikes, and what inputs had shown."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from rc_snn.borders import Form
 from rc_snn.sequences import Sequences, SpikeSequences
 from rc_snn.spikes import Decision
 from rc_snn.step_model import Inflow, StepCost, StepModel, WatchedModel
@@ -88,8 +89,8 @@ def count_operations(
     The split is NeuroBench's, as of `synaptic_operations`: where all that ever comes into a product
     is 0 or 1, it takes an accumulate for each spike and synapse, else its dense multiply-adds. So
     spikes between layers count as spikes, of a model that tells of them
-    (`rc_snn.step_model.WatchedModel`); of any other they count as dense. A mean that the sequences
-    subtract belongs to a bias, and does not count.
+    (`rc_snn.step_model.WatchedModel`); of any other they count as dense. Products with the input
+    are those of `shown_by`.
 
     Args:
         model: a step model, or one that can be watched.
@@ -117,7 +118,7 @@ def count_operations(
             f"Operations are counted to the step of each decision, got {len(inputs)} sequences and "
             f"{'decisions without steps' if step is None else f'{len(step)} decisions'}."
         )
-    cost, binary = model.cost(), dict[Hashable, bool]()
+    form, cost, binary = Form.of(model), model.cost(), dict[Hashable, bool]()
     taken: dict[Hashable, Float[Tensor, "2 batch"]] = {}
     none = torch.zeros(2, len(step), dtype=torch.float64, device=step.device)
     for rows in torch.arange(len(step), device=step.device).split(batch_size):
@@ -127,28 +128,19 @@ def count_operations(
             if not on.all():  # as in `rc_snn.runner.run`, decided samples leave
                 rows, part = rows[on], part.rows(on.nonzero().squeeze(1))
                 state = None if state is None else tuple(each[on] for each in state)
-            found = [Inflow.of("input", _uncentred(part).at(t), cost.fan_out, cost.input)]
+            found: Iterable[Inflow] = unwatched(cost, len(rows), first=t == 0)
             if isinstance(model, WatchedModel):
-                state, more = model.watch(part.at(t), state)
-                found += more
-            else:
-                found += unwatched(cost, len(rows), first=t == 0)
+                state, found = model.watch(form.read(part.at(t)), state)
             for one in found:
                 total = taken.setdefault(one.key, none.clone())
                 binary[one.key] = binary.get(one.key, True) and one.binary
                 total[0, rows] += one.accumulates
                 total[1, rows] += one.dense
+    shown = shown_by(step, inputs, cost, batch_size=batch_size)
     return Operations(
-        sum((total[0] for key, total in taken.items() if binary[key]), none[0]),
-        sum((total[1] for key, total in taken.items() if not binary[key]), none[1]),
+        sum((total[0] for key, total in taken.items() if binary[key]), shown.accumulates),
+        sum((total[1] for key, total in taken.items() if not binary[key]), shown.multiplies),
     )
-
-
-def _uncentred(inputs: Sequences) -> Sequences:
-    """Return sequences from which no mean is subtracted: the spikes as they are."""
-    if getattr(inputs, "mean", None) is None:
-        return inputs
-    return replace(inputs, mean=None)  # type: ignore[type-var]
 
 
 def unwatched(cost: StepCost, batch: int, *, first: bool) -> list[Inflow]:
@@ -191,7 +183,8 @@ def shown_by(
         batch_size: sequences read together.
 
     Example:
-        >>> from rc_snn.sequences import DenseSequences
+        >>> from rc_snn.borders import Form
+    from rc_snn.sequences import DenseSequences
         >>> x = DenseSequences(torch.tensor([[[1.0, 0.0]], [[2.0, 1.0]]]))  # 1 spike, then 3
         >>> shown_by(torch.tensor([0]), x).seen
         tensor([0.2500])

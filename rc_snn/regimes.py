@@ -10,29 +10,31 @@ from torch import Tensor
 
 from rc_snn.borders import check_decision
 from rc_snn.operations import (
-    Operations as Operations,
-)
-from rc_snn.operations import (
-    count_operations as count_operations,
-)
-from rc_snn.operations import (
-    decision_macs as decision_macs,
-)
-from rc_snn.operations import (
+    Operations,
+    count_operations,
+    decision_macs,
     hidden_macs,
-)
-from rc_snn.operations import (
-    shown_by as shown_by,
-)
-from rc_snn.operations import (
-    synaptic_operations as synaptic_operations,
-)
-from rc_snn.operations import (
-    training_macs as training_macs,
+    shown_by,
+    synaptic_operations,
+    training_macs,
 )
 from rc_snn.sequences import Sequences
 from rc_snn.spikes import Decision, SpikeTimes, check_labels, spike_steps
 from rc_snn.step_model import StepCost
+
+__all__ = [
+    "Account",
+    "Clock",
+    "Operations",
+    "Regime",
+    "account",
+    "count_operations",
+    "decision_macs",
+    "regime",
+    "shown_by",
+    "synaptic_operations",
+    "training_macs",
+]
 
 Regime: TypeAlias = Literal["fast", "between", "slow"]
 

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from rc_snn.borders import as_read, check_inputs, check_model, real_dtype
+from rc_snn.borders import Form, check_inputs, check_model
 from rc_snn.sequences import Sequences, in_turn, input_size
 from rc_snn.spikes import Decision, check_n_steps, check_theta, crossed
 from rc_snn.step_model import Advance, FusedModel, State, StepModel
@@ -49,8 +49,8 @@ def _stepper(model: StepModel, inputs: Sequences, fused: bool) -> Advance:
     check_inputs(inputs)
     check_input_size(model.n_inputs, input_size(inputs))
     fast = model.fused() if fused and isinstance(model, FusedModel) else None
-    dtype = real_dtype(model)
-    return fast or (lambda step, inputs, state: model.step(as_read(inputs.at(step), dtype), state))
+    form = Form.of(model)
+    return fast or (lambda step, inputs, state: model.step(form.read(inputs.at(step)), state))
 
 
 def run(model: StepModel, inputs: Sequences, theta: float | None, *, fused: bool = True) -> Answer:
@@ -265,7 +265,7 @@ class StreamingRunner:
             raise RuntimeError(
                 f"This sample was decided at step {self._step - 1}; call reset() for the next."
             )
-        read = as_read(x.unsqueeze(0), real_dtype(self.model))
+        read = Form.of(self.model).read(x.unsqueeze(0))
         features, self._state = self.model.step(read, self._state)
         logits, fired = _look(self.model, features, self._step, self.theta)
         self._step += 1

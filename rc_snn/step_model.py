@@ -37,6 +37,9 @@ class StepCost:
 class StepModel(Protocol):
     """A recurrent classifier that the runner can advance one step at a time.
 
+    It reads `[batch, n_inputs]` in the dtype of its weights, whatever the sequences hold; a model
+    that names an `input_shape`, such as (2, 34, 34), reads `[batch, *input_shape]`.
+
     The sigmoid read-out of two-class tasks returns the logits `[0, z]`, so that softmax gives
     `[1 - sigmoid(z), sigmoid(z)]` and every model has at least two classes.
     """

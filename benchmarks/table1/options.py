@@ -46,7 +46,7 @@ class Table1(Options):
     model: Repeated[str] = ()
     """package.module:factory; what it returns, a network or a row, joins the table. Repeatable."""
     network: Repeated[Path] = ()
-    """The file (.safetensors) of a network, which joins the table. Repeatable."""
+    """The file of a network, which joins the table. Repeatable."""
 
     ONLY_TRAIN: ClassVar[tuple[str, ...]] = (
         *("recipe", "profile", "seeds", "polarity", "zero_pixels", "protocol", "precision"),

@@ -8,11 +8,11 @@ decision is another record.
 import hashlib
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import cache
 from itertools import product
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeAlias, get_args
 
 import torch
 from jaxtyping import Float, Int
@@ -36,6 +36,8 @@ from rc_snn.step_model import StepCost
 
 ENCODER = {"name": "latency", "polarity": "bright_first", "zero_pixels": "last"}
 """What a network that names no encoder is shown: the spikes of the published protocol."""
+Counts: TypeAlias = Tensor | tuple[Tensor, Tensor]
+"""Accumulates of each sample, and its multiply-accumulates, if any."""
 UNNAMED = "unnamed data"
 DIGITS = ("MNIST", "MNIST-5k")
 """Data sets that tables of ours are about; nothing else is called so."""
@@ -68,7 +70,7 @@ def score(
     times: SpikeTimes | None = None,
     *,
     n_steps: int | None = None,
-    cost: StepCost | Float[Tensor, " batch"] | None = None,
+    cost: StepCost | tuple[Tensor, Tensor] | Float[Tensor, " batch"] | None = None,
     data: str | None = None,
     results: Path | str = record.RESULTS,
 ) -> Scored:
@@ -84,8 +86,10 @@ def score(
         times: the input spikes that it was shown, in frames; None leaves out the share of them that
             was seen, and the accumulates that they cost.
         n_steps: steps per frame, T; None for answers in continuous time.
-        cost: multiply-adds of a step (`rc_snn.step_model.StepCost`), or accumulates of each sample
-            until its decision; None leaves the operations out.
+        cost: multiply-adds of a step (`rc_snn.step_model.StepCost`), or what each sample took until
+            its decision: accumulates and multiply-accumulates, as
+            `rc_snn.regimes.count_operations` has them, or accumulates alone; None leaves the
+            operations out.
         data: name of the data set. Default: "MNIST" if labels and times are those of its test set
             by one of our encoders ("MNIST-5k": the embedded digits), else "unnamed data".
         results: folder of the results.
@@ -116,9 +120,7 @@ def score(
     elif cost is not None:
         operations = _checked_operations(cost, len(decision))
     source, began = record.source(), time.monotonic()
-    found = account(decision, labels, times, n_steps, known)
-    if operations is not None:
-        found = replace(found, synops_ac=float(operations.double().mean()))
+    found = account(decision, labels, times, n_steps, known, operations=operations)
     shown, encoder = _data(data, labels, times, n_steps)
     spikes = "no spikes given" if times is None else "own spikes"
     when = decision.time if decision.step is None else decision.step
@@ -286,19 +288,22 @@ def _checked_cost(cost: StepCost, times: Tensor | None, n_steps: int | None) -> 
     return cost
 
 
-def _checked_operations(operations: Tensor, n: int) -> Tensor:
-    good = operations.shape == (n,) and bool((operations >= 0).all())
-    if not good or not bool(operations.isfinite().all()):
-        raise ValueError(
-            f"cost must be a StepCost, or the accumulates of each of the {n} samples, finite and "
-            f">= 0; got a tensor {list(operations.shape)}."
-        )
+def _checked_operations(operations: Counts, n: int) -> Counts:
+    for part in (operations,) if isinstance(operations, Tensor) else operations:
+        good = part.shape == (n,) and bool((part >= 0).all())
+        if not good or not bool(part.isfinite().all()):
+            raise ValueError(
+                f"cost must be a StepCost, or the accumulates of each of the {n} samples, with or "
+                f"without multiply-accumulates, finite and >= 0; got a tensor {list(part.shape)}."
+            )
     return operations
 
 
-def _cost_key(cost: StepCost | None, operations: Tensor | None) -> Any:
-    if operations is not None:
+def _cost_key(cost: StepCost | None, operations: Counts | None) -> Any:
+    if isinstance(operations, Tensor):
         return digest({"operations": operations.double()})
+    if operations is not None:
+        return digest({k: v.double() for k, v in zip(("ac", "mac"), operations, strict=True)})
     if cost is None:
         return None
     return {k: v for k, v in vars(cost).items() if k != "fan_out"} | {

@@ -80,7 +80,10 @@ def table1(
         only: names of the rows to show; default: all.
     """
     found = groups(records, more)
-    shown = {(row.line, row.name): row for row in (*ROWS, *(row for row, _ in found))}
+    known = known_rows(more)
+    shown = {(row.line, row.name): row for row in ROWS}
+    shown |= {(known[name].line, name): known[name] for name in only if name in known}
+    shown |= {(row.line, row.name): row for row, _ in found}
     lines = [
         line
         for key in sorted(shown)
@@ -95,6 +98,28 @@ def table1(
     return "\n".join(
         [f"**{head}**", "", *tables.markdown([HEADER, *lines]), "", "\n\n".join(notes), ""]
     )
+
+
+SHORT = ["model", "published %", "ours %", "recipe", "when (frames)", "cost (MSynOps)"]
+
+
+def short(records: Sequence[Record]) -> list[str]:
+    """Return the lines of the table as README shows it: who, what, when, and what it costs."""
+    found, rows = groups(records), []
+    for row in sorted(ROWS, key=lambda row: row.line):
+        mine = [group for of, group in found if of.name == row.name]
+        title = f"{row.model} {row.architecture}, {row.regime}"
+        for group in mine:
+            held_out = [r for r in group if r.config["protocol"] != "paper"]
+            shown = held_out or group
+            means = [r.metrics["strict_clock"]["mean"] for r in shown]
+            when = "∞" if None in means else f"{mean(means):.3f}"
+            recipe = shown[0].config.get("recipe", "published")
+            about = [_accuracy(held_out), recipe, when, _operations(shown)[0]]
+            rows.append([title, row.published, *about])
+        if not mine:
+            rows.append([title, row.published, *["—"] * 4])
+    return tables.markdown([SHORT, *rows])
 
 
 def groups(records: Iterable[Record], more: tuple[str, ...] = ()) -> list[tuple[Row, list[Record]]]:
@@ -208,7 +233,8 @@ def _operations(group: list[Record]) -> list[str]:
     first = group[0].metrics
     sparse = dense = "—"
     if first["synops_ac"] is not None:
-        ac, mac = (mean(r.metrics[f"synops_{kind}"] / 1e6 for r in group) for kind in ("ac", "mac"))
+        counts = [[r.metrics[name] or 0.0 for r in group] for name in ("synops_ac", "synops_mac")]
+        ac, mac = (mean(count) / 1e6 for count in counts)
         sparse = f"{ac:.3f} AC + {mac:.3f} MAC"
     if first["macs"] is not None:
         share = _mean(group, lambda m: 100 * m["macs"] / m["macs_full"])

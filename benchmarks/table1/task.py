@@ -64,9 +64,8 @@ class Task:
         )
 
     def readme(self, results: Path) -> list[str]:
-        """Return the table of the records that are checked in."""
-        found = table.paper_records(results / "table1")
-        return table.table1(found, MNIST_TITLE, "markdown").splitlines()
+        """Return the short table of the records that are checked in."""
+        return table.short(table.paper_records(results / "table1"))
 
 
 TASK = Task()
@@ -169,7 +168,9 @@ def main(options: Table1) -> int:
         status = evaluate_shipped(digits, options.rows)
     quick = options.train or not known
     records = table.records_on(options.results / TASK.name, digits.name, quick=quick)
-    only = {*options.rows, *(done.record.config["row"] for done in scored)} if options.rows else ()
+    only: set[str] = set()
+    if options.rows and not options.train:
+        only = {*options.rows, *(done.record.config["row"] for done in scored)}
     print(table.table1(records, digits.title, "text", options.model, only))
     if records and (quick or scored):
         print(table.write(records, options.results, digits.title, options.model), file=sys.stderr)

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rc_snn.borders import as_read
+from rc_snn.borders import Form
 from rc_snn.fast.buffers import Buffers, Loan
 from rc_snn.fast.kernels import gates_backward, gates_forward
 from rc_snn.sequences import SpikeSequences
@@ -205,4 +205,4 @@ def step_input(inputs: Any, step: int, dtype: torch.dtype) -> StepEvents | Tenso
     """Return a step's events where the inputs have them, else its dense input `[batch, inputs]`."""
     if isinstance(inputs, SpikeSequences):
         return inputs.events.at(step)
-    return as_read(inputs.at(step), dtype).flatten(1)
+    return Form(dtype).read(inputs.at(step))

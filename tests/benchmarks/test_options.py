@@ -115,7 +115,9 @@ def test_tables_leaves_the_readme_alone_unless_asked(tmp_path, monkeypatch, caps
     readme = tmp_path / "README.md"
     readme.write_text("before")
     monkeypatch.setattr(record, "CHECKOUT", tmp_path)
-    monkeypatch.setattr(tables, "readme_with_tables", lambda text, results: f"{text} and after")
+    monkeypatch.setattr(
+        tables, "pages", lambda folder, results: {folder / "README.md": "before and after"}
+    )
     monkeypatch.setattr(tables.table, "write", lambda *a: tmp_path / "table1.md")
     tables.main(Tables())
     assert readme.read_text() == "before"

@@ -108,7 +108,7 @@ def test_the_same_decisions_are_one_record_and_others_another_and_both_are_shown
     text = table.table1(stored(tmp_path), "digits", "text")
     assert [line for line in text.splitlines() if line.startswith("yours  ")].__len__() == 3
     assert "80.00" in text
-    assert "2.000 MSynOps" in text
+    assert "2.000 AC + 0.000 MAC" in text
     assert table.YOURS_NOTE in text
 
 
@@ -119,6 +119,15 @@ def test_costs_are_those_of_the_formula(tmp_path):
     row = benchmarks.score("N", decisions(), LABELS, TIMES, n_steps=T, cost=cost, results=tmp_path)
     macs = [(s + 1) * 111 + s * 1000 for s in [3] * 999 + [9]]
     assert row.record.metrics["macs"] == pytest.approx(sum(macs) / 1000)
+
+
+@pytest.mark.parametrize("multiplies", [True, False])
+def test_operations_that_were_counted_are_shown(multiplies, tmp_path):
+    ac, mac = torch.full((1000,), 2e6), torch.full((1000,), 1e6)
+    cost = (ac, mac) if multiplies else ac
+    row = benchmarks.score("N", decisions(), LABELS, TIMES, n_steps=T, cost=cost, results=tmp_path)
+    assert row.cells["MSynOps"] == f"2.000 AC + {'1.000' if multiplies else '0.000'} MAC"
+    assert row.cells["dense MMACs (of full)"] == "—"
 
 
 def test_answers_in_continuous_time_have_no_steps(tmp_path):
@@ -250,7 +259,7 @@ def test_a_network_of_other_inputs_is_told_of_score(tmp_path):
 
 
 def test_a_network_that_never_fires_is_warned_of(tmp_path, on_digits, capsys):
-    file = mine(theta=0.999).save(tmp_path / "quiet.safetensors")
+    file = mine(name="quiet", theta=0.999).save(tmp_path / "quiet.safetensors")
     job.main(Table1(network=(file,), results=tmp_path))
     said = capsys.readouterr().err
     assert "no sample of quiet reached its threshold θ = 0.999" in said

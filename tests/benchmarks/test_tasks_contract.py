@@ -81,9 +81,10 @@ def test_readme_shows_its_lines_in_its_block(task):
     lines = task.readme(record.RESULTS)
     assert bool(lines) == bool(block)
     if block:
-        readme = (record.HOME / "README.md").read_text()
-        begin, end = (readme.index(f"<!-- {block}: {word}") for word in ("begin", "end"))
-        assert "\n".join(lines) in readme[begin:end]
+        [page] = [page for page, blocks in tables.PAGES.items() if block in blocks]
+        text = (record.HOME / page).read_text()
+        begin, end = (text.index(f"<!-- {block}: {word}") for word in ("begin", "end"))
+        assert "\n".join(lines) in text[begin:end]
 
 
 @EVERY

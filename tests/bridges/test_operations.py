@@ -211,7 +211,7 @@ def test_an_activation_that_is_zero_in_some_batch_is_still_analog():
         model.module.first.bias.fill_(-1.0)  # silent without input
         model.module.first.weight.abs_()
     x = torch.zeros(T, B, 20)
-    x[:, 1::2] = 1.0
+    x[:, ::2] = 1.0  # the last is silent
     step = torch.arange(B) % T
     by_one = count_operations(model, DenseSequences(x), at(step), batch_size=1)
     at_once = count_operations(model, DenseSequences(x), at(step))
@@ -230,6 +230,17 @@ def test_models_that_are_not_watched_keep_the_count_of_input_spikes_and_a_mean_i
     for mean in (None, torch.rand(T, 20, generator=g)):
         found = count_operations(model, SpikeSequences(steps, T, mean=mean), at(until))
         assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+    frames = torch.randint(3, (T, B, 20), generator=g).float()  # up to two spikes in a step
+    found = count_operations(model, DenseSequences(frames), at(until))
+    told = account(
+        *(at(until), torch.zeros(B, dtype=torch.long)),
+        n_steps=T,
+        cost=model.cost(),
+        inputs=DenseSequences(frames),
+    )
+    spikes = sum(frames[: int(until[b]) + 1, b].sum() for b in range(B))
+    assert float(found.ac.sum()) == 24 * float(spikes)
+    assert (float(found.ac.mean()), float(found.mac.mean())) == (told.synops_ac, told.synops_mac)
     watched, _ = two_layers()
     plain = SpikeSequences(steps, T)
     centred = SpikeSequences(steps, T, mean=torch.zeros(T, 20))

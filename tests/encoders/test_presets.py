@@ -205,14 +205,9 @@ def test_an_shd_like_set_trains_and_decides_early(tmp_path):
     shd = replace(SHD, classes=5, n_steps=50, step_us=28_000)
     data, test = shd.train(tmp_path), shd.test(tmp_path)
     model = RCLSTM(700, 24, 5)
-    train(
-        model,
-        data,
-        test,
-        TrainConfig(epochs=20, batch_size=16, lr=1e-2, beta=0.02),
-        tmp_path / "run",
-    )
-    decision = decide(model, test.inputs, 0.95)
+    config = TrainConfig(epochs=25, batch_size=16, lr=1e-2, theta=0.8, beta=0.02)
+    train(model, data, test, config, tmp_path / "run")
+    decision = decide(model, test.inputs, config.theta)
     assert (decision.label == test.labels).float().mean() > 0.9
     assert decision.fired.float().mean() > 0.5
     assert decision.step.float().mean() < 40

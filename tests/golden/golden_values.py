@@ -9,7 +9,6 @@ LIF networks are not, as their libraries' spikes are float32.
 
 import hashlib
 import json
-import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -121,14 +120,8 @@ def as_arrays(decision: Decision) -> dict[str, Any]:
 
 
 def texts() -> dict[str, str]:
-    """Digests of the files that are generated from records, and of README's generated blocks."""
-    readme = tables.readme_with_tables((record.HOME / "README.md").read_text(), record.RESULTS)
-    found = {
-        f"README: {name}": block
-        for name, block in re.findall(
-            r"<!-- (\w+): begin.*?-->\n(.*?)<!-- \1: end -->", readme, flags=re.DOTALL
-        )
-    }
+    """Digests of what is generated from records: files in results/, blocks of README and docs."""
+    found = {f"block: {name}": text for name, text in tables.blocks(record.RESULTS).items()}
     for path in sorted(record.RESULTS.glob("**/*.md")):
         found[path.relative_to(record.RESULTS).as_posix()] = path.read_text()
     return {name: hashlib.sha256(text.encode()).hexdigest() for name, text in found.items()}

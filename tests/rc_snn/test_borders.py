@@ -131,3 +131,33 @@ def test_a_stream_and_a_batch_read_numbers_of_any_type_alike(dtype):
         for frame in x[:, sample]:
             decision = stream.step(frame)
         torch.testing.assert_close(decision.scores[0], expected.softmax(1)[sample])
+
+
+class Bare(nn.Module):
+    """A step model that says what it was given."""
+
+    n_inputs, n_classes = 6, K
+
+    def __init__(self, **own):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1, dtype=torch.float64))
+        self.seen = []
+        vars(self).update(own)
+
+    def step(self, x, state):
+        self.seen.append((tuple(x.shape), x.dtype, x.flatten(1).tolist()))
+        return self.weight * x.flatten(1)[:, :K], ()
+
+    def read_out(self, features):
+        return features
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.float32, torch.float64])
+def test_a_step_is_read_flat_in_the_models_dtype_or_in_the_shape_that_it_names(dtype):
+    x = torch.arange(T * N * 6).remainder(5).view(T, N, 1, 6).to(dtype)
+    for model, shape in [(Bare(), (N, 6)), (Bare(input_shape=(2, 3)), (N, 2, 3))]:
+        for inputs in (x, x.view(T, N, 2, 3), x.view(T, N, 6)):
+            model.seen.clear()
+            run(model, DenseSequences(inputs), None)
+            assert [s[:2] for s in model.seen] == [(shape, torch.float64)] * T
+            assert [s[2] for s in model.seen] == x.view(T, N, 6).double().tolist()
