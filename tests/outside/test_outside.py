@@ -1,4 +1,4 @@
-"""A laboratory outside: its networks, data and row, by public names only, installed as a package."""
+"""A laboratory outside: networks, data and row of its own, by public names, as a package."""
 
 import subprocess
 import sys
