@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from rc_snn.spikes import spike_frames as spike_frames
     from rc_snn.spikes import spike_steps as spike_steps
     from rc_snn.spikes import steps_from_frames as steps_from_frames
+    from rc_snn.step_model import StepCost as StepCost
+    from rc_snn.step_model import StepModel as StepModel
     from rc_snn.training import TrainConfig as TrainConfig
     from rc_snn.training import train as train
 
@@ -53,6 +55,7 @@ _HOMES = {
         "spike_steps",
         "steps_from_frames",
     ),
+    "step_model": ("StepCost", "StepModel"),
     "training": ("TrainConfig", "train"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
