@@ -1,37 +1,24 @@
 """Anybody's data set as sequences: read by workers, padded, packed; or read batch by batch."""
 
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
-from typing import Any, NamedTuple, TypeAlias
+from functools import cached_property
+from typing import Any, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from jaxtyping import Int
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, IterableDataset
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from rc_snn.borders import named
 from rc_snn.packed import Packed, Piece, Pieces, pack_sample
+from rc_snn.sources import Packing, pack_item, reading, source_of
+from rc_snn.spikes import check_n_steps
 
-Array: TypeAlias = npt.NDArray[Any]
 Classes: TypeAlias = Sequence[Any] | Mapping[Any, int]
-
-AT_ONCE = 64
-"""Samples that a worker reads before it hands them over."""
-WORTH_WORKERS = 256
-"""Samples from which on starting workers takes less time than they save."""
-
-
-class Read(NamedTuple):
-    """A data set that has been read."""
-
-    inputs: "Packed | LoadedSequences"
-    labels: Int[Tensor, " batch"]
 
 
 def read(
@@ -43,9 +30,11 @@ def read(
     lazy: bool,
     batch_first: bool | None,
     workers: int | None,
-) -> Read:
-    """Read a data set; see `rc_snn.sequences.Labelled.from_dataset`."""
-    source = _source(data, batch_first)
+) -> "tuple[Packed | LoadedSequences, Int[Tensor, ' batch']]":
+    """Return a data set's sequences and labels; see `rc_snn.sequences.Labelled.from_dataset`."""
+    if n_steps is not None:
+        check_n_steps(n_steps)
+    source = source_of(data, batch_first)
     if workers is None:
         workers = source.workers
     if lazy and source.samples is None:
@@ -57,8 +46,8 @@ def read(
     pieces: list[Piece] = []
     labels: list[int] = []
     form: Piece | None = None  # of the first sample that is not silent
-    reading = source.read(workers)
-    for piece, label in tqdm(reading, desc="read", unit=" samples", disable=None, leave=False):
+    samples = source.read(workers)
+    for piece, label in tqdm(samples, desc="read", unit=" samples", disable=None, leave=False):
         what = f"Sample {len(pieces)}"
         form = form or (piece if piece.entries else None)
         piece = _fitting(piece, form and form.shape, what)
@@ -72,10 +61,10 @@ def read(
     n_steps = n_steps or max(1, *(piece.length for piece in pieces))
     if not lazy:
         fitting = [_fitting(piece, shape, "") for piece in pieces]
-        return Read(Pieces(fitting, n_steps).packed(), torch.tensor(labels))
+        return Pieces(fitting, n_steps).packed(), torch.tensor(labels)
     order = torch.as_tensor(source.order)
     loaded = LoadedSequences(source.samples, n_steps, shape, order, cut, workers)
-    return Read(loaded, torch.tensor(labels))
+    return loaded, torch.tensor(labels)
 
 
 @dataclass(frozen=True)
@@ -121,8 +110,7 @@ class LoadedSequences:
     @cached_property
     def packed(self) -> Packed:
         """Return all of these sequences, read."""
-        pieces = [_pack(self.samples, int(i))[0] for i in self.index]
-        return self._assemble(pieces).to(self.device)
+        return self._assemble([pack_item(self.samples, int(i)) for i in self.index]).to(self.device)
 
     def at(self, step: int) -> Tensor:
         """Return the input at one step; the first time, all of these sequences are read."""
@@ -140,10 +128,10 @@ class LoadedSequences:
             yield from map(self.packed.rows, parts)
             return
         loader = DataLoader(
-            _Packing(self.samples),
+            Packing(self.samples),
             batch_sampler=[self.index[part].tolist() for part in parts],
-            collate_fn=partial(_inputs_of, self),
-            **_reading(self.workers),
+            collate_fn=self._assemble,
+            **reading(self.workers),
         )
         for batch in loader:
             yield batch.to(self.device)
@@ -165,94 +153,11 @@ class LoadedSequences:
             source = (type(source).__qualname__, len(source), transform)
         return (source, self.n_steps, self.shape, self.index, self.cut)
 
-    def _assemble(self, pieces: Sequence[Piece]) -> Packed:
-        fitting = [_fitting(piece, self.shape, "A sample") for piece in pieces]
+    def _assemble(self, read: Sequence[tuple[Piece, Any]]) -> Packed:
+        fitting = [_fitting(piece, self.shape, "A sample") for piece, _ in read]
         for piece in fitting:
             _check_length(piece.length, self.n_steps, self.cut, "A sample")
         return Pieces(fitting, self.n_steps).packed()
-
-
-def _inputs_of(sequences: LoadedSequences, batch: Sequence[tuple[Piece, Any]]) -> Packed:
-    return sequences._assemble([piece for piece, _ in batch])
-
-
-@dataclass(frozen=True)
-class _Source:
-    """How to go through what a user passed: by the samples' numbers, or by their batches."""
-
-    samples: Any
-    """A map-style data set, or None."""
-    order: Sequence[int]
-    loader: Any
-    """What gives batches, or single samples; None where there are `samples`."""
-    batch_first: bool | None
-    workers: int
-
-    def read(self, workers: int) -> Iterator[tuple[Piece, Any]]:
-        """Go through all samples, packed, with their labels."""
-        if self.samples is None:
-            yield from _unbatched(self.loader, self.batch_first)
-            return
-        if self.order:  # here, where an error has no worker's trace around it
-            _pack(self.samples, self.order[0])
-        loader = DataLoader(
-            _Packing(self.samples),
-            sampler=self.order,
-            batch_size=AT_ONCE,
-            collate_fn=list,
-            **_reading(workers),
-        )
-        for batch in loader:
-            yield from batch
-
-
-def _reading(workers: int) -> dict[str, Any]:
-    """Return the options of a loader with so many workers; each reads two batches ahead."""
-    return {"num_workers": workers, "prefetch_factor": 2 if workers else None}
-
-
-class _Packing(Dataset[Any]):
-    """A data set whose samples are packed where they are read: less goes between processes."""
-
-    def __init__(self, samples: Any) -> None:
-        self.samples = samples
-
-    def __getitem__(self, index: int) -> tuple[Piece, Any]:
-        return _pack(self.samples, index)
-
-
-def _pack(samples: Any, index: int) -> tuple[Piece, Any]:
-    sample, label = _pair(samples[index], f"Sample {index}")
-    return pack_sample(_array(sample, f"Sample {index}")), label
-
-
-def _pair(item: Any, what: str) -> tuple[Any, Any]:
-    if not isinstance(item, tuple | list) or len(item) != 2:
-        n = f" of {len(item)}" if isinstance(item, tuple | list) else ""
-        raise TypeError(f"{what} must be (sample, target), got {named(item)}{n}.")
-    return item[0], item[1]
-
-
-def _array(sample: Any, what: str) -> Array:
-    """Return a sample as numbers `[T, …]`; an empty array of events as no step at all."""
-    if isinstance(sample, Tensor):
-        sample = sample.detach().cpu()
-        sample = sample.to_dense() if sample.layout != torch.strided else sample
-        sample = sample.float() if sample.dtype == torch.bfloat16 else sample
-    x = np.asarray(sample)
-    if x.dtype.names is not None:
-        if len(x) == 0:  # tonic's Compose hands on a silent recording as it is
-            return np.zeros((0, 0), np.uint8)
-        raise TypeError(
-            f"{what} is an array of events {x.dtype.names}. Give the data set a transform that "
-            "makes steps of them: transform=tonic.transforms.ToFrame(sensor_size, "
-            "time_window=…, start_time=0)."
-        )
-    if x.dtype.kind not in "buif" or x.ndim == 0:
-        raise TypeError(
-            f"{what} must be numbers of shape [T, …], got {x.dtype} of shape {list(x.shape)}."
-        )
-    return x
 
 
 def _fitting(piece: Piece, shape: tuple[int, ...] | None, what: str) -> Piece:
@@ -313,109 +218,3 @@ def _class_of(label: Any, classes: Classes | None, given: bool, what: str) -> in
 
 def _plain(name: Any) -> Any:
     return name.decode() if isinstance(name, bytes) else name
-
-
-def _source(data: Any, batch_first: bool | None) -> _Source:
-    """Find out how to go through what a user passed.
-
-    Of a loader that batches as torch or tonic does, only the order is taken: samples are read one
-    by one, so that neither their lengths nor the layout of a batch can be mistaken.
-    """
-    if isinstance(data, DataLoader):
-        _check_whole(data)
-        pads = type(data.collate_fn).__name__ == "PadTensors"
-        standard = pads or data.collate_fn is torch.utils.data.default_collate
-        if standard and data.batch_sampler is not None:
-            if not isinstance(data.dataset, IterableDataset):
-                return _Source(data.dataset, _order(data), None, None, data.num_workers)
-            batch_first = getattr(data.collate_fn, "batch_first", True)
-        return _Source(None, (), data, batch_first, data.num_workers)
-    if isinstance(data, IterableDataset):
-        return _Source(None, (), data, None, 0)
-    arrays = isinstance(data, Tensor | np.ndarray) or (
-        isinstance(data, tuple) and len(data) == 2 and not isinstance(data[0], tuple | list)
-    )
-    if arrays:
-        raise TypeError(
-            "from_dataset reads data sets and loaders; arrays are sequences as they are: "
-            "Labelled(DenseSequences(x), labels), x of shape [T, B, …], time first."
-        )
-    if not (hasattr(data, "__getitem__") and hasattr(data, "__len__")):
-        raise TypeError(
-            "from_dataset reads a data set (with __getitem__ and __len__, or an IterableDataset) "
-            f"or a DataLoader, got {named(data)}."
-        )
-    workers = min(8, len(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else 4
-    return _Source(data, range(len(data)), None, None, workers if len(data) >= WORTH_WORKERS else 0)
-
-
-def _check_whole(loader: "DataLoader[Any]") -> None:
-    """Refuse a loader that would leave samples out."""
-    if not loader.drop_last:
-        return
-    n = len(loader.sampler)  # type: ignore[arg-type]
-    if loader.batch_size and n % loader.batch_size:
-        raise ValueError(
-            f"The loader has drop_last=True and would leave out {n % loader.batch_size} of {n} "
-            "samples. Pass the data set itself, or a loader with drop_last=False."
-        )
-
-
-def _order(loader: "DataLoader[Any]") -> Sequence[int]:
-    """Return the samples of a loader in its order; shuffled ones in the data set's.
-
-    Training shuffles by its own seed, and a result should not hang on torch's global generator.
-    """
-    sampler = loader.sampler
-    n = len(loader.dataset)  # type: ignore[arg-type]
-    if type(sampler) is torch.utils.data.RandomSampler and not sampler.replacement:
-        if sampler.num_samples == n:
-            return range(n)
-    return [int(i) for batch in loader.batch_sampler or [] for i in batch]
-
-
-def _unbatched(loader: Any, batch_first: bool | None) -> Iterator[tuple[Piece, Any]]:
-    """Go through the samples of what gives batches, or single samples: those have one label."""
-    waiting: list[tuple[Array, Any]] = []  # batches whose layout is not known yet
-    for b, item in enumerate(loader):
-        what = f"Batch {b}"
-        sample, labels = _pair(item, what)
-        x = _array(sample, what)
-        if np.ndim(labels) == 0:
-            yield pack_sample(x), labels
-            continue
-        told = _layout(x, len(labels), what)
-        if batch_first is None:
-            batch_first = told
-        elif told is not None and told != batch_first:
-            raise ValueError(
-                f"{what} of {len(labels)} labels has shape {list(x.shape)}, which is "
-                f"{'[B, T, …]' if told else '[T, B, …]'}, unlike batch_first={batch_first}."
-            )
-        waiting.append((x, labels))
-        if batch_first is not None:
-            yield from _samples(waiting, batch_first)
-            waiting.clear()
-    if waiting:
-        raise ValueError(
-            f"In no batch do the sizes tell samples from steps: {list(waiting[0][0].shape)}. Pass "
-            "batch_first=True for [B, T, …], or False for [T, B, …]."
-        )
-
-
-def _layout(x: Array, n: int, what: str) -> bool | None:
-    """Return whether a batch is batch first; None if its sizes do not tell."""
-    first, second = x.shape[0] == n, x.ndim > 1 and x.shape[1] == n
-    if not first and not second:
-        raise ValueError(
-            f"{what} has {n} labels, but shape {list(x.shape)}: neither [B, T, …] nor [T, B, …]."
-        )
-    return None if first and second else first
-
-
-def _samples(
-    batches: Sequence[tuple[Array, Any]], batch_first: bool
-) -> Iterator[tuple[Piece, Any]]:
-    for x, labels in batches:
-        for i, label in enumerate(labels):
-            yield pack_sample(x[i] if batch_first else x[:, i]), label

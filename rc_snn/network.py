@@ -239,7 +239,8 @@ ink 0.3 to 29 %, whatever the grid; images in which neither prevails tell nothin
 def _polarity_of(inputs: Any) -> str | None:
     """Return which polarity spikes look like, of images of ink on an empty ground; None: neither.
 
-    Most units are ground, and all of it spikes together: first, or last and never.
+    Most units are ground, and all of it spikes together: first, or last and never. Without any ink
+    it could be either.
     """
     if isinstance(inputs, Tensor):
         first, early = inputs < 0.1, inputs < 0.9
@@ -251,7 +252,7 @@ def _polarity_of(inputs: Any) -> str | None:
         for step in range(1, few.n_steps - 1):
             early = early | (few.at(step) != 0)
     at_first, late = float(first.double().mean()), 1.0 - float(early.double().mean())
-    if at_first >= MOST and late <= FEW:
+    if at_first >= MOST and 0.0 < late <= FEW:
         return "dark_first"
     return "bright_first" if 0.0 < at_first <= FEW and late >= MOST else None
 

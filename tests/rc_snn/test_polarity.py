@@ -66,4 +66,5 @@ def test_spikes_that_look_like_neither_and_networks_that_name_no_polarity_are_le
         small(None).decide(bright)
         for polarity in OTHER:
             small(polarity).decide(torch.rand(20, 784, generator=g, dtype=torch.float64))
-            small(polarity).decide(torch.full((3, 784), torch.inf))
+            for blank in (0.0, 1.0, torch.inf):
+                small(polarity).decide(torch.full((3, 784), blank))
