@@ -19,7 +19,7 @@ from encoders.fetch import DataError
 from encoders.functional import encode, encode_latency
 from encoders.mnist import embedded_digits
 from rc_snn import load, network
-from rc_snn.network import round_to_half
+from rc_snn.formats.half import round_to_half
 from rc_snn.regimes import account
 from rc_snn.runner import decide
 from rc_snn.sequences import SpikeSequences

@@ -18,8 +18,8 @@ from torch.utils.data import (
 )
 
 from rc_snn import DenseSequences, Labelled, LoadedSequences, SparseSequences
+from rc_snn.data.packed import pack
 from rc_snn.models import RCLSTM
-from rc_snn.packed import pack
 from rc_snn.runner import decide, trace
 from rc_snn.sequences import in_turn
 from rc_snn.training import TrainConfig, train

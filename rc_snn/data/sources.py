@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from rc_snn.borders import named
-from rc_snn.packed import Piece, pack_sample
+from rc_snn.data.packed import Piece, pack_sample
 
 Array: TypeAlias = npt.NDArray[Any]
 
