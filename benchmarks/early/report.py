@@ -120,7 +120,7 @@ def draw(records: Sequence[Record], path: Path) -> None:
             )
         axis.set(title=name, xlabel="earliness: % of a series read", xlim=(0, 102))
     axes[0, 0].set(ylabel="test accuracy (%)")
-    axes[0, -1].legend(loc="lower right", fontsize="small")
+    axes[0, 0].legend(loc="lower right", fontsize="small")
     figures.save(figure, path)
 
 
