@@ -13,7 +13,6 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import torch
 
 from benchmarks.record import Record
@@ -196,7 +195,7 @@ def _between(values: Sequence[float], step: float) -> float:
 
 def draw(records: Sequence[Record], path: Path) -> None:
     """Draw accuracy against mean step over θ, and when the decisions at θ are made."""
-    figure, (curve, histogram) = plt.subplots(1, 2, figsize=(9.0, 3.8), layout="constrained")
+    figure, (curve, histogram) = figures.subplots(1, 2, figsize=(9.0, 3.8), layout="constrained")
     for i, r in enumerate(records):
         points, alike = r.metrics["curve"], r.metrics["accuracy_at_step"]
         label: Any = (lambda what: what) if i == 0 else (lambda what: None)
