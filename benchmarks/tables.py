@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import figure4, figure5, neurobench, record, simulators
+from benchmarks.early import task as early
 from benchmarks.figure1 import task as figure1
 from benchmarks.figure2 import task as figure2
 from benchmarks.keywords import peers
@@ -33,7 +34,7 @@ TASKS: dict[str, tuple[Task, ...]] = {
     "simulators": (simulators.TASK,),
     "": (
         *(figure4.TASK, keywords.TASK, poisson.TASK, tradeoff.TASK, neurobench.TASK),
-        *(speed.TASK, exchange.TASK, long_sequences.TASK),
+        *(speed.TASK, exchange.TASK, long_sequences.TASK, early.TASK),
     ),
 }
 """All tasks with a text of their own, by the block of a page that they fill, in its order."""

@@ -7,7 +7,6 @@ makers of modules of trusted packages, and nothing else (see `load`).
 """
 
 import json
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -23,8 +22,10 @@ from torch import Tensor, nn
 from rc_snn import families
 from rc_snn.commands import made_by
 from rc_snn.files import replacing
-from rc_snn.makers import built, maker_of, recipe
-from rc_snn.old_formats import OLD, Content
+from rc_snn.formats.half import as_half
+from rc_snn.formats.makers import built, maker_of, recipe
+from rc_snn.formats.old import OLD, Content
+from rc_snn.polarity import warn_of_other_polarity
 from rc_snn.runner import check_input_size
 from rc_snn.sequences import DenseSequences, Sequences, SpikeSequences, input_size
 from rc_snn.spikes import Decision, check_n_steps, check_theta, spike_steps
@@ -166,7 +167,7 @@ class Network:
             >>> load("rc-lstm-340-fast").decide(torch.full((1, 784), torch.inf)).label.shape
             torch.Size([1])
         """
-        _warn_of_other_polarity(self, inputs)
+        warn_of_other_polarity(self.name, self.encoder.get("polarity"), inputs)
         with evaluated(self.model):
             return families.family(self.family).decide(self, inputs)
 
@@ -229,49 +230,6 @@ class Network:
         with replacing(path) as partial:
             partial.write_bytes(content)
         return path
-
-
-MOST, FEW = 0.5, 0.35
-"""Shares of the units that tell polarities apart. Of an MNIST image dark pixels are 61 to 95 %, and
-ink 0.3 to 29 %, whatever the grid; images in which neither prevails tell nothing."""
-
-
-def _polarity_of(inputs: Any) -> str | None:
-    """Return which polarity spikes look like, of images of ink on an empty ground; None: neither.
-
-    Most units are ground, and all of it spikes together: first, or last and never. Without any ink
-    it could be either.
-    """
-    if isinstance(inputs, Tensor):
-        first, early = inputs < 0.1, inputs < 0.9
-    else:
-        few = inputs.rows(torch.arange(min(len(inputs), 250)))
-        if isinstance(few, SpikeSequences):
-            few = replace(few, mean=None)  # what is subtracted is no spike
-        first = early = few.at(0) != 0
-        for step in range(1, few.n_steps - 1):
-            early = early | (few.at(step) != 0)
-    at_first, late = float(first.double().mean()), 1.0 - float(early.double().mean())
-    if at_first >= MOST and 0.0 < late <= FEW:
-        return "dark_first"
-    return "bright_first" if 0.0 < at_first <= FEW and late >= MOST else None
-
-
-def _warn_of_other_polarity(network: Network, inputs: Any) -> None:
-    """Warn of spikes on which the network is at chance: it was trained on the other end first."""
-    own = network.encoder.get("polarity")
-    if own is None or not isinstance(inputs, Tensor | Sequences) or len(inputs) == 0:
-        return  # what is no input is refused, with the reason, by what reads it
-    if (looks := _polarity_of(inputs)) in (None, own):
-        return
-    warnings.warn(
-        f"{network.name} was trained on {own} spikes, and these look {looks}: most units spike "
-        f"{'first' if looks == 'dark_first' else 'last, or never'}. Encode the images with "
-        f'polarity="{own}", or load a network of that polarity (rc-lstm-340-fast is dark_first, '
-        "rc-lstm-340-fast-bright is bright_first).",
-        UserWarning,
-        stacklevel=3,
-    )
 
 
 def network_made_by(factory: str, n_steps: int | None = None) -> Network:
@@ -353,40 +311,6 @@ def evaluated(model: nn.Module) -> Iterator[None]:
     finally:
         for part, training in modes:
             part.training = training
-
-
-def round_to_half(model: nn.Module) -> None:
-    """Round weights and buffers to float16 in place: what is measured is then what is shipped.
-
-    Raises:
-        ValueError: if one is too large; then none is changed.
-    """
-    with torch.no_grad():
-        own = [value for value in model.state_dict().values() if value.is_floating_point()]
-        for value, half in zip(own, [_half(value) for value in own], strict=True):
-            value.copy_(half)
-
-
-def _half(weight: Tensor) -> Tensor:
-    half = weight.half().contiguous()
-    if not torch.isfinite(half).all():
-        raise ValueError("A weight is too large for float16; keep the network in full precision.")
-    return half
-
-
-def as_half(weight: Tensor) -> Tensor:
-    """Return weights in float16, which they must equal.
-
-    Raises:
-        ValueError: if they do not.
-    """
-    half = _half(weight)
-    if not torch.equal(half.to(weight.dtype), weight):
-        raise ValueError(
-            "These weights are not those of float16. Call round_to_half(model) before the network "
-            "is measured, or save it with half=False."
-        )
-    return half
 
 
 # -- Files ------------------------------------------------------------------------------------

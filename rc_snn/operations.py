@@ -183,8 +183,7 @@ def shown_by(
         batch_size: sequences read together.
 
     Example:
-        >>> from rc_snn.borders import Form
-    from rc_snn.sequences import DenseSequences
+        >>> from rc_snn.sequences import DenseSequences
         >>> x = DenseSequences(torch.tensor([[[1.0, 0.0]], [[2.0, 1.0]]]))  # 1 spike, then 3
         >>> shown_by(torch.tensor([0]), x).seen
         tensor([0.2500])

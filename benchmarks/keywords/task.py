@@ -28,8 +28,8 @@ from encoders.keyword_network import keyword_network
 from encoders.speech_commands import SPLITS, find_recordings
 from rc_snn import exits, files, network
 from rc_snn.exits import right_answers, sweep
+from rc_snn.formats.half import round_to_half
 from rc_snn.models import RCLSTM
-from rc_snn.network import round_to_half
 from rc_snn.regimes import account
 from rc_snn.runner import trace
 from rc_snn.sequences import Labelled

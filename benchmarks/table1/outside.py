@@ -28,7 +28,7 @@ from benchmarks.table1.options import Table1
 from benchmarks.table1.rows import YOURS
 from encoders.functional import Polarity, ZeroPixels, encode
 from encoders.mnist import Digits, Split, embedded_digits, load_mnist
-from rc_snn.makers import recipe
+from rc_snn.formats.makers import recipe
 from rc_snn.network import Network, load, network_made_by
 from rc_snn.regimes import account
 from rc_snn.spikes import Decision, SpikeTimes, check_times, spike_steps

@@ -107,7 +107,7 @@ def short(records: Sequence[Record]) -> list[str]:
     """Return the lines of the table as README shows it: who, what, when, and what it costs."""
     found, rows = groups(records), []
     for row in sorted(ROWS, key=lambda row: row.line):
-        mine = [group for of, group in found if of.name == row.name]
+        mine = [group for of, group in found if (of.line, of.name) == (row.line, row.name)]
         title = f"{row.model} {row.architecture}, {row.regime}"
         for group in mine:
             held_out = [r for r in group if r.config["protocol"] != "paper"]

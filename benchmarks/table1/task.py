@@ -27,7 +27,7 @@ from benchmarks.table1.shipped import evaluate_shipped
 from encoders.functional import random_affine
 from encoders.mnist import MNIST_TITLE, Digits, Split, embedded_digits, load_mnist
 from rc_snn import families, network
-from rc_snn.network import round_to_half
+from rc_snn.formats.half import round_to_half
 
 
 class Task:

@@ -1,5 +1,6 @@
-"""Exit rules: scores at every step, curves over thresholds, thresholds for each step."""
+"""Exit rules: scores, curves over thresholds, thresholds (per step, with a guarantee), metrics."""
 
+from rc_snn.exits.conformal import conformal_threshold, selective_threshold
 from rc_snn.exits.curves import (
     Curve,
     accuracy_within,
@@ -12,6 +13,14 @@ from rc_snn.exits.curves import (
     right_answers,
     sweep,
     sweep_per_step,
+)
+from rc_snn.exits.metrics import (
+    average_cost,
+    class_weights,
+    earliness,
+    harmonic_mean,
+    macro_recall,
+    optimal_cutoff,
 )
 from rc_snn.exits.scores import (
     calibrated_confidence,
@@ -31,20 +40,28 @@ __all__ = [
     "accuracy_within",
     "area",
     "area_as_chosen",
+    "average_cost",
     "calibrated_confidence",
     "certainty",
     "choose",
     "choose_block",
+    "class_weights",
     "confidence",
+    "conformal_threshold",
+    "earliness",
     "every_threshold",
     "exit_at",
     "fit_rules",
     "fit_temperature",
     "frontier",
+    "harmonic_mean",
     "log_odds",
+    "macro_recall",
+    "optimal_cutoff",
     "optimistic_area",
     "patience",
     "right_answers",
+    "selective_threshold",
     "sweep",
     "sweep_per_step",
     "top2_gap",

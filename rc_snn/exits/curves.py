@@ -87,6 +87,8 @@ def sweep(
     right: Bool[Tensor, "time batch"],
     thresholds: Float[Tensor, " points"],
     clock: Float[Tensor, " time"] | None = None,
+    *,
+    weights: Float[Tensor, " batch"] | None = None,
 ) -> Curve:
     """Return mean time and accuracy for each of many thresholds, with a single sort.
 
@@ -95,6 +97,8 @@ def sweep(
         right: whether an answer at that step would be right.
         thresholds: constant over time, reached with `>=`, in any order.
         clock: time of a decision at each step, not decreasing, in any unit; None counts steps.
+        weights: of the samples in the accuracy, with a mean of 1; None is equal weights. With
+            `rc_snn.exits.metrics.class_weights` it is the macro recall. Times have none.
 
     Raises:
         ValueError: if there is no sample, a score is NaN, or the clock runs backwards.
@@ -110,11 +114,12 @@ def sweep(
     n = score.shape[1]
     events = passing_events(score[:-1])
     later = (clock[1:] - clock[:-1]).unsqueeze(1).expand(-1, n)
-    better = right[1:].double() - right[:-1].double()
+    worth = right.double() if weights is None else right * weights.double()
+    better = worth[1:] - worth[:-1]
     position = torch.searchsorted(events.values, thresholds.to(score.dtype).contiguous())
     return Curve(
         clock[0] + events.total(later)[position] / n,
-        (right[0].sum() + events.total(better)[position]) / n,
+        (worth[0].sum() + events.total(better)[position]) / n,
     )
 
 

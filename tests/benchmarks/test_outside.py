@@ -104,9 +104,11 @@ def test_the_same_decisions_are_one_record_and_others_another_and_both_are_shown
     assert scored(decisions()).path.read_bytes() == before
     other = scored(decisions(800))
     costly = scored(decisions(), cost=torch.full((1000,), 2e6))
-    assert len({first.path, other.path, costly.path}) == 3 == len(stored(tmp_path))
+    d = decisions()
+    later = scored(Decision.at_steps(d.step.clamp(min=4), T, d.fired, d.scores))
+    assert len({first.path, other.path, costly.path, later.path}) == 4 == len(stored(tmp_path))
     text = table.table1(stored(tmp_path), "digits", "text")
-    assert [line for line in text.splitlines() if line.startswith("yours  ")].__len__() == 3
+    assert sum(line.startswith("yours  ") for line in text.splitlines()) == 4
     assert "80.00" in text
     assert "2.000 AC + 0.000 MAC" in text
     assert table.YOURS_NOTE in text
@@ -119,6 +121,12 @@ def test_costs_are_those_of_the_formula(tmp_path):
     row = benchmarks.score("N", decisions(), LABELS, TIMES, n_steps=T, cost=cost, results=tmp_path)
     macs = [(s + 1) * 111 + s * 1000 for s in [3] * 999 + [9]]
     assert row.record.metrics["macs"] == pytest.approx(sum(macs) / 1000)
+    counted = torch.full((1000,), 7.0), torch.arange(1000.0)
+    pair = benchmarks.score(
+        "N", decisions(), LABELS, TIMES, n_steps=T, cost=counted, results=tmp_path
+    )
+    found = pair.record.metrics["synops_ac"], pair.record.metrics["synops_mac"]
+    assert found == (7.0, 999 / 2)
 
 
 @pytest.mark.parametrize("multiplies", [True, False])

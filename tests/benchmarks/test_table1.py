@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from benchmarks import record, tables
-from benchmarks.table1 import rows, table
+from benchmarks.table1 import all_rows, rows, table
 from benchmarks.table1 import task as job
 from benchmarks.table1.options import Table1
 from benchmarks.table1.rank_coded_rows import StepNetwork
@@ -19,7 +19,7 @@ from encoders.fetch import DataError
 from encoders.functional import encode, encode_latency
 from encoders.mnist import embedded_digits
 from rc_snn import load, network
-from rc_snn.network import round_to_half
+from rc_snn.formats.half import round_to_half
 from rc_snn.regimes import account
 from rc_snn.runner import decide
 from rc_snn.sequences import SpikeSequences
@@ -62,7 +62,7 @@ def small(monkeypatch, tmp_path) -> Table1:
 
 
 def in_order() -> list[Row]:
-    return sorted(rows.known_rows().values(), key=lambda row: row.line)
+    return sorted(all_rows.ROWS, key=lambda row: row.line)
 
 
 def records(options: Table1) -> list[record.Record]:
@@ -218,7 +218,7 @@ def test_a_folder_without_mnist_is_an_error_that_says_what_was_looked_for(tmp_pa
 def test_every_published_row_is_there_with_a_recipe_that_selects_its_regime():
     claims = [(row.model, row.architecture, row.published) for row in in_order()][:13]
     assert claims == PUBLISHED
-    for row in rows.known_rows().values():
+    for row in all_rows.ROWS:
         assert row.recipes["paper"], f"{row.name} is trained"
         for recipes in row.recipes.values():
             for name, recipe in recipes.items():

@@ -130,7 +130,7 @@ def test_dropout_between_layers_is_the_modules_share_and_only_in_training():
     seen = []
     model.module.layers[1].register_forward_pre_hook(lambda cell, args: seen.append(args[0]))
     x = torch.randn(4000, INPUTS)
-    model.step(x, None)
+    assert not (model.step(x, None)[0] == 0).any()  # the last layer's h is not dropped
     model.eval()
     model.step(x, None)
     trained, evaluated = seen

@@ -18,8 +18,9 @@ from encoders.keyword_network import (
 )
 from encoders.log_mel import LogMel
 from rc_snn import network as shelf
+from rc_snn.formats.half import round_to_half
 from rc_snn.models import RCLSTM
-from rc_snn.network import Network, load, round_to_half
+from rc_snn.network import Network, load
 from rc_snn.runner import decide
 from rc_snn.sequences import ContextSequences
 

@@ -18,8 +18,8 @@ from torch.utils.data import (
 )
 
 from rc_snn import DenseSequences, Labelled, LoadedSequences, SparseSequences
+from rc_snn.data.packed import pack
 from rc_snn.models import RCLSTM
-from rc_snn.packed import pack
 from rc_snn.runner import decide, trace
 from rc_snn.sequences import in_turn
 from rc_snn.training import TrainConfig, train
@@ -169,6 +169,24 @@ def test_augmentation_of_a_lazy_data_set_is_drawn_anew_in_every_epoch(tmp_path):
     assert not torch.equal(one.inputs.at(0), other.inputs.at(0))
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_stopped_training_on_augmented_data_goes_on_with_the_same_draws(workers, tmp_path):
+    class Noisy(Doubling):
+        def __getitem__(self, i):
+            x, y = super().__getitem__(i)
+            return torch.from_numpy(x) + torch.rand(x.shape), y
+
+    def trained(folder, *epochs):
+        torch.manual_seed(0)
+        data = Labelled.from_dataset(Noisy(counts()), lazy=True, workers=workers)
+        for n in epochs:
+            model = RCLSTM(F, 4, 3)
+            train(model, data, data, TrainConfig(epochs=n, batch_size=5), tmp_path / folder)
+        return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+    assert torch.equal(trained("at once", 4), trained("stopped", 2, 4))
+
+
 def loaders(samples):
     """Loaders that all hold these samples in this order, of which some shuffle or pad."""
     equal = [(x if len(x) == T else np.pad(x, [(0, T - len(x)), (0, 0)]), y) for x, y in samples]
@@ -308,6 +326,8 @@ def test_what_cannot_be_read_is_refused_with_the_call_to_use(as_user):
     ]:
         with pytest.raises(error, match=message):
             Labelled.from_dataset(data)
+    with pytest.raises(ValueError, match="n_steps"):
+        Labelled.from_dataset(counts(), 0)
     with pytest.raises(TypeError, match="lazy=True reads samples when"):
         Labelled.from_dataset(Stream(counts()), lazy=True)
 

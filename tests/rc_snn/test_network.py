@@ -21,8 +21,9 @@ from baselines.rel_psp import rel_psp
 from bridges.networks.step_models import StepModule
 from encoders.log_mel import LogMel
 from rc_snn import Decision, network
+from rc_snn.formats.half import round_to_half
 from rc_snn.models import RCLSTM, RCConvLSTM
-from rc_snn.network import Network, load, names, round_to_half
+from rc_snn.network import Network, load, names
 from rc_snn.runner import decide
 from rc_snn.sequences import DenseSequences, SpikeSequences
 from rc_snn.spikes import spike_frames, spike_steps

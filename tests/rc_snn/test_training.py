@@ -15,7 +15,7 @@ import torch
 
 from encoders.transforms import ToFrames
 from rc_snn.checkpoint import digest
-from rc_snn.datasets import LoadedSequences
+from rc_snn.data.datasets import LoadedSequences
 from rc_snn.models import RCLSTM
 from rc_snn.objective import rc_loss
 from rc_snn.sequences import Labelled, SpikeSequences

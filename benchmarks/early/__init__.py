@@ -1,0 +1,1 @@
+"""Early classification of UCR and UEA sets, beside peers of that field."""
