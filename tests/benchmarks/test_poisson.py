@@ -78,7 +78,7 @@ def test_records_are_made_once_and_text_and_figure_come_from_them(tmp_path, monk
     assert "40 test images as spike trains of T = 25 steps" in written
     assert "2 seeds" in written
     assert (tmp_path / "poisson" / "poisson.quick.png").read_bytes()[:4] == b"\x89PNG"
-    monkeypatch.setattr(poisson, "execute", lambda *_, **__: pytest.fail("trained again"))
+    monkeypatch.setattr(poisson, "trained", lambda *_, **__: pytest.fail("trained again"))
     assert command(poisson.TASK, options) == 0
 
 
