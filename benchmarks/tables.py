@@ -50,7 +50,7 @@ PAGES: dict[str, tuple[str, ...]] = {
 
 def with_block(text: str, name: str, block: str) -> str:
     """Return a text with what stands between the two markers of this name replaced."""
-    begin = f"<!-- {name}: begin, written by python -m benchmarks.tables -->"
+    begin = f"<!-- {name}: begin, written by python -m benchmarks.tables --readme -->"
     end = f"<!-- {name}: end -->"
     pattern = re.compile(re.escape(begin) + r".*?" + re.escape(end), re.DOTALL)
     if len(pattern.findall(text)) != 1:

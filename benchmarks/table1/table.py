@@ -100,7 +100,7 @@ def table1(
     )
 
 
-SHORT = ["model", "published %", "ours %", "recipe", "when (frames)", "cost (MSynOps)"]
+SHORT = ["model", "published %", "ours %", "recipe, input", "when (frames)", "cost (MSynOps)"]
 
 
 def short(records: Sequence[Record]) -> list[str]:
@@ -114,7 +114,9 @@ def short(records: Sequence[Record]) -> list[str]:
             shown = held_out or group
             means = [r.metrics["strict_clock"]["mean"] for r in shown]
             when = "∞" if None in means else f"{mean(means):.3f}"
-            recipe = shown[0].config.get("recipe", "published")
+            first = shown[0].config
+            polarity = first["polarity"].replace("_", " ")
+            recipe = f"{first.get('recipe', 'published')}, {polarity}"
             about = [_accuracy(held_out), recipe, when, _operations(shown)[0]]
             rows.append([title, row.published, *about])
         if not mine:
