@@ -5,8 +5,6 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-import matplotlib.pyplot as plt
-
 from benchmarks.record import Record
 from benchmarks.report import figures, tables
 from benchmarks.report.numbers import seeds, spread
@@ -95,7 +93,7 @@ MARKS = ("s", "^")
 def draw(records: Sequence[Record], path: Path) -> None:
     """Draw accuracy against earliness over all θ, mean over seeds, and the peers' points."""
     sets = by_set(records)
-    figure, axes = plt.subplots(
+    figure, axes = figures.subplots(
         1, len(sets), figsize=(3.2 * len(sets) + 0.6, 3.6), sharey=True, squeeze=False,
         layout="constrained",
     )  # fmt: skip

@@ -7,6 +7,7 @@ from statistics import mean, stdev
 
 import pytest
 import torch
+from matplotlib.axes import Axes
 from torch import Tensor
 
 from benchmarks import record
@@ -207,9 +208,9 @@ def test_the_figure_draws_every_network_and_peer(tmp_path, monkeypatch):
     for r in other:
         r.config["set"] = "ItalyPowerDemand"
     drawn = []
-    plot = report.plt.Axes.plot
+    plot = Axes.plot
     monkeypatch.setattr(
-        report.plt.Axes, "plot", lambda *a, **k: drawn.append((k["label"], a[1:3])) or plot(*a, **k)
+        Axes, "plot", lambda *a, **k: drawn.append((k["label"], a[1:3])) or plot(*a, **k)
     )
     report.draw([*done, *other], tmp_path / "figure.png")
     assert (tmp_path / "figure.png").stat().st_size > 10_000
