@@ -5,8 +5,7 @@ coded: which of its values are read out, and a state that `rc_snn.runner.run` ca
 `StepModule` adds both; `SNNTorchModel` and `NorseModel` know their library's states.
 """
 
-import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeAlias, get_args
 
 import torch
@@ -16,9 +15,10 @@ from torch import Tensor, nn
 from bridges.errors import BridgeError
 from bridges.networks.rnn import RNNSteps
 from bridges.networks.step_cost import Product, fan_out, inflows, products
+from bridges.networks.step_layers import check_neuron, flat_layers, forget, refuse_layers
 from bridges.networks.step_state import Tree, fill, map_tensors, tensors_of
 from bridges.target import load
-from bridges.targets import norse, snntorch
+from bridges.targets import norse
 from rc_snn.operations import unwatched
 from rc_snn.step_model import Inflow, State, StepCost
 
@@ -79,7 +79,7 @@ class StepModule(nn.Module):
         self.module, self.n_inputs, self.n_classes = module, n_inputs, n_classes
         self.linear, self.gain = read_out, gain
         self._form: Tree = None
-        _refuse_layers(self)
+        refuse_layers(self)
         self._learn_form()
 
     @staticmethod
@@ -298,9 +298,9 @@ class SNNTorchModel(_Spiking):
         gain: float = 1.0,
         features: Features = "potential",
     ) -> None:
-        flat = list(_flat(layers))
+        flat = list(flat_layers(layers))
         self.features = _check_features(features)
-        self._kept = [_check_neuron(layer) for layer in flat]
+        self._kept = [check_neuron(layer) for layer in flat]
         super().__init__(nn.ModuleList(flat), n_inputs, n_classes, read_out=read_out, gain=gain)
 
     def _advance(self, x: Tensor, state: Tree | None) -> tuple[Tensor, Tensor, Tree]:
@@ -311,9 +311,9 @@ class SNNTorchModel(_Spiking):
                 potential = x = layer(x)
                 new.append(())
                 continue
-            _forget(layer)  # else a first step would go on from another run
+            forget(layer)  # else a first step would go on from another run
             out: State = layer(x, *own)  # spikes, and the state, whose last is the potential
-            _forget(layer)  # else it would keep this step's graph
+            forget(layer)  # else it would keep this step's graph
             x, rest = out[0], out[-len(names) :]
             new.append(rest)
             potential = rest[-1]
@@ -380,78 +380,7 @@ class NorseModel(_Spiking):
         return output, getattr(own, "v", output), new
 
 
-def _refuse_layers(module: nn.Module) -> None:
-    """Refuse layers that a step model cannot hold."""
-    for part in module.modules():
-        name = type(part).__name__
-        if isinstance(part, nn.RNNBase):
-            raise BridgeError(
-                f"{name} takes whole sequences. Use StepModule.from_rnn for a module by itself, "
-                f"or torch's cell, {name}Cell, inside another."
-            )
-        if isinstance(part, nn.modules.batchnorm._BatchNorm):
-            raise BridgeError(
-                f"{name} normalises over the batch, which decided samples leave, and keeps running "
-                "statistics. Use LayerNorm or GroupNorm."
-            )
-
-
 def _check_features(features: Features) -> Features:
     if features not in get_args(Features):
         raise ValueError(f'features must be "potential", "output" or "count", got {features!r}.')
     return features
-
-
-def _flat(layers: Sequence[nn.Module] | nn.Sequential) -> Iterator[nn.Module]:
-    for layer in layers:
-        if isinstance(layer, nn.Sequential):
-            yield from _flat(layer)
-        else:
-            yield layer
-
-
-_STEP_NEURONS = (
-    "Leaky",
-    "Lapicque",
-    "Synaptic",
-    "Alpha",
-    "RLeaky",
-    "RSynaptic",
-    "SLSTM",
-    "SConv2dLSTM",
-)
-
-
-def _check_neuron(layer: nn.Module) -> tuple[str, ...]:
-    """Return the names of a neuron's state variables; none for a layer without state."""
-    snn = load(snntorch.TARGET)
-    name = type(layer).__name__
-    known = [getattr(snn, kind).forward for kind in _STEP_NEURONS]
-    if type(layer).forward not in known:
-        if isinstance(layer, snn.SpikingNeuron | snn.LeakyParallel):
-            raise BridgeError(
-                f"snnTorch's {name} is no neuron that takes one step and a state. Use one of "
-                f"{', '.join(_STEP_NEURONS)}."
-            )
-        return ()
-    neuron: Any = layer
-    if neuron.init_hidden:
-        raise BridgeError(
-            f"This {name} keeps its state (init_hidden=True), from which decided samples cannot "
-            "leave. Build it with init_hidden=False."
-        )
-    if name == "SLSTM" and neuron.input_size != neuron.hidden_size:
-        raise BridgeError(
-            f"snnTorch 1.0's SLSTM forgets its state at every step unless it has as many inputs as "
-            f"neurons; this one has {neuron.input_size} and {neuron.hidden_size}. Put "
-            f"nn.Linear({neuron.input_size}, {neuron.hidden_size}) before it."
-        )
-    return tuple(inspect.signature(neuron.forward).parameters)[1:]
-
-
-def _forget(layer: Any) -> None:
-    """Empty what a neuron of snnTorch keeps of its last step, its state included."""
-    for name in ("spk", "syn", "syn_exc", "syn_inh", "mem", "reset"):
-        held = getattr(layer, name, None)
-        if isinstance(held, Tensor):
-            setattr(layer, name, held.new_zeros(0))
