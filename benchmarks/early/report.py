@@ -15,6 +15,7 @@ COLUMNS = {
     "earliness": "earliness %",
     "harmonic_mean": "harmonic mean %",
     "average_cost": "cost %",
+    "early_and_wrong": "early and wrong %",
 }
 BOUND = "optimal cutoff"
 NOTES = """\
@@ -22,8 +23,9 @@ All numbers in %, mean ± std over seeds: other initial weights, batches and val
 same test series. earliness: share of a series' own length that was read; less is earlier. harmonic
 mean: of accuracy and 100 - earliness; more is better, but on two classes a guess at once has about
 67. cost: errors + {alpha:g} · earliness; less is better. Formulas: rc_snn.exits.metrics.
-"by cost", "by harmonic mean": the threshold that is best so on the validation series. conformal: at
-most {epsilon:g} % of all series may be answered early and wrong, on average over validation sets.
+early and wrong: share of all series answered wrongly before the last step; conformal keeps it, on
+average over validation sets, at {epsilon:g} % or less. "by cost", "by harmonic mean": the threshold
+that is best so on the validation series.
 optimal cutoff: the bound of a network; it knows the labels.
 Networks: LSTM with {n_hidden} units, epoch chosen on validation series. They learn from what these
 leave of the official training series, the peers (aeon; {base}) from all of

@@ -137,11 +137,11 @@ class Heard(NamedTuple):
 
     def row(self, answers: Answers) -> dict[str, float]:
         """Return what answers amount to."""
-        return row(answers, self.labels, self.length)
+        return row(answers, self.labels, self.length, len(self.logits))
 
 
 def row(
-    answers: Answers, labels: Int[Tensor, " batch"], length: Int[Tensor, " batch"]
+    answers: Answers, labels: Int[Tensor, " batch"], length: Int[Tensor, " batch"], n_steps: int
 ) -> dict[str, float]:
     """Return the metrics of answers; time is counted in shares of a series' own length."""
     accuracy = float((answers.label == labels).double().mean())
@@ -152,6 +152,9 @@ def row(
         "earliness": early,
         "harmonic_mean": exits.harmonic_mean(accuracy, early),
         "average_cost": exits.average_cost(accuracy, early, ALPHA),
+        "early_and_wrong": float(
+            ((answers.step < n_steps - 1) & (answers.label != labels)).double().mean()
+        ),
     }
 
 
@@ -220,7 +223,7 @@ def make(run: EarlyRun, options: EarlyOptions, command: str) -> Record:
         "aeon": metadata.version("aeon"),
         "networks": networks,
         "peers": {
-            name: row(found, test.labels, test.length)
+            name: row(found, test.labels, test.length, data.n_steps)
             for name, found in peers.answers(data, run.train.seed)
         },
     }

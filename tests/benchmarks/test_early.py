@@ -45,6 +45,7 @@ def slow_row(label: Tensor, step: Tensor, of: Heard) -> dict[str, float]:
         "earliness": early,
         "harmonic_mean": 2 * accuracy * (1 - early) / (accuracy + 1 - early),
         "average_cost": 1 - accuracy + task.ALPHA * early,
+        "early_and_wrong": sum(int(step[i]) < T - 1 and not right[i] for i in range(n)) / n,
     }
 
 
@@ -114,7 +115,7 @@ def test_peers_answer_as_aeon_scores_them():
         ).fit(x, y)
         test = data.test.inputs.frames.permute(1, 2, 0).double().numpy()
         harmonic, accuracy, earliness = peer.score(test, data.test.labels.numpy())
-        ours = task.row(found[name], data.test.labels, data.test.length)
+        ours = task.row(found[name], data.test.labels, data.test.length, data.n_steps)
         assert ours["accuracy"] == pytest.approx(accuracy)
         assert ours["earliness"] == pytest.approx(earliness)
         assert ours["harmonic_mean"] == pytest.approx(harmonic)
@@ -181,7 +182,9 @@ def records(n: int = 3) -> list[record.Record]:
             "n_channels": 1,
             "classes": ["a", "b", "c"],
             "networks": networks,
-            "peers": {name: task.row(answers, test.labels, test.length) for name in ("one", "two")},
+            "peers": {
+                name: task.row(answers, test.labels, test.length, T) for name in ("one", "two")
+            },
         }
         source = record.Source("unknown", None)
         found.append(record.new_record("early", run.name, run.config, metrics, {}, 0.0, source))
