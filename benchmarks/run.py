@@ -84,8 +84,9 @@ class Options:
     tensorboard: bool = False
     """Also write TensorBoard events beside the checkpoints."""
 
-    ONLY_TRAIN: ClassVar[tuple[str, ...]] = ("runs", "force", "ray", "ray_address", "tensorboard")
-    """Options without effect where nothing is made: refused without `train`."""
+    ONLY_TRAIN: ClassVar[tuple[str, ...]] = ("force", "ray", "ray_address", "tensorboard")
+    """Options without effect where nothing is made: refused without `train`. `runs` is not one of
+    them: it says where things are, not what is to be done."""
     IDLE: ClassVar[tuple[str, ...]] = ()
     """Options that a command has from here, and no use for: always refused."""
 

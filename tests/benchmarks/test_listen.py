@@ -215,7 +215,7 @@ def test_options_that_say_nothing_or_too_much_are_refused(options, message):
 
 
 def test_a_network_that_does_not_exist_is_named(tmp_path):
-    with pytest.raises(ValueError, match="no network 'none'"):
+    with pytest.raises(ValueError, match="no network or file 'none'"):
         main(Listen((tmp_path / "a.wav",), model="none"))
 
 
@@ -316,7 +316,7 @@ def test_a_wrong_command_line_is_explained(monkeypatch, capsys, arguments, messa
 
 def test_the_program_ends_with_one_line_and_not_with_a_traceback(monkeypatch):
     message = str(program(monkeypatch, "a.wav", "--model", "none"))
-    assert message.startswith("error: There is no network 'none'")
+    assert message.startswith("error: There is no network or file 'none'")
 
 
 def test_the_program_hears_what_its_command_line_names(monkeypatch, tmp_path, model, capsys):

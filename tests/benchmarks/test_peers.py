@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from matplotlib.axes import Axes
 from torch import Tensor
 
 from benchmarks import record
@@ -215,9 +216,9 @@ def test_the_table_says_what_the_records_hold(folder):
 def test_the_figure_draws_every_row_of_its_panels(folder, tmp_path, monkeypatch):
     done = peers.find(folder, "quick", (0, 1, 2))
     drawn = {}
-    plot = peers_report.plt.Axes.plot
+    plot = Axes.plot
     monkeypatch.setattr(
-        peers_report.plt.Axes,
+        Axes,
         "plot",
         lambda *a, **k: drawn.update({k["label"]: a[2]}) or plot(*a, **k),
     )
