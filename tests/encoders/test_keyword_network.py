@@ -169,7 +169,9 @@ def test_a_keyword_network_loads_by_name_and_other_networks_are_refused(tmp_path
     assert load("other").n_steps == 5
     with pytest.raises(ValueError, match=r"other is no keyword network: its encoder is \{\}"):
         load_network("other")
-    with pytest.raises(ValueError, match=r"no network or file 'none'\. Networks that ship are other, tiny"):
+    with pytest.raises(
+        ValueError, match=r"no network or file 'none'\. Networks that ship are other, tiny"
+    ):
         load_network("none")
 
 
