@@ -1,5 +1,6 @@
 """Output spikes of any spiking network, as its library returns them, read as decisions."""
 
+import math
 import warnings
 from dataclasses import replace
 from typing import Literal, TypeAlias, get_args
@@ -8,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Num
 from torch import Tensor
 
-from rc_snn.spikes import Decision, check_n_steps, first_step
+from rc_snn.spikes import Decision, check_n_steps, crossed, first_step
 
 Rule: TypeAlias = Literal["first", "count"]
 Spikes: TypeAlias = Num[Tensor, "time batch classes"] | Bool[Tensor, "time batch classes"]
@@ -116,7 +117,7 @@ def _race(
     """Return the counts of all steps, and who was first to have θ spikes."""
     _check(spikes, potential)
     counts = spikes.long().cumsum(dim=0)
-    reached = torch.zeros_like(counts, dtype=torch.bool) if theta is None else counts >= theta
+    reached = crossed(counts.double(), math.inf if theta is None else float(theta))
     step, fired = first_step(reached.any(dim=2))
     rows = torch.arange(len(step), device=step.device)
     at = counts[step, rows]
