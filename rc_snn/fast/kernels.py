@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from llvmlite import ir
 from numba.core import types
-from numba.core.config import NUMBA_NUM_THREADS  # type: ignore[attr-defined]
+from numba.core.config import NUMBA_NUM_THREADS
 from numba.extending import intrinsic, overload
 
 _SAMPLES = 16
