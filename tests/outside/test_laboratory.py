@@ -1,18 +1,19 @@
 """A laboratory outside, installed as a package: its networks, data and row, by public names."""
 
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from outside_lab import networks as lab
 
 import benchmarks
 import rc_snn
 from bridges.stream import SpikeStream
 from encoders import embedded_digits, encode_latency
-
-lab = pytest.importorskip("outside_lab.networks", reason="pip install --no-deps tests/outside")
 
 NETWORKS = {
     "snnTorch": lab.leaky,
@@ -21,6 +22,20 @@ NETWORKS = {
     "state space": lab.Diagonal,
 }
 N_STEPS = 10
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _installed(tmp_path_factory):
+    """Install the package for these tests, as its users would, in a folder of its own."""
+    folder = tmp_path_factory.mktemp("laboratory")
+    source = shutil.copytree(Path(__file__).parent, folder / "source")
+    here = ("--quiet", "--no-deps", "--no-index", "--no-build-isolation", "--target", "site")
+    subprocess.run([sys.executable, "-m", "pip", "install", *here, source], cwd=folder, check=True)
+    with pytest.MonkeyPatch.context() as patch:
+        site = str(folder / "site")
+        patch.syspath_prepend(site)
+        patch.setenv("PYTHONPATH", site, prepend=os.pathsep)
+        yield
 
 
 @pytest.fixture(scope="module")
