@@ -5,7 +5,6 @@ network was trained. What decides it is in its config as digests, so another net
 decision is another record.
 """
 
-import hashlib
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -28,6 +27,7 @@ from benchmarks.table1.options import Table1
 from benchmarks.table1.rows import YOURS
 from encoders.functional import Polarity, ZeroPixels, encode
 from encoders.mnist import Digits, Split, embedded_digits, load_mnist
+from rc_snn.checkpoint import digest
 from rc_snn.formats.makers import recipe
 from rc_snn.network import Network, load, network_made_by
 from rc_snn.regimes import account
@@ -125,15 +125,9 @@ def score(
     spikes = "no spikes given" if times is None else "own spikes"
     when = decision.time if decision.step is None else decision.step
     parts = {
-        "decisions": digest(
-            {
-                "label": decision.label.long(),
-                "fired": decision.fired.bool(),
-                "when": when.double(),
-            }
-        ),
-        "labels": digest({"labels": labels.long()}),
-        "times": None if times is None else digest({"times": times.double()}),
+        "decisions": digest([decision.label.long(), decision.fired.bool(), when.double()]),
+        "labels": digest(labels.long()),
+        "times": None if times is None else digest(times.double()),
         "cost": _cost_key(known, operations),
     }
     config = {
@@ -186,7 +180,7 @@ def measure(net: Network, digits: Digits, results: Path | str) -> Scored:
         "model": {
             "maker": maker,
             "options": options,
-            "weights": digest({**net.model.state_dict(), **net.tensors}),
+            "weights": digest(sorted({**net.model.state_dict(), **net.tensors}.items())),
             # What none of these says, such as an attribute or a line of its code, is in here.
             "account": record.config_key(without_infinity(metrics)),
         },
@@ -205,16 +199,6 @@ def unfired(done: Record) -> str | None:
         "answer was forced at the end. Lower θ (Network(theta=…), or the neurons' threshold), or "
         "raise the gain: larger input weights or logits."
     )
-
-
-def digest(tensors: Mapping[str, Tensor]) -> str:
-    """Return a short hash of tensors: names, types, shapes and bytes."""
-    found = hashlib.sha256()
-    for key, value in sorted(tensors.items()):
-        flat = value.detach().cpu().contiguous().flatten()
-        found.update(f"{key} {value.dtype} {list(value.shape)} ".encode())
-        found.update(flat.view(torch.uint8).numpy().tobytes())
-    return found.hexdigest()[:16]
 
 
 def _common(name: str, data: str, encoder: Mapping[str, Any], polarity: str) -> dict[str, Any]:
@@ -301,13 +285,13 @@ def _checked_operations(operations: Counts, n: int) -> Counts:
 
 def _cost_key(cost: StepCost | None, operations: Counts | None) -> Any:
     if isinstance(operations, Tensor):
-        return digest({"operations": operations.double()})
+        return digest(operations.double())
     if operations is not None:
-        return digest({k: v.double() for k, v in zip(("ac", "mac"), operations, strict=True)})
+        return digest([part.double() for part in operations])
     if cost is None:
         return None
     return {k: v for k, v in vars(cost).items() if k != "fan_out"} | {
-        "fan_out": digest({"fan_out": cost.fan_out.double()})
+        "fan_out": digest(cost.fan_out.double())
     }
 
 
