@@ -12,8 +12,10 @@ from outside_lab import networks as lab
 
 import benchmarks
 import rc_snn
+from benchmarks.table1.rows import known_rows
 from bridges.stream import SpikeStream
 from encoders import embedded_digits, encode_latency
+from rc_snn import families
 
 NETWORKS = {
     "snnTorch": lab.leaky,
@@ -35,7 +37,15 @@ def _installed(tmp_path_factory):
         site = str(folder / "site")
         patch.syspath_prepend(site)
         patch.setenv("PYTHONPATH", site, prepend=os.pathsep)
+        _forget_entry_points()
         yield
+    _forget_entry_points()
+
+
+def _forget_entry_points():
+    """Forget what was installed when an earlier test of this session first asked."""
+    families.family.cache_clear()
+    known_rows.cache_clear()
 
 
 @pytest.fixture(scope="module")
@@ -142,8 +152,6 @@ def test_data_in_the_forms_of_the_field_train_and_decide(tmp_path):
 
 
 def test_the_command_line_takes_the_labs_network_and_row(tmp_path):
-    from benchmarks.table1.rows import known_rows
-
     assert "outside-diagonal" in known_rows(), "by its entry point"
     command = [sys.executable, "-m", "benchmarks.table1", "--results", str(tmp_path)]
     done = subprocess.run(
