@@ -125,4 +125,4 @@ def test_no_other_file_of_the_source_renames():
     assert len(sources) > 100
     renaming = re.compile(r"\bos\.(replace|rename)\(|\bshutil\.move\(|\.rename\(")
     found = [path for path in sources if renaming.search(path.read_text())]
-    assert found == [ROOT / "rc_snn" / "files.py"]
+    assert found == [ROOT / "rc_snn" / "files" / "atomic.py"]

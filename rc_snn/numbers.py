@@ -1,0 +1,157 @@
+"""Numbers that enter: converted exactly, or refused. The one place for each kind of them.
+
+Each function takes a tensor, an array or what `numpy.asarray` makes one of. It returns a tensor for
+a tensor, on its device, and else an array; all of one dtype. What does not fit is refused with the
+first value of it: nothing is rounded, cut or wrapped round.
+"""
+
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from jaxtyping import Shaped
+from torch import Tensor
+
+Array: TypeAlias = Shaped[np.ndarray, "..."]
+
+THOUSANDTH = 1e-3
+"""How far a time read from another program may lie from its tick: rounding, not another time."""
+
+
+def whole(
+    x: Any, what: str, low: int | None = None, high: int | None = None, slack: float = 0.0
+) -> Any:
+    """Return whole numbers as int64; floats that hold whole numbers count.
+
+    Args:
+        x: numbers of any shape.
+        what: they are, for the message: "Ticks".
+        low: smallest that is allowed.
+        high: largest that is allowed.
+        slack: how far a float may lie from a whole number, which it then becomes.
+
+    Raises:
+        TypeError: if they are no real numbers: booleans, text, numpy's times, objects.
+        ValueError: if one is not whole, or out of range.
+
+    Example:
+        >>> whole([0.0, 3.0], "Ticks", high=9)
+        array([0, 3])
+        >>> whole(torch.tensor([0.5, 2.0]), "Ticks")
+        Traceback (most recent call last):
+        ...
+        ValueError: Ticks must be whole numbers, got 0.5 (1 of 2). Convert them yourself, ...
+    """
+    return _alike(x, lambda array: _whole(array, what, low, high, slack))
+
+
+def finite(x: Any, what: str) -> Any:
+    """Return real numbers as float64, none of them NaN or infinite.
+
+    Raises:
+        TypeError: if they are no real numbers.
+        ValueError: if one is NaN or infinite, or too large an integer for a float64.
+
+    Example:
+        >>> finite([1, 2], "Weights")
+        array([1., 2.])
+    """
+    return _alike(x, lambda array: _finite(array, what))
+
+
+def flags(x: Any, what: str) -> Any:
+    """Return truth values as booleans; integers count if each is 0 or 1.
+
+    Raises:
+        TypeError: if they are neither booleans nor numbers.
+        ValueError: if a number is neither 0 nor 1.
+
+    Example:
+        >>> flags(torch.tensor([1, 0]), "fired")
+        tensor([ True, False])
+    """
+
+    def convert(array: Array) -> Array:
+        return array if array.dtype == bool else _whole(array, what, 0, 1, 0.0).astype(bool)
+
+    return _alike(x, convert)
+
+
+def polarities(x: Any, what: str = "Polarities") -> Any:
+    """Return polarities of events as int64, 0 for OFF and 1 for ON.
+
+    Booleans, 0 and 1, and -1 and +1 are read; a -1 is OFF.
+
+    Raises:
+        TypeError: if they are neither booleans nor numbers.
+        ValueError: if a number is another, or 0 and -1 both occur: which of them is OFF?
+
+    Example:
+        >>> polarities(np.array([-1, 1], np.int8)), polarities([False, True])
+        (array([0, 1]), array([0, 1]))
+    """
+
+    def convert(array: Array) -> Array:
+        if array.dtype == bool:
+            return array.astype(np.int64)
+        found = _whole(array, what, -1, 1, 0.0)
+        if (found == 0).any() and (found == -1).any():
+            raise ValueError(
+                f"{what} are 0 and 1, or -1 and +1; here 0 and -1 both occur. Map them yourself."
+            )
+        return np.asarray(found > 0, np.int64)
+
+    return _alike(x, convert)
+
+
+def _alike(x: Any, convert: Any) -> Any:
+    """Convert the array of something; a tensor comes back as one."""
+    if isinstance(x, Tensor):
+        narrow = x.dtype == torch.bfloat16  # which numpy does not know; float32 holds it exactly
+        array = (x.detach().float() if narrow else x.detach()).cpu().numpy()
+        return torch.from_numpy(convert(array)).to(x.device)
+    return convert(np.asarray(x))
+
+
+def _real(array: Array, what: str, kinds: str = "iuf") -> None:
+    if array.dtype.kind not in kinds:
+        raise TypeError(
+            f"{what} must be numbers, got {array.dtype}. Convert them yourself, and say how."
+        )
+
+
+def _whole(array: Array, what: str, low: int | None, high: int | None, slack: float) -> Array:
+    _real(array, what)
+    limits = np.iinfo(np.int64)
+    if array.dtype.kind == "f":
+        near = np.rint(array)
+        with np.errstate(invalid="ignore"):
+            off = ~(np.abs(array - near) <= slack) | ~(np.abs(array) < 2.0**63)
+        _refuse(array, off, f"{what} must be whole numbers")
+        array = near
+    elif array.dtype == np.uint64:
+        _refuse(array, array > np.uint64(limits.max), f"{what} must be at most {limits.max}")
+    array = array.astype(np.int64)
+    lowest, highest = limits.min if low is None else low, limits.max if high is None else high
+    within = f"{what} must be in {'' if low is None else low}..{'' if high is None else high}"
+    _refuse(array, (array < lowest) | (array > highest), within)
+    return array
+
+
+def _finite(array: Array, what: str) -> Array:
+    _real(array, what)
+    found = array.astype(np.float64)
+    off = ~np.isfinite(found)
+    if array.dtype.kind in "iu":
+        off |= np.abs(found) > 2.0**53
+    _refuse(array, off, f"{what} must be finite")
+    return found
+
+
+def _refuse(array: Array, off: Array, rule: str) -> None:
+    if off.any():
+        first = array[off].flat[0] if array.ndim else array[()]
+        raise ValueError(
+            f"{rule}, got {first} ({int(off.sum())} of {array.size}). Convert them yourself, and "
+            "say how."
+        )
