@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rc_snn.files.limits import allowance
 
-CPU_S = 3
+CPU_S = 2
 """Seconds of processor time that a look may take, whatever the size of the file."""
 BYTES_PER_S = 10_000_000
 """A larger file may take longer: so many of its bytes in each further second."""
