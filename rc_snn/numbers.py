@@ -124,6 +124,7 @@ def _whole(array: Array, what: str, low: int | None, high: int | None, slack: fl
     _real(array, what)
     limits = np.iinfo(np.int64)
     if array.dtype.kind == "f":
+        array = array.astype(np.float64) if array.dtype.itemsize < 8 else array
         near = np.rint(array)
         with np.errstate(invalid="ignore"):
             off = ~(np.abs(array - near) <= slack) | ~(np.abs(array) < 2.0**63)
@@ -141,17 +142,17 @@ def _whole(array: Array, what: str, low: int | None, high: int | None, slack: fl
 def _finite(array: Array, what: str) -> Array:
     _real(array, what)
     found = array.astype(np.float64)
-    off = ~np.isfinite(found)
+    _refuse(array, ~np.isfinite(found), f"{what} must be finite")
     if array.dtype.kind in "iu":
-        off |= np.abs(found) > 2.0**53
-    _refuse(array, off, f"{what} must be finite")
+        off = (array > 2**53) | (array < -(2**53))
+        _refuse(array, off, f"{what} must be at most 2^53, which a float64 holds exactly")
     return found
 
 
-def _refuse(array: Array, off: Array, rule: str) -> None:
-    if off.any():
+def _refuse(array: Array, off: Any, rule: str) -> None:
+    if np.any(off):
         first = array[off].flat[0] if array.ndim else array[()]
         raise ValueError(
-            f"{rule}, got {first} ({int(off.sum())} of {array.size}). Convert them yourself, and "
+            f"{rule}, got {first} ({int(np.sum(off))} of {array.size}). Convert them yourself, and "
             "say how."
         )
