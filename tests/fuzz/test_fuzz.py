@@ -1,0 +1,66 @@
+"""Every reader, given damaged files, reads what was written or refuses; nothing else happens."""
+
+import os
+import time
+
+import pytest
+
+from tests.fuzz import engine, table
+from tests.fuzz.engine import Reader, fuzz
+from tests.fuzz.readers import READERS
+
+N = 1000
+
+
+@pytest.mark.parametrize("name", sorted(READERS))
+def test_a_reader_refuses_what_is_damaged(name, tmp_path):
+    outcome = fuzz(READERS[name], N, tmp_path, seed=1)
+    assert outcome.n == outcome.counts.total() == N
+    assert not outcome.failures, outcome.failures[:5]
+
+
+def _bad(path):
+    """Fail in one way for each first byte."""
+    content = path.read_bytes()
+    kind = content[0] % 8 if content else 0
+    if kind == 1:
+        raise KeyError("spikes")
+    if kind == 2:
+        os.abort()
+    if kind == 3 and content[0] == 3:
+        end = time.process_time() + 100
+        while time.process_time() < end:
+            pass
+    if kind == 4:
+        return bytearray(2 << 30).count(1)
+    if kind == 5:
+        raise ValueError("A message that says what is wrong.")
+    return content
+
+
+def test_the_watchdog_sees_every_kind_of_failure(tmp_path, monkeypatch):
+    monkeypatch.setattr(engine, "CPU_S", 0.5)
+
+    def seeds(folder):
+        path = folder / "a.bin"
+        path.write_bytes(bytes(3))
+        return [path]
+
+    outcome = fuzz(Reader("bad", seeds, _bad, content=len), 300, tmp_path)
+    assert outcome.counts.total() == 300
+    missing = {*engine.FAILURES, "read", "refused"} - set(outcome.counts)
+    assert not missing, outcome.counts
+
+
+def test_a_damaged_file_is_the_same_for_the_same_seed(tmp_path):
+    reader = READERS["stream-npz"]
+    (tmp_path / "seeds").mkdir()
+    seeds = reader.seeds(tmp_path / "seeds")
+    some = [engine.example(reader, seeds, 0, i)[1] for i in range(50)]
+    assert some == [engine.example(reader, seeds, 0, i)[1] for i in range(50)]
+    assert some != [engine.example(reader, seeds, 1, i)[1] for i in range(50)]
+
+
+def test_the_page_shows_the_records(tmp_path):
+    text = table.PAGE.read_text()
+    assert table.page(text) == text, "python -m tests.fuzz --record writes it"
