@@ -165,7 +165,7 @@ def _child(
         kind, message = _fate(reader, path, right[source])
         told = {"index": index, "kind": kind, "said": message[:300]}
         told |= {"seconds": round(_used_s() - used, 3), "memory": max(0, _held("VmHWM") - held)}
-        if kind in ("read", "refused") and told["memory"] > MEMORY:
+        if told["memory"] > MEMORY:
             told["kind"] = "memory"
         os.write(said, json.dumps(told).encode() + b"\n")
     os._exit(0)
