@@ -154,10 +154,8 @@ def check_crossing(spikes: Sorted, weight: Tensor, out: Crossing) -> None:
     fits(spikes.spiking, shape[:-1], torch.int32, "The numbers of inputs that spike")
     for each, kind in ((out.time, dtype), (out.causal, torch.int32), (out.slope, dtype)):
         fits(each, after, kind, "A crossing")
-    for numbers, limit in ((spikes.order, len(weight) - 1), (spikes.spiking, len(weight))):
-        low, high = numbers.aminmax() if numbers.numel() else (0, 0)
-        if low < 0 or high > limit:
-            raise ValueError(f"Sorted inputs must be in 0..{limit}, got {int(low)}..{int(high)}.")
+    if kernels.beyond(spikes.order.numpy(), spikes.spiking.numpy()).any():
+        raise ValueError(f"Sorted inputs must be 0..{len(weight) - 1}: sort_spikes makes them.")
 
 
 def first_spikes(

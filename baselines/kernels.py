@@ -78,6 +78,22 @@ def _sort(spikes, index, times, order, count):
 sort_rows = compiled(_sort)
 
 
+@compiled
+@no_type_check
+def beyond(order, count):
+    """Say of which samples a row has more inputs that spike than inputs, or one that is none."""
+    n_rows, n_inputs = order.shape[1:]
+    found = np.zeros(len(order), np.int8)
+    for b in numba.prange(len(order)):
+        for r in range(n_rows):
+            bad = np.int8(count[b, r] < 0 or count[b, r] > n_inputs)
+            o = order[b, r]
+            for e in range(min(count[b, r], n_inputs)):  # what is behind them nobody has written
+                bad |= np.int8((o[e] < 0) | (o[e] >= n_inputs))
+            found[b] |= bad
+    return found
+
+
 @numba.njit(inline="always")
 @no_type_check
 def _add_group(slope, weight, part, order, times, first, n):
