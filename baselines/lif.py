@@ -12,15 +12,17 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from rc_snn.borders import Form
+from rc_snn.borders import Form, check_weights
+from rc_snn.fast.border import fusable, plain
 from rc_snn.fast.event_products import event_linear
-from rc_snn.fast.fused import fusable, step_input
+from rc_snn.fast.fused import step_input
 from rc_snn.models import fresh_generator
 from rc_snn.output_spikes import first_output_spike
-from rc_snn.sequences import Sequences
+from rc_snn.runner import check_input_size
+from rc_snn.sequences import Sequences, input_size
 from rc_snn.spike_events import StepEvents
 from rc_snn.spikes import Decision
-from rc_snn.step_model import Advance, Inflow, State, StepCost
+from rc_snn.step_model import Advance, Inflow, State, StepCost, evaluated
 
 Input: TypeAlias = Float[Tensor, "batch inputs"] | StepEvents
 Current: TypeAlias = Float[Tensor, "batch neurons"]
@@ -243,8 +245,8 @@ class RCLIF(LIFNetwork):
         return v, state
 
     def fused(self) -> Advance | None:
-        """Return the same step on events; None off the CPU, or where a subclass has its step."""
-        if not fusable(self.weight_ih) or type(self).step is not RCLIF.step:
+        """Return the same step on events; None off the CPU, and for a subclass or hooks."""
+        if not plain(self, RCLIF, "step", "advance") or not fusable(self.weight_ih, self.bias_h):
             return None
         return lambda step, inputs, state: self.step(
             step_input(inputs, step, self.weight_ih.dtype), state
@@ -259,8 +261,14 @@ class TTFSLIF(LIFNetwork):
     """LIF network whose first output spike answers (TTFS); `train_ttfs` trains it."""
 
     def forward(self, inputs: Sequences) -> tuple[Course, Course]:
-        """Return the outputs' spikes, and their potentials before reset, of all steps."""
-        fast, dtype, state, course = fusable(self.weight_ih), self.weight_ih.dtype, None, []
+        """Return the outputs' spikes, and their potentials before reset, of all steps.
+
+        Raises:
+            ValueError: if the sequences are of another size than the network's input.
+        """
+        check_input_size(self.n_inputs, input_size(inputs))
+        fast = type(self) is TTFSLIF and fusable(self.weight_ih, self.bias_h)
+        dtype, state, course = self.weight_ih.dtype, None, []
         for step in range(inputs.n_steps):
             x = step_input(inputs, step, dtype) if fast else Form(dtype).read(inputs.at(step))
             z, v, state = self.advance(x, state)
@@ -270,11 +278,17 @@ class TTFSLIF(LIFNetwork):
 
     @torch.no_grad()
     def decide(self, inputs: Sequences, *, batch_size: int = 250) -> Decision:
-        """Answer with the first output spike: see `first_output_spike`."""
+        """Answer with the first output spike: see `first_output_spike`.
+
+        Raises:
+            ValueError: if there are no sequences, or a weight is not finite.
+        """
         if len(inputs) == 0:
             raise ValueError("There are no sequences to decide on; inputs is empty.")
+        check_weights(self)
         parts = torch.arange(len(inputs)).split(batch_size)
-        return Decision.cat([first_output_spike(*self(inputs.rows(part))) for part in parts])
+        with evaluated(self):
+            return Decision.cat([first_output_spike(*self(inputs.rows(part))) for part in parts])
 
 
 def rc_lif(library: Library, *, neurons: Mapping[str, Any] | None = None, **options: Any) -> RCLIF:

@@ -12,7 +12,7 @@ from jaxtyping import Float32
 from encoders.keyword_features import Normalisation
 from encoders.log_mel import LogMel, LogMelStream
 from rc_snn.models import RCLSTM
-from rc_snn.network import Network, evaluated, load
+from rc_snn.network import Network, load
 from rc_snn.runner import StreamingRunner
 from rc_snn.spikes import Decision
 
@@ -172,8 +172,7 @@ class KeywordStream:
 
     def _advance(self, frames: Float32[npt.NDArray[Any], "frame mel"]) -> None:
         width = self.front_end.context + 1
-        with evaluated(self.network.model):
-            for frame in self.normalisation(torch.from_numpy(frames)):
-                self._window = torch.cat([self._window, frame.unsqueeze(0)])[-width:]
-                if len(self._window) == width and self._runner.step(self._window.flatten()):
-                    return
+        for frame in self.normalisation(torch.from_numpy(frames)):
+            self._window = torch.cat([self._window, frame.unsqueeze(0)])[-width:]
+            if len(self._window) == width and self._runner.step(self._window.flatten()):
+                return

@@ -1,6 +1,9 @@
 """What a caller may pass where: the one check at the border, which says which call to use."""
 
+import math
+from collections.abc import Iterable
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +34,66 @@ def check_model(model: Any) -> None:
         f"A step model, with step(x, state) and read_out(features), is needed; got {named(model)}: "
         f"{remedy}."
     )
+
+
+def check_finite(weights: Iterable[tuple[str, Tensor]]) -> None:
+    """Refuse weights that are NaN or infinite.
+
+    Raises:
+        ValueError: if one is; the message names the tensor.
+
+    Example:
+        >>> check_finite([("weight", torch.tensor([0.0, -torch.inf]))])
+        Traceback (most recent call last):
+        ...
+        ValueError: 1 of 2 values of weight are not finite. Lower the learning rate, clip the ...
+    """
+    for name, weight in weights:
+        weight = weight.detach()
+        # One pass: the exact question is for the rare case, a sum that overflows among them.
+        if not weight.is_floating_point() or math.isfinite(weight.sum()):
+            continue
+        broken = int((~torch.isfinite(weight)).sum())
+        if broken:
+            raise ValueError(
+                f"{broken} of {weight.numel()} values of {name} are not finite. Lower the learning "
+                "rate, clip the gradient, or load the weights again."
+            )
+
+
+_FOUND_FINITE: "WeakKeyDictionary[nn.Module, list[tuple[int, int]]]" = WeakKeyDictionary()
+
+
+def check_weights(model: Any) -> None:
+    """Refuse a module with weights that are NaN or infinite; look again when they have changed.
+
+    Logits do not always show it: a potential of NaN never fires, a silent input meets no weight.
+
+    Raises:
+        ValueError: as `check_finite`.
+    """
+    if not isinstance(model, nn.Module):
+        return
+    named = list(model.named_parameters())
+    now = [(weight.data_ptr(), version(weight)) for _, weight in named]
+    if _FOUND_FINITE.get(model) != now:
+        check_finite(named)
+        _FOUND_FINITE[model] = now
+
+
+def version(tensor: Tensor) -> int:
+    """Return how often a tensor, or one that shares its memory, was changed in place.
+
+    Tensors that inference mode made do not count it, and have no gradient that could be wrong.
+
+    Example:
+        >>> x = torch.zeros(2)
+        >>> before = version(x)
+        >>> _ = x[:1].add_(1.0)
+        >>> version(x) - before
+        1
+    """
+    return 0 if tensor.is_inference() else tensor._version
 
 
 def check_inputs(inputs: Any) -> None:

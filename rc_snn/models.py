@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from rc_snn.cells import ConvLSTMCell, LSTMCell, init_uniform
-from rc_snn.fast.fused import Precision, fusable, step_input
+from rc_snn.cells import ConvLSTMCell, LSTMCell, can_fuse, init_uniform
+from rc_snn.fast.border import plain
+from rc_snn.fast.fused import Precision, step_input
 from rc_snn.step_model import Advance, State, StepCost
 
 ReadOut: TypeAlias = Literal["softmax", "sigmoid"]
@@ -130,6 +131,11 @@ class RCLSTM(nn.Module):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
+        if min(n_inputs, n_hidden, 1 if n_dense is None else n_dense) < 1:
+            raise ValueError(
+                "An RCLSTM needs inputs and units, got "
+                f"n_inputs={n_inputs}, n_hidden={n_hidden}, n_dense={n_dense}."
+            )
         generator = fresh_generator(generator)
         self.n_inputs, self.n_hidden, self.n_classes = n_inputs, n_hidden, n_classes
         self.cell = LSTMCell(n_inputs, n_hidden, generator)
@@ -173,10 +179,14 @@ class RCLSTM(nn.Module):
         return self.dropout(state[0]), state
 
     def fused(self) -> Advance | None:
-        """Return the fast path for one run; None off the CPU, or where a subclass has its step."""
-        if not fusable(self.cell.weight_ih) or type(self).step is not RCLSTM.step:
+        """Return the fast path for one run; None where it would not be the reference's steps.
+
+        That is off the CPU, in other precisions than float32 and float64, under autocast, for
+        subclasses of the model or the cell (parametrizations make one), and where hooks listen.
+        """
+        if not plain(self, RCLSTM, "step") or not can_fuse(self.cell):
             return None
-        cell, dtype = self.cell.fused(), self.output.weight.dtype
+        cell, dtype = self.cell.fused(), self.cell.weight_ih.dtype
 
         def advance(step: int, inputs: Any, state: State | None) -> tuple[Tensor, State]:
             state = cell.step(step_input(inputs, step, dtype), state)
@@ -247,7 +257,7 @@ class RCConvLSTM(nn.Module):
         generator = fresh_generator(generator)
         height, width = image_shape
         image_shape, depth = (height, width), len(channels)
-        if depth == 0 or pool < 1 or min(image_shape) // pool**depth < 1:
+        if depth == 0 or min(channels) < 1 or pool < 1 or min(image_shape) // pool**depth < 1:
             raise ValueError(
                 f"RCConvLSTM needs at least one layer and a grid left to read, got channels="
                 f"{tuple(channels)} with pool={pool} on {image_shape}."
@@ -309,15 +319,19 @@ class RCConvLSTM(nn.Module):
         return self._advance(self.layers, x.reshape(-1, *self.image_shape, 1), state)
 
     def fused(self) -> Advance | None:
-        """Return the fast path for one run; None off the CPU, or where a subclass has its step."""
-        if not fusable(self.output.weight) or type(self).step is not RCConvLSTM.step:
+        """Return the fast path for one run; None where it would not be the reference's steps.
+
+        That is where `RCLSTM.fused` has none, either.
+        """
+        if not plain(self, RCConvLSTM, "step", "_advance") or not can_fuse(*self.layers):
             return None
+        dtype = self.layers[0].weight_ih.dtype
         cells = [
             layer.fused(grid).step for layer, grid in zip(self.layers, self.grids, strict=True)
         ]
 
         def advance(step: int, inputs: Any, state: State | None) -> tuple[Tensor, State]:
-            x = step_input(inputs, step, self.output.weight.dtype)
+            x = step_input(inputs, step, dtype)
             if isinstance(x, Tensor):
                 x = x.view(-1, *self.image_shape, 1)
             return self._advance(cells, x, state)

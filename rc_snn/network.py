@@ -7,8 +7,7 @@ makers of modules of trusted packages, and nothing else (see `load`).
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -29,7 +28,7 @@ from rc_snn.polarity import warn_of_other_polarity
 from rc_snn.runner import check_input_size
 from rc_snn.sequences import DenseSequences, Sequences, SpikeSequences, input_size
 from rc_snn.spikes import Decision, check_n_steps, check_theta, spike_steps
-from rc_snn.step_model import StepModel
+from rc_snn.step_model import StepModel, evaluated
 
 FORMAT = "rc_snn.network/1"
 SHELF = Path(__file__).parent / "weights"
@@ -299,18 +298,6 @@ def place(model: nn.Module) -> tuple[torch.device, torch.dtype]:
     own = (p for p in model.state_dict().values() if p.is_floating_point())
     first = next(own, torch.zeros(0))
     return first.device, first.dtype
-
-
-@contextmanager
-def evaluated(model: nn.Module) -> Iterator[None]:
-    """Evaluate a module for a while, and leave every part of it in the mode that it was in."""
-    modes = [(part, part.training) for part in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for part, training in modes:
-            part.training = training
 
 
 # -- Files ------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from torch import Tensor
 from rc_snn.borders import Form
 from rc_snn.sequences import Sequences, SpikeSequences
 from rc_snn.spikes import Decision
-from rc_snn.step_model import Inflow, StepCost, StepModel, WatchedModel
+from rc_snn.step_model import Inflow, StepCost, StepModel, WatchedModel, evaluated
 
 
 class Operations(NamedTuple):
@@ -90,7 +90,7 @@ def count_operations(
     is 0 or 1, it takes an accumulate for each spike and synapse, else its dense multiply-adds. So
     spikes between layers count as spikes, of a model that tells of them
     (`rc_snn.step_model.WatchedModel`); of any other they count as dense. Products with the input
-    are those of `shown_by`.
+    are those of `shown_by`. The model is evaluated, and left in the mode that it was in.
 
     Args:
         model: a step model, or one that can be watched.
@@ -118,10 +118,17 @@ def count_operations(
             f"Operations are counted to the step of each decision, got {len(inputs)} sequences and "
             f"{'decisions without steps' if step is None else f'{len(step)} decisions'}."
         )
+    with evaluated(model):
+        return _counted(model, inputs, step, batch_size)
+
+
+def _counted(
+    model: StepModel | WatchedModel, inputs: Sequences, step: Int[Tensor, " batch"], size: int
+) -> Operations:
     form, cost, binary = Form.of(model), model.cost(), dict[Hashable, bool]()
     taken: dict[Hashable, Float[Tensor, "2 batch"]] = {}
     none = torch.zeros(2, len(step), dtype=torch.float64, device=step.device)
-    for rows in torch.arange(len(step), device=step.device).split(batch_size):
+    for rows in torch.arange(len(step), device=step.device).split(size):
         part, state = inputs.rows(rows), None
         for t in range(int(step[rows].max()) + 1):
             on = step[rows] >= t
@@ -136,7 +143,7 @@ def count_operations(
                 binary[one.key] = binary.get(one.key, True) and one.binary
                 total[0, rows] += one.accumulates
                 total[1, rows] += one.dense
-    shown = shown_by(step, inputs, cost, batch_size=batch_size)
+    shown = shown_by(step, inputs, cost, batch_size=size)
     return Operations(
         sum((total[0] for key, total in taken.items() if binary[key]), shown.accumulates),
         sum((total[1] for key, total in taken.items() if not binary[key]), shown.multiplies),

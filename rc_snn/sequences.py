@@ -3,14 +3,13 @@
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from rc_snn.borders import check_inputs, check_samples
+from rc_snn.borders import check_inputs, check_samples, version
 from rc_snn.data import datasets
 from rc_snn.data.datasets import Classes, LoadedSequences
 from rc_snn.data.packed import DenseSequences, SparseSequences
@@ -113,10 +112,15 @@ class SpikeSequences:
         """Return the number of sequences."""
         return self.steps.shape[0]
 
-    @cached_property
+    @property
     def events(self) -> Events:
-        """Return the same spikes, sorted by step."""
-        return Events.encode(self.steps, self.n_steps, self.mean)
+        """Return the same spikes, sorted by step; sorted once, unless steps change in place."""
+        held, now = vars(self).get("_events"), version(self.steps)
+        if held is None or held[0] != now:
+            held = now, Events.encode(self.steps, self.n_steps, self.mean)
+            vars(self)["_events"] = held
+        found: Events = held[1]
+        return found
 
     def at(self, step: int) -> Float[Tensor, "batch inputs"]:
         """Return 1 for the inputs that spike at this step, else 0, minus the mean."""
@@ -126,7 +130,7 @@ class SpikeSequences:
     def rows(self, index: Int[Tensor, " rows"]) -> "SpikeSequences":
         """Return the sequences at these positions."""
         part = SpikeSequences(self.steps[index], self.n_steps, self.dtype, self.mean)
-        vars(part)["events"] = self.events.rows(index)
+        vars(part)["_events"] = version(part.steps), self.events.rows(index)
         return part
 
     def mean_input(self) -> Float[Tensor, "steps inputs"]:

@@ -236,7 +236,7 @@ class _Training(Loop):
         """Return the decisions on a batch, and the loss with its graph."""
         labels = batch.labels.to(next(self.model.parameters()).device)
         if self.config.method in WHOLE_SEQUENCE:
-            logits = trace(self.model, batch.inputs)
+            logits = trace(self.model, batch.inputs, training=True)
             loss = WHOLE_SEQUENCE[self.config.method](logits, labels)
             return _at_the_end(logits.detach()), loss
         decision, at_spike = run(self.model, batch.inputs, self.config.theta_at(epoch))

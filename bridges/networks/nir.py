@@ -14,12 +14,14 @@ from bridges.errors import BridgeError
 from bridges.networks.continuous import Layer, layers
 from bridges.target import load
 from bridges.targets.nir import TARGET
+from rc_snn.borders import Form
 from rc_snn.files import replacing
 from rc_snn.models import RCLSTM, RCConvLSTM
 from rc_snn.network import Network
-from rc_snn.sequences import Sequences
+from rc_snn.runner import check_input_size
+from rc_snn.sequences import Sequences, input_size
 from rc_snn.spikes import log_theta_below
-from rc_snn.step_model import State
+from rc_snn.step_model import State, evaluated
 
 FRAME_S = 0.255
 """Seconds per frame: one millisecond per grey level, as in `encoders.functional`."""
@@ -190,12 +192,14 @@ def hidden_states(model: RCLSTM | RCConvLSTM, inputs: Sequences, dt_s: float) ->
         >>> hidden_states(RCLSTM(3, 4, 5), DenseSequences(torch.zeros(10, 2, 3)), 1e-3).shape
         (2, 10, 5)
     """
+    check_input_size(model.n_inputs, input_size(inputs))
     state: State | None = None
-    rows = []
-    for step in range(inputs.n_steps):
-        features, state = model.step(inputs.at(step), state)
-        log_z = model.read_out(features).double().logsumexp(dim=1, keepdim=True)
-        rows.append(torch.cat([features.double(), log_z], dim=1))
+    form, rows = Form.of(model), []
+    with evaluated(model):
+        for step in range(inputs.n_steps):
+            features, state = model.step(form.read(inputs.at(step)), state)
+            log_z = model.read_out(features).double().logsumexp(dim=1, keepdim=True)
+            rows.append(torch.cat([features.double(), log_z], dim=1))
     return load(TARGET).TimeGriddedData(torch.stack(rows, dim=1).cpu().numpy(), dt_s)
 
 

@@ -254,9 +254,9 @@ def test_weights_that_do_not_fit_the_inputs_are_refused():
 
 def test_the_numba_path_is_refused_off_the_cpu():
     x = Events.encode(mixed_steps(0, 12, 3), 3).at(0)
-    with pytest.raises(ValueError, match=r'numba path runs on the CPU, got meta. Use "tensor"'):
+    with pytest.raises(ValueError, match=r'numba path runs on the CPU.*on meta. Use "tensor"'):
         event_linear(x, torch.zeros(5, 12, device="meta"), path="numba")
-    with pytest.raises(ValueError, match=r'numba path runs on the CPU, got meta. Use "tensor"'):
+    with pytest.raises(ValueError, match=r'numba path runs on the CPU.*on meta. Use "tensor"'):
         event_conv2d(x, torch.zeros(5, 1, 3, 3, device="meta"), grid=(4, 3), path="numba")
 
 
