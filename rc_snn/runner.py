@@ -1,13 +1,14 @@
 """Advance a batch step by step and really stop: decided samples leave, the rest goes on."""
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from rc_snn.borders import Form, check_inputs, check_model
+from rc_snn.numbers import count, tensor
 from rc_snn.sequences import Sequences, in_turn, input_size
 from rc_snn.spikes import Decision, check_n_steps, check_theta, crossed
 from rc_snn.step_model import Advance, FusedModel, State, StepModel
@@ -89,8 +90,7 @@ def run(model: StepModel, inputs: Sequences, theta: float | None, *, fused: bool
         >>> run(RCLSTM(), x, theta=0.05).decision.step  # a uniform output is above 0.05
         tensor([0, 0])
     """
-    if theta is not None:
-        check_theta(theta)
+    theta = None if theta is None else check_theta(theta)
     advance = _stepper(model, inputs, fused)
     n, n_steps = len(inputs), inputs.n_steps
     if n == 0:
@@ -152,6 +152,7 @@ def trace(
     if len(inputs) == 0:
         raise ValueError("The batch is empty; a trace needs at least one sequence.")
     if batch_size is not None:
+        count(batch_size, "batch_size", low=1)
         parts = torch.arange(len(inputs)).split(batch_size)
         return torch.cat([trace(model, x, fused=fused) for x in in_turn(inputs, parts)], dim=1)
     advance = _stepper(model, inputs, fused)
@@ -221,7 +222,7 @@ def decide(
     check_inputs(inputs)
     if len(inputs) == 0:
         raise ValueError("There are no sequences to decide on; inputs is empty.")
-    if len(inputs) <= batch_size:
+    if len(inputs) <= count(batch_size, "batch_size", low=1):
         return run(model, inputs, theta).decision
     parts = torch.arange(len(inputs)).split(batch_size)
     return Decision.cat([run(model, x, theta).decision for x in in_turn(inputs, parts)])
@@ -241,9 +242,8 @@ class StreamingRunner:
 
     def __init__(self, model: StepModel, theta: float, n_steps: int) -> None:
         check_model(model)
-        check_theta(theta)
-        check_n_steps(n_steps)
-        self.model, self.theta, self.n_steps = model, theta, n_steps
+        self.theta, self.n_steps = check_theta(theta), check_n_steps(n_steps)
+        self.model = model
         self.reset()
 
     def reset(self) -> None:
@@ -253,13 +253,17 @@ class StreamingRunner:
         self.decision: Decision | None = None
 
     @torch.no_grad()
-    def step(self, x: Float[Tensor, "*inputs"]) -> Decision | None:
+    def step(self, x: Any) -> Decision | None:
         """Read one step's input, without a batch axis; return the decision once there is one.
+
+        Args:
+            x: numbers of any type, a tensor or an array.
 
         Raises:
             RuntimeError: if the sample has been decided already.
             ValueError: if x has another size than the model's input.
         """
+        x = tensor(x, "Inputs")
         check_input_size(self.model.n_inputs, x.numel())
         if self.decision is not None:
             raise RuntimeError(

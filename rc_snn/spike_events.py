@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from rc_snn.spikes import check_n_steps
+from rc_snn.spikes import check_steps
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -47,13 +47,8 @@ class Events:
         Raises:
             ValueError: if a step is negative or beyond `n_steps`.
         """
-        check_n_steps(n_steps)
+        steps = check_steps(steps, n_steps)
         n, n_inputs = steps.shape
-        if steps.numel() and not 0 <= int(steps.min()) <= int(steps.max()) <= n_steps:
-            raise ValueError(
-                f"Spike steps must be in 0..{n_steps} ({n_steps} is silence), got "
-                f"{int(steps.min())}..{int(steps.max())}. Encode with the same n_steps."
-            )
         dtype = torch.int16 if max(n_inputs, n_steps) < 2**15 else torch.int32
         order = torch.empty(n, n_inputs, dtype=dtype, device=steps.device)
         starts = torch.empty(n, n_steps + 1, dtype=dtype, device=steps.device)
