@@ -18,6 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from baselines import kernels
+from rc_snn.spikes import check_labels
 
 
 class Crossing(NamedTuple):
@@ -256,9 +257,7 @@ def first_spike_probabilities(
     return torch.where(silent, 0.0, -times).softmax(dim=1)
 
 
-def first_spike_loss(
-    times: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]
-) -> Float[Tensor, ""]:
+def first_spike_loss(times: Float[Tensor, "batch classes"], labels: Any) -> Float[Tensor, ""]:
     r"""Return the mean of -ln(p_y + 1e-8) with p = softmax(-t), a silent output having p = 0.
 
     .. math:: \partial L / \partial t_k = -(p_k - y_k) / batch
@@ -272,5 +271,5 @@ def first_spike_loss(
         >>> first_spike_loss(torch.tensor([[1.0, 1.0]]), torch.tensor([0]))  # ln 2
         tensor(0.6931)
     """
-    loss: Tensor = _FirstSpikeLoss.apply(times, labels.long())
+    loss: Tensor = _FirstSpikeLoss.apply(times, check_labels(labels, times.shape[1], len(times)))
     return loss

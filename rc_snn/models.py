@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from rc_snn.cells import ConvLSTMCell, LSTMCell, init_uniform
 from rc_snn.fast.fused import Precision, fusable, step_input
+from rc_snn.numbers import counts, finite, number
 from rc_snn.step_model import Advance, State, StepCost
 
 ReadOut: TypeAlias = Literal["softmax", "sigmoid"]
@@ -78,6 +79,7 @@ class Dropout(nn.Module):
 
     def __init__(self, p: float, generator: torch.Generator) -> None:
         super().__init__()
+        p = number(p, "dropout")
         if not 0.0 <= p < 1.0:
             raise ValueError(f"dropout must be in [0, 1), got {p}.")
         self.p, self.generator = p, generator
@@ -131,6 +133,11 @@ class RCLSTM(nn.Module):
     ) -> None:
         super().__init__()
         generator = fresh_generator(generator)
+        n_inputs, n_hidden = counts(n_inputs=n_inputs, n_hidden=n_hidden)
+        (n_classes,) = counts(2, n_classes=n_classes)
+        if n_dense is not None:
+            (n_dense,) = counts(n_dense=n_dense)
+        forget_bias = float(finite(forget_bias, "forget_bias"))
         self.n_inputs, self.n_hidden, self.n_classes = n_inputs, n_hidden, n_classes
         self.cell = LSTMCell(n_inputs, n_hidden, generator)
         self.dense = None if n_dense is None else _linear(n_hidden, n_dense, generator)
@@ -246,6 +253,9 @@ class RCConvLSTM(nn.Module):
         super().__init__()
         generator = fresh_generator(generator)
         height, width = image_shape
+        height, width, kernel_size = counts(height=height, width=width, kernel_size=kernel_size)
+        channels = [one for n in channels for one in counts(channels=n)]
+        forget_bias = float(finite(forget_bias, "forget_bias"))
         image_shape, depth = (height, width), len(channels)
         if depth == 0 or pool < 1 or min(image_shape) // pool**depth < 1:
             raise ValueError(

@@ -189,8 +189,17 @@ def count(value: Any, what: str, low: int | None = None, high: int | None = None
         raise kind(f"{what} must be a whole number, an int, got {value!r}.") from None
     if (low is not None and found < low) or (high is not None and found > high):
         bound = f"at least {low}" if high is None else f"in {'' if low is None else low}..{high}"
-        raise ValueError(f"{what} must be {bound}, got {found}.")
+        raise ValueError(f"{what} must be {bound}, got {what}={found}.")
     return found
+
+
+def counts(low: int = 1, **values: Any) -> tuple[int, ...]:
+    """Return whole numbers that count something, each at least `low`: see `count`.
+
+    Example:
+        >>> n_inputs, n_hidden = counts(n_inputs=784, n_hidden=np.int16(340))
+    """
+    return tuple(count(value, what, low) for what, value in values.items())
 
 
 def number(value: Any, what: str) -> float:
@@ -222,7 +231,8 @@ def check_fields(config: Any, **lowest: int) -> None:
 
     Raises:
         TypeError: if a field is of another type.
-        ValueError: if a number is NaN, not whole or too small, or no value of a `Literal`.
+        ValueError: if a number is not whole or too small, or no value of a `Literal`; NaN is left
+            to the ranges that follow.
 
     Example:
         >>> from dataclasses import dataclass
@@ -259,15 +269,14 @@ def _as_annotated(value: Any, hint: Any, what: str, low: int | None) -> Any:
     if hint is int:
         return count(value, what, low)
     if hint is float:
-        if math.isnan(found := number(value, what)):
-            raise ValueError(f"{what} must be a number, got nan.")
-        return found
+        return number(value, what)
     if hint is bool:
         if not isinstance(value, bool | np.bool_):
             raise TypeError(f"{what} must be True or False, got {value!r}.")
         return bool(value)
     if origin is Literal and not (isinstance(value, str) and value in of):
-        raise ValueError(f"{what} must be one of {of}, got {value!r}.")
+        words = " or ".join(f'"{word}"' for word in of)
+        raise ValueError(f"{what} must be one of {words}, got {value!r}.")
     if origin is tuple and of[1:] == (Ellipsis,):
         if not isinstance(value, tuple | list):
             raise TypeError(f"{what} must be a tuple, got {value!r}.")

@@ -1,14 +1,14 @@
 """Advance a batch step by step and really stop: decided samples leave, the rest goes on."""
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from rc_snn.borders import Form, check_inputs, check_model
-from rc_snn.numbers import count, tensor
+from rc_snn.numbers import count
 from rc_snn.sequences import Sequences, in_turn, input_size
 from rc_snn.spikes import Decision, check_n_steps, check_theta, crossed
 from rc_snn.step_model import Advance, FusedModel, State, StepModel
@@ -253,17 +253,13 @@ class StreamingRunner:
         self.decision: Decision | None = None
 
     @torch.no_grad()
-    def step(self, x: Any) -> Decision | None:
+    def step(self, x: Shaped[Tensor, "*inputs"]) -> Decision | None:
         """Read one step's input, without a batch axis; return the decision once there is one.
-
-        Args:
-            x: numbers of any type, a tensor or an array.
 
         Raises:
             RuntimeError: if the sample has been decided already.
             ValueError: if x has another size than the model's input.
         """
-        x = tensor(x, "Inputs")
         check_input_size(self.model.n_inputs, x.numel())
         if self.decision is not None:
             raise RuntimeError(

@@ -118,8 +118,8 @@ def sweep(
         weights = finite(tensor(weights, "weights"), "weights")
         if weights.shape != (n,) or (weights < 0).any():
             raise ValueError(
-                f"weights must be >= 0, one for each of {n} samples, got {list(weights.shape)}, the "
-                f"least {weights.min():g}. exits.class_weights makes some."
+                f"weights must be >= 0, one for each of {n} samples, got {list(weights.shape)} >= "
+                f"{weights.min():g}. exits.class_weights makes some."
             )
     events = passing_events(score[:-1])
     later = (clock[1:] - clock[:-1]).unsqueeze(1).expand(-1, n)
