@@ -242,8 +242,8 @@ def steps_to_times(steps: Any, n_steps: int) -> Float[Tensor, "*shape"]:
         >>> steps_to_times(torch.tensor([0, 9, 10]), n_steps=10)
         tensor([0.0000, 0.9000,    inf], dtype=torch.float64)
     """
-    steps = check_steps(steps, n_steps)
-    return (steps.double() / n_steps).masked_fill(steps >= n_steps, torch.inf)
+    found: Tensor = check_steps(steps, n_steps)
+    return (found.double() / n_steps).masked_fill(found >= n_steps, torch.inf)
 
 
 def encode(

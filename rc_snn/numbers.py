@@ -48,7 +48,7 @@ def whole(
         ...
         ValueError: Ticks must be whole numbers, got 0.5 (1 of 2). Convert them yourself, ...
     """
-    return _alike(x, lambda array: _whole(array, what, low, high, slack))
+    return _alike(x, lambda array: _whole(array, what, low, high, slack), what)
 
 
 def finite(x: Any, what: str) -> Any:
@@ -62,7 +62,7 @@ def finite(x: Any, what: str) -> Any:
         >>> finite([1, 2], "Weights")
         array([1., 2.])
     """
-    return _alike(x, lambda array: _finite(array, what))
+    return _alike(x, lambda array: _finite(array, what), what)
 
 
 def flags(x: Any, what: str) -> Any:
@@ -80,7 +80,7 @@ def flags(x: Any, what: str) -> Any:
     def convert(array: Array) -> Array:
         return array if array.dtype == bool else _whole(array, what, 0, 1, 0.0).astype(bool)
 
-    return _alike(x, convert)
+    return _alike(x, convert, what)
 
 
 def polarities(x: Any, what: str = "Polarities") -> Any:
@@ -107,7 +107,7 @@ def polarities(x: Any, what: str = "Polarities") -> Any:
             )
         return np.asarray(found > 0, np.int64)
 
-    return _alike(x, convert)
+    return _alike(x, convert, what)
 
 
 def tensor(x: Any, what: str = "Numbers") -> Shaped[Tensor, "..."]:
@@ -119,7 +119,7 @@ def tensor(x: Any, what: str = "Numbers") -> Shaped[Tensor, "..."]:
     """
     if isinstance(x, Tensor):
         return x
-    array = np.asarray(x)
+    array = plain(x, what)
     _real(array, what, "biuf")
     return torch.from_numpy(array.astype(array.dtype.newbyteorder("="), order="C", copy=True))
 
@@ -246,7 +246,8 @@ def check_fields(config: Any, **lowest: int) -> None:
         ...
         ValueError: epochs must be a whole number, an int, got 2.5.
     """
-    hints = _hints(type(config))
+    kind: Any = type(config)
+    hints = _hints(kind)
     for field in fields(config):
         value = getattr(config, field.name)
         found = _as_annotated(value, hints[field.name], field.name, lowest.get(field.name))
@@ -310,13 +311,36 @@ def json_value(value: Any, what: str) -> Any:
     raise TypeError(f"{what} is a {type(value).__name__}, which JSON cannot hold.")
 
 
-def _alike(x: Any, convert: Any) -> Any:
-    """Convert the array of something; a tensor comes back as one."""
+def plain(x: Any, what: str) -> Array:
+    """Return a tensor, of any device and with a gradient or not, or numbers as numpy's array.
+
+    Raises:
+        TypeError: if an array says more than its numbers: a unit, or which of them are missing.
+
+    Example:
+        >>> plain(torch.tensor([1.5], dtype=torch.bfloat16, requires_grad=True), "Times")
+        array([1.5], dtype=float32)
+    """
     if isinstance(x, Tensor):
-        narrow = x.dtype == torch.bfloat16  # which numpy does not know; float32 holds it exactly
-        array = (x.detach().float() if narrow else x.detach()).cpu().numpy()
-        return torch.from_numpy(convert(array)).to(x.device)
-    return convert(np.asarray(x))
+        x = x.detach().to_dense() if x.layout != torch.strided else x.detach()
+        narrow = x.is_floating_point() and x.dtype not in _NUMPY_HAS  # float32 holds it exactly
+        array: Array = (x.float() if narrow else x).resolve_neg().cpu().numpy()
+        return array
+    if isinstance(x, np.ma.MaskedArray) or hasattr(x, "dimensionality") or hasattr(x, "dim"):
+        raise TypeError(
+            f"{what} must be plain numbers, got {type(x).__name__}, of which a unit or a mask "
+            "would be lost. Convert them yourself, and say how."
+        )
+    return np.asarray(x)
+
+
+_NUMPY_HAS = (torch.float16, torch.float32, torch.float64)
+
+
+def _alike(x: Any, convert: Any, what: str) -> Any:
+    """Convert the array of something; a tensor comes back as one."""
+    found = np.asarray(convert(plain(x, what)))  # of one number numpy makes a scalar
+    return torch.from_numpy(found).to(x.device) if isinstance(x, Tensor) else found
 
 
 def _real(array: Array, what: str, kinds: str = "iuf") -> None:

@@ -33,9 +33,9 @@ def decision_macs(step: Any, cost: StepCost) -> Int[Tensor, " batch"]:
         >>> decision_macs(torch.tensor([0, 2]), cost)
         tensor([101, 323])
     """
-    step = check_decision_steps(step)
-    steps = step + 1
-    return steps * (cost.input + cost.inner + cost.read_out) + step * cost.recurrent
+    known: Tensor = check_decision_steps(step)
+    steps = known + 1
+    return steps * (cost.input + cost.inner + cost.read_out) + known * cost.recurrent
 
 
 def training_macs(step: Any, cost: StepCost) -> Int[Tensor, " batch"]:
@@ -50,10 +50,10 @@ def training_macs(step: Any, cost: StepCost) -> Int[Tensor, " batch"]:
         >>> training_macs(torch.tensor([0, 2]), cost)
         tensor([204, 666])
     """
-    step = check_decision_steps(step)
-    forward = decision_macs(step, cost) + cost.read_out
-    steps = step + 1
-    backward = steps * (cost.input + 2 * cost.inner) + step * 2 * cost.recurrent + 2 * cost.read_out
+    known: Tensor = check_decision_steps(step)
+    forward = decision_macs(known, cost) + cost.read_out
+    feed, back = (known + 1) * (cost.input + 2 * cost.inner), known * 2 * cost.recurrent
+    backward = feed + back + 2 * cost.read_out
     return forward + backward
 
 
@@ -84,8 +84,8 @@ def synaptic_operations(step: Any, input_steps: Any, cost: StepCost) -> Operatio
 
 def hidden_macs(step: Any, cost: StepCost) -> Int[Tensor, " batch"]:
     """Return the multiply-adds of a decision but for the products with the input, dense."""
-    step = check_decision_steps(step)
-    return (step + 1) * (cost.inner + cost.read_out) + step * cost.recurrent
+    known: Tensor = check_decision_steps(step)
+    return (known + 1) * (cost.inner + cost.read_out) + known * cost.recurrent
 
 
 @torch.no_grad()

@@ -283,9 +283,9 @@ def spike_frames(steps: Any, n_steps: int) -> Float[Tensor, "time *shape"]:
         tensor([[0., 1., 0.],
                 [1., 0., 0.]])
     """
-    steps = check_steps(steps, n_steps)
-    grid = torch.arange(n_steps, device=steps.device).view(-1, *[1] * steps.dim())
-    return (steps == grid).float()
+    found: Tensor = check_steps(steps, n_steps)
+    grid = torch.arange(n_steps, device=found.device).view(-1, *[1] * found.dim())
+    return (found == grid).float()
 
 
 def steps_from_frames(frames: Any) -> Int[Tensor, "*shape"]:

@@ -321,7 +321,7 @@ def as_scores(score: Any) -> Float[Tensor, "time batch"]:
     """Return scores as floats of at least 32 bits, which hold whole numbers and 16 bits exactly."""
     found: Tensor = tensor(score, "Scores")
     if not found.is_floating_point():
-        return finite(found, "Scores")
+        return found.double()
     return found if found.dtype == torch.float64 else found.float()
 
 

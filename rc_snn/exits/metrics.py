@@ -148,11 +148,11 @@ def class_weights(labels: Any) -> Float[Tensor, " batch"]:
         >>> class_weights(torch.tensor([0, 0, 0, 1])).tolist()
         [0.6666666666666666, 0.6666666666666666, 0.6666666666666666, 2.0]
     """
-    labels = indices(labels, "labels")
-    if len(labels) == 0:
+    known: Tensor = indices(labels, "labels")
+    if len(known) == 0:
         raise ValueError("Weights of classes need at least one label, got none.")
-    count = labels.bincount().double()
-    return len(labels) / ((count > 0).sum() * count[labels])
+    count = known.bincount().double()
+    return len(known) / ((count > 0).sum() * count[known])
 
 
 def optimal_cutoff(right: Any) -> Int[Tensor, " batch"]:
@@ -181,11 +181,13 @@ def optimal_cutoff(right: Any) -> Int[Tensor, " batch"]:
         >>> optimal_cutoff(torch.tensor([[True, True], [False, True], [True, True]]))
         tensor([2, 0])
     """
-    right = flags(tensor(right, "right"), "right")
-    if len(right) == 0:
-        raise ValueError("A cutoff needs at least one step, got none.")
-    onward = right.flip(0).int().cumprod(dim=0).sum(dim=0)  # right answers in a row at the end
-    return (len(right) - onward).clamp_max(len(right) - 1)
+    table: Tensor = flags(tensor(right, "right"), "right")
+    if table.dim() != 2 or len(table) == 0:
+        raise ValueError(
+            f"right must be [time, batch], of at least one step, got {list(table.shape)}."
+        )
+    onward = table.flip(0).int().cumprod(dim=0).sum(dim=0)  # right answers in a row at the end
+    return (len(table) - onward).clamp_max(len(table) - 1)
 
 
 def _check_shares(accuracy: float | Tensor, earliness: float | Tensor) -> None:
