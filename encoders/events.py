@@ -65,7 +65,15 @@ def event_columns(
 
 
 def read_events(events: Events, sensor: Sequence[int]) -> Events:
-    """Return events in tonic's types (`EVENT_DTYPE`), each field checked: see `event_columns`."""
+    """Return events in tonic's types (`EVENT_DTYPE`), each field checked: see `event_columns`.
+
+    Those that have these types already are returned as they are, not copied.
+    """
+    if getattr(events, "dtype", None) == EVENT_DTYPE and events.ndim == 1 and len(events):
+        limits = zip(("x", "y"), sensor, strict=False)
+        inside = all(0 <= events[name].min() and events[name].max() < size for name, size in limits)
+        if inside and events["t"].min() >= 0:  # the quick question; the slow one says what is wrong
+            return events
     out = np.zeros(len(events), EVENT_DTYPE)
     for name, column in event_columns(events, sensor).items():
         out[name] = column
