@@ -12,9 +12,10 @@ from torch import Tensor
 
 from baselines import kernels
 from baselines.continuous import ContinuousNetwork, Dense, layer_sizes, normal
-from baselines.first_spikes import Crossing, Parts, Run, Sorted, check_crossing, check_real
+from baselines.first_spikes import Crossing, Parts, Run, Sorted, check_crossing
 from baselines.network_file import read_parameters
 from rc_snn.models import fresh_generator
+from rc_snn.numbers import check_fields
 
 DECAY = 0.18176949150701854
 """Decay rate K, per frame, of the published networks and of their training command."""
@@ -57,7 +58,7 @@ class AlphaPSP:
     """Each derivative is clamped to ±clip before the upstream gradient multiplies it; 0: off."""
 
     def __post_init__(self) -> None:
-        check_real(theta=self.theta, decay=self.decay, clip=self.clip)
+        check_fields(self)
         if not (0.0 < self.theta < math.inf and 0.0 < self.decay < math.inf and self.clip >= 0.0):
             raise ValueError(
                 "theta and decay must be positive and clip >= 0, got "

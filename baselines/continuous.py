@@ -1,6 +1,7 @@
 """Networks whose neurons spike at most once, in continuous time: layers, decisions, their cost."""
 
 import itertools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -9,7 +10,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from baselines.first_spikes import Neuron, first_spike_probabilities, first_spikes
-from rc_snn.spikes import Decision
+from rc_snn.numbers import count, number
+from rc_snn.spikes import Decision, check_times
 from rc_snn.step_model import evaluated
 
 BATCH = 250
@@ -180,6 +182,9 @@ class ContinuousNetwork(nn.Module):
             ValueError: if a time is NaN or negative, or their number is not the network's.
         """
         check_spike_times(times, self.n_inputs)
+        jitter = number(jitter, "jitter")
+        if not 0.0 <= jitter < math.inf:
+            raise ValueError(f"jitter must be >= 0 frames and finite, got {jitter}.")
         own = self.layers[0].weight
         times = times.to(own.device, own.dtype)
         out: list[Tensor] = []
@@ -220,6 +225,9 @@ class ContinuousNetwork(nn.Module):
             tensor([False])
         """
         check_spike_times(times, self.n_inputs)
+        temperature = number(temperature, "temperature")
+        if not 0.0 < temperature < math.inf:
+            raise ValueError(f"temperature must be positive and finite, got {temperature}.")
         if len(times) == 0:
             raise ValueError("The batch is empty; a decision needs at least one sample.")
         with torch.no_grad(), evaluated(self):
@@ -263,14 +271,7 @@ class ContinuousNetwork(nn.Module):
 def check_spike_times(times: Tensor, n_inputs: int) -> None:
     """Refuse what are not spike times of this many inputs."""
     _check_size(times, n_inputs)
-    if not times.is_floating_point():
-        raise ValueError(f"Spike times must be floats, got {times.dtype}. Silence is inf.")
-    bad = ~(times >= 0.0)
-    if bad.any():
-        raise ValueError(
-            f"Spike times must be >= 0 frames or inf, got {times[bad][0].item()} and "
-            f"{int(bad.sum()) - 1} more. Divide by the frame's duration; silence is inf."
-        )
+    check_times(times, latest=math.inf)
 
 
 def _check_size(times: Tensor, n_inputs: int) -> None:
@@ -284,12 +285,13 @@ def _check_size(times: Tensor, n_inputs: int) -> None:
 
 def layer_sizes(sizes: Sequence[int]) -> list[tuple[int, int]]:
     """Return inputs and outputs of each layer; refuse what is not a network."""
-    if len(sizes) < 2 or min(sizes) < 1:
+    found = [count(size, "Each size of a layer") for size in sizes]
+    if len(found) < 2 or min(found) < 1:
         raise ValueError(
             f"A network needs at least two sizes, each at least 1, got {list(sizes)}; for example "
             "(784, 340, 10)."
         )
-    return list(itertools.pairwise(sizes))
+    return list(itertools.pairwise(found))
 
 
 def normal(

@@ -11,7 +11,6 @@ same spike times, causal sets and slopes; the tests hold them together.
 """
 
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -21,6 +20,7 @@ from torch import Tensor
 from baselines import kernels
 from rc_snn.borders import check_finite
 from rc_snn.fast.border import first_order, fits
+from rc_snn.spikes import check_labels
 
 
 class Crossing(NamedTuple):
@@ -131,13 +131,6 @@ _NO_TIME = (
 def _kernel_dtype(tensor: Tensor) -> torch.dtype:
     """Return its dtype, or one that kernels take."""
     return tensor.dtype if tensor.dtype in (torch.float32, torch.float64) else torch.float32
-
-
-def check_real(**values: Any) -> None:
-    """Refuse parameters of a neuron that are no plain numbers, such as tensors."""
-    for name, value in values.items():
-        if not isinstance(value, Real):
-            raise TypeError(f"{name} must be a number, got {type(value).__name__}: float({name}).")
 
 
 def check_crossing(spikes: Sorted, weight: Tensor, out: Crossing) -> None:
@@ -328,9 +321,7 @@ def first_spike_probabilities(
     return torch.where(silent, 0.0, -times).softmax(dim=1)
 
 
-def first_spike_loss(
-    times: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]
-) -> Float[Tensor, ""]:
+def first_spike_loss(times: Float[Tensor, "batch classes"], labels: Any) -> Float[Tensor, ""]:
     r"""Return the mean of -ln(p_y + 1e-8) with p = softmax(-t), a silent output having p = 0.
 
     .. math:: \partial L / \partial t_k = -(p_k - y_k) / batch
@@ -344,5 +335,5 @@ def first_spike_loss(
         >>> first_spike_loss(torch.tensor([[1.0, 1.0]]), torch.tensor([0]))  # ln 2
         tensor(0.6931)
     """
-    loss: Tensor = _FirstSpikeLoss.apply(times, labels.long())
+    loss: Tensor = _FirstSpikeLoss.apply(times, check_labels(labels, times.shape[1], len(times)))
     return loss

@@ -17,6 +17,7 @@ from rc_snn.fast.border import fusable, plain
 from rc_snn.fast.event_products import event_linear
 from rc_snn.fast.fused import step_input
 from rc_snn.models import fresh_generator
+from rc_snn.numbers import check_fields, count, counts
 from rc_snn.output_spikes import first_output_spike
 from rc_snn.runner import check_input_size
 from rc_snn.sequences import Sequences, input_size
@@ -58,6 +59,7 @@ class SnnTorchLIF:
     """Initial weights and biases are U(-s, s) / sqrt(inputs); torch's rule for Linear is s = 1."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if not 0.0 <= self.decay_mem <= 1.0:
             raise ValueError(f"decay_mem must be in [0, 1], got {self.decay_mem}.")
         check_positive(weight_scale=self.weight_scale)
@@ -101,14 +103,13 @@ class NorseLIF:
     """As in `SnnTorchLIF`; larger, because a step adds only dt / τ_mem of the current."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         check_positive(alpha=self.alpha, weight_scale=self.weight_scale)
         if not 0.0 < self.dt_s <= 5e-3:
             raise ValueError(
                 f"dt_s must be in (0, 0.005], got {self.dt_s}: in longer steps than tau_syn = 5 ms "
                 "the current would change its sign. Give seconds, not milliseconds."
             )
-        if self.surrogate not in ("super", "tanh"):
-            raise ValueError(f'surrogate must be "super" or "tanh", got {self.surrogate!r}.')
 
     def step(self, current: Current, state: State | None, spiking: bool) -> Step:
         """Advance a layer; a LIF neuron before its reset is a leaky integrator."""
@@ -164,11 +165,8 @@ class LIFNetwork(nn.Module):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        if min(n_inputs, n_hidden) < 1 or n_classes < 2:
-            raise ValueError(
-                "A LIF network needs inputs, hidden neurons and at least two classes, got "
-                f"n_inputs={n_inputs}, n_hidden={n_hidden}, n_classes={n_classes}."
-            )
+        n_inputs, n_hidden = counts(n_inputs=n_inputs, n_hidden=n_hidden)
+        (n_classes,) = counts(2, n_classes=n_classes)
         if not isinstance(neurons, get_args(Neurons)):
             raise ValueError(f"neurons must be SnnTorchLIF() or NorseLIF(), got {neurons!r}.")
         generator = fresh_generator(generator)
@@ -286,7 +284,7 @@ class TTFSLIF(LIFNetwork):
         if len(inputs) == 0:
             raise ValueError("There are no sequences to decide on; inputs is empty.")
         check_weights(self)
-        parts = torch.arange(len(inputs)).split(batch_size)
+        parts = torch.arange(len(inputs)).split(count(batch_size, "batch_size", low=1))
         with evaluated(self):
             return Decision.cat([first_output_spike(*self(inputs.rows(part))) for part in parts])
 

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from baselines import kernels
 from baselines.continuous import ContinuousNetwork, Dense, layer_sizes, normal
-from baselines.first_spikes import Crossing, Parts, Run, Sorted, check_crossing, check_real
+from baselines.first_spikes import Crossing, Parts, Run, Sorted, check_crossing
 from rc_snn.models import fresh_generator
+from rc_snn.numbers import check_fields
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class ReLPSP:
     """In gradients 1 / S is at most 1 / min_slope; 0 leaves them exact."""
 
     def __post_init__(self) -> None:
-        check_real(theta=self.theta, min_slope=self.min_slope)
+        check_fields(self)
         if not (0.0 < self.theta < math.inf and 0.0 <= self.min_slope < math.inf):
             raise ValueError(
                 "theta must be positive and min_slope >= 0, both finite, got "

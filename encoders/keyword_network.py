@@ -151,13 +151,14 @@ class KeywordStream:
         assert self.decision.step is not None
         return float(self.front_end.heard_ms(self.decision.step))
 
-    def push(self, samples: Float32[npt.NDArray[Any], " samples"]) -> Decision | None:
-        """Take the next samples; return the decision once there is one.
+    def push(self, samples: Any) -> Decision | None:
+        """Take the next samples, floats or int16; return the decision once there is one.
 
         What comes after the decision is not analysed any more, nor counted.
 
         Raises:
-            ValueError: if the samples go beyond the clip before there is a decision.
+            ValueError: if the samples go beyond the clip before there is a decision, are not mono,
+                or reach beyond full scale: see `encoders.audio.read_samples`.
         """
         if self.decision is None:
             self._advance(self._frames.push(samples))

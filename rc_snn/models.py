@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from rc_snn.cells import ConvLSTMCell, LSTMCell, can_fuse, init_uniform
 from rc_snn.fast.border import plain
 from rc_snn.fast.fused import Precision, step_input
+from rc_snn.numbers import counts, finite, number
 from rc_snn.step_model import Advance, State, StepCost
 
 ReadOut: TypeAlias = Literal["softmax", "sigmoid"]
@@ -79,6 +80,7 @@ class Dropout(nn.Module):
 
     def __init__(self, p: float, generator: torch.Generator) -> None:
         super().__init__()
+        p = number(p, "dropout")
         if not 0.0 <= p < 1.0:
             raise ValueError(f"dropout must be in [0, 1), got {p}.")
         self.p, self.generator = p, generator
@@ -131,12 +133,12 @@ class RCLSTM(nn.Module):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        if min(n_inputs, n_hidden, 1 if n_dense is None else n_dense) < 1:
-            raise ValueError(
-                "An RCLSTM needs inputs and units, got "
-                f"n_inputs={n_inputs}, n_hidden={n_hidden}, n_dense={n_dense}."
-            )
         generator = fresh_generator(generator)
+        n_inputs, n_hidden = counts(n_inputs=n_inputs, n_hidden=n_hidden)
+        (n_classes,) = counts(2, n_classes=n_classes)
+        if n_dense is not None:
+            (n_dense,) = counts(n_dense=n_dense)
+        forget_bias = float(finite(forget_bias, "forget_bias"))
         self.n_inputs, self.n_hidden, self.n_classes = n_inputs, n_hidden, n_classes
         self.cell = LSTMCell(n_inputs, n_hidden, generator)
         self.dense = None if n_dense is None else _linear(n_hidden, n_dense, generator)
@@ -256,8 +258,11 @@ class RCConvLSTM(nn.Module):
         super().__init__()
         generator = fresh_generator(generator)
         height, width = image_shape
+        height, width, kernel_size = counts(height=height, width=width, kernel_size=kernel_size)
+        channels = [one for n in channels for one in counts(channels=n)]
+        forget_bias = float(finite(forget_bias, "forget_bias"))
         image_shape, depth = (height, width), len(channels)
-        if depth == 0 or min(channels) < 1 or pool < 1 or min(image_shape) // pool**depth < 1:
+        if depth == 0 or pool < 1 or min(image_shape) // pool**depth < 1:
             raise ValueError(
                 f"RCConvLSTM needs at least one layer and a grid left to read, got channels="
                 f"{tuple(channels)} with pool={pool} on {image_shape}."

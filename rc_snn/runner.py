@@ -6,10 +6,11 @@ from contextlib import nullcontext
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from rc_snn.borders import Form, check_inputs, check_model, check_weights, named
+from rc_snn.numbers import count
 from rc_snn.sequences import Sequences, in_turn, input_size
 from rc_snn.spikes import Decision, check_n_steps, check_theta, crossed
 from rc_snn.step_model import Advance, State, StepModel, evaluated
@@ -97,8 +98,7 @@ def run(model: StepModel, inputs: Sequences, theta: float | None, *, fused: bool
         >>> run(RCLSTM(), x, theta=0.05).decision.step  # a uniform output is above 0.05
         tensor([0, 0])
     """
-    if theta is not None:
-        check_theta(theta)
+    theta = None if theta is None else check_theta(theta)
     if torch.is_grad_enabled():
         return _run(model, inputs, theta, fused)
     with evaluated(model):
@@ -175,6 +175,7 @@ def trace(
         raise ValueError("The batch is empty; a trace needs at least one sequence.")
     parts: Iterable[Sequences] = [inputs]
     if batch_size is not None:
+        count(batch_size, "batch_size", low=1)
         parts = in_turn(inputs, torch.arange(len(inputs)).split(batch_size))
     with nullcontext() if training else evaluated(model):
         return torch.cat([_trace(model, x, fused) for x in parts], dim=1)
@@ -250,8 +251,8 @@ def decide(
     check_inputs(inputs)
     if len(inputs) == 0:
         raise ValueError("There are no sequences to decide on; inputs is empty.")
-    if theta is not None:
-        check_theta(theta)
+    theta = None if theta is None else check_theta(theta)
+    count(batch_size, "batch_size", low=1)
     check_weights(model)
     with evaluated(model):
         if len(inputs) <= batch_size:
@@ -276,9 +277,8 @@ class StreamingRunner:
 
     def __init__(self, model: StepModel, theta: float, n_steps: int) -> None:
         check_model(model)
-        check_theta(theta)
-        check_n_steps(n_steps)
-        self.model, self.theta, self.n_steps = model, theta, n_steps
+        self.theta, self.n_steps = check_theta(theta), check_n_steps(n_steps)
+        self.model = model
         self.reset()
 
     def reset(self) -> None:
@@ -288,7 +288,7 @@ class StreamingRunner:
         self.decision: Decision | None = None
 
     @torch.no_grad()
-    def step(self, x: Float[Tensor, "*inputs"]) -> Decision | None:
+    def step(self, x: Shaped[Tensor, "*inputs"]) -> Decision | None:
         """Read one step's input, without a batch axis; return the decision once there is one.
 
         Raises:

@@ -11,11 +11,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from rc_snn.borders import version
-from rc_snn.spikes import check_n_steps
+from rc_snn.spikes import check_steps
 
 Array: TypeAlias = npt.NDArray[Any]
 
-_INTEGERS = (torch.int16, torch.int32, torch.int64, torch.int8, torch.uint8)
+_INTEGERS = (torch.int16, torch.int32, torch.int64)
 
 
 @dataclass(frozen=True)
@@ -70,22 +70,13 @@ class Events:
             TypeError: if steps are no integers.
             ValueError: if a step is negative or beyond `n_steps`, or the mean is not `[T, inputs]`.
         """
-        check_n_steps(n_steps)
-        if steps.dtype not in _INTEGERS:
-            raise TypeError(f"Spike steps must be integers, got {steps.dtype}.")
+        steps = check_steps(steps, n_steps)
         if steps.dim() != 2 or steps.shape[1] == 0:
             raise ValueError(
                 f"Spike steps must be [batch, inputs], with inputs, got {list(steps.shape)}."
             )
-        if torch.iinfo(steps.dtype).max <= n_steps:  # which is silence, and a bound of the search
-            steps = steps.to(torch.int32)
         n, n_inputs = steps.shape
         _check_mean(mean, n_steps, n_inputs)
-        if steps.numel() and not 0 <= int(steps.min()) <= int(steps.max()) <= n_steps:
-            raise ValueError(
-                f"Spike steps must be in 0..{n_steps} ({n_steps} is silence), got "
-                f"{int(steps.min())}..{int(steps.max())}. Encode with the same n_steps."
-            )
         dtype = torch.int16 if max(n_inputs, n_steps) < 2**15 else torch.int32
         order = torch.empty(n, n_inputs, dtype=dtype, device=steps.device)
         starts = torch.empty(n, n_steps + 1, dtype=dtype, device=steps.device)
@@ -210,7 +201,7 @@ def _check_tensors(events: Events) -> None:
             "makes them of spike steps."
         )
     for part in (order, starts, index):
-        if part.dtype not in _INTEGERS[:3] or part.device != order.device:
+        if part.dtype not in _INTEGERS or part.device != order.device:
             raise ValueError(
                 "Events are int16, int32 or int64 on one device, got "
                 f"{[f'{x.dtype} on {x.device}' for x in (order, starts, index)]}."
