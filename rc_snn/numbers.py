@@ -5,6 +5,9 @@ a tensor, on its device, and else an array; all of one dtype. What does not fit 
 first value of it: nothing is rounded, cut or wrapped round.
 """
 
+import math
+import numbers
+import operator
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -42,7 +45,7 @@ def whole(
         ...
         ValueError: Ticks must be whole numbers, got 0.5 (1 of 2). Convert them yourself, ...
     """
-    return _alike(x, lambda array: _whole(array, what, low, high, slack))
+    return _alike(x, lambda array: _whole(array, what, low, high, slack), what)
 
 
 def finite(x: Any, what: str) -> Any:
@@ -56,7 +59,7 @@ def finite(x: Any, what: str) -> Any:
         >>> finite([1, 2], "Weights")
         array([1., 2.])
     """
-    return _alike(x, lambda array: _finite(array, what))
+    return _alike(x, lambda array: _finite(array, what), what)
 
 
 def flags(x: Any, what: str) -> Any:
@@ -74,7 +77,7 @@ def flags(x: Any, what: str) -> Any:
     def convert(array: Array) -> Array:
         return array if array.dtype == bool else _whole(array, what, 0, 1, 0.0).astype(bool)
 
-    return _alike(x, convert)
+    return _alike(x, convert, what)
 
 
 def polarities(x: Any, what: str = "Polarities") -> Any:
@@ -101,16 +104,90 @@ def polarities(x: Any, what: str = "Polarities") -> Any:
             )
         return np.asarray(found > 0, np.int64)
 
-    return _alike(x, convert)
+    return _alike(x, convert, what)
 
 
-def _alike(x: Any, convert: Any) -> Any:
-    """Convert the array of something; a tensor comes back as one."""
+def count(value: Any, what: str, low: int | None = None, high: int | None = None) -> int:
+    """Return a whole number that counts something: an int of Python, numpy or torch, no boolean.
+
+    Raises:
+        TypeError: if it is no number.
+        ValueError: if it is a float, even 2.0, or out of range.
+
+    Example:
+        >>> count(np.int64(3), "epochs", low=1)
+        3
+    """
+    try:
+        if isinstance(value, bool | np.bool_) or getattr(value, "dtype", None) == torch.bool:
+            raise TypeError
+        found = operator.index(value)
+    except TypeError:
+        real = isinstance(value, numbers.Real) and not isinstance(value, bool | np.bool_)
+        kind: type[Exception] = ValueError if real else TypeError
+        raise kind(f"{what} must be a whole number, an int, got {value!r}.") from None
+    if (low is not None and found < low) or (high is not None and found > high):
+        bound = f"at least {low}" if high is None else f"in {'' if low is None else low}..{high}"
+        raise ValueError(f"{what} must be {bound}, got {found}.")
+    return found
+
+
+def json_value(value: Any, what: str) -> Any:
+    """Return a value as JSON holds it: numpy's numbers as Python's, tuples as lists.
+
+    Raises:
+        TypeError: if something in it is no JSON, or a key is no text, which would come back as one.
+        ValueError: if a number is NaN or infinite.
+
+    Example:
+        >>> json_value({"seen": np.float32(0.5), "of": (np.int64(3),)}, "metrics")
+        {'seen': 0.5, 'of': [3]}
+    """
+    if isinstance(value, Tensor | np.ndarray | np.generic) and value.ndim == 0:
+        value = value.item()
+    if isinstance(value, dict):
+        if wrong := [key for key in value if not isinstance(key, str)]:
+            raise TypeError(f"Keys of {what} must be text, got {wrong[0]!r}. Write str(key).")
+        return {key: json_value(part, f"{what}.{key}") for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [json_value(part, f"{what}[{i}]") for i, part in enumerate(value)]
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{what} is {value}, which JSON cannot hold. Write None, and say why.")
+    if value is None or isinstance(value, str | int | float):
+        return value
+    raise TypeError(f"{what} is a {type(value).__name__}, which JSON cannot hold.")
+
+
+def plain(x: Any, what: str) -> Array:
+    """Return a tensor, of any device and with a gradient or not, or numbers as numpy's array.
+
+    Raises:
+        TypeError: if an array says more than its numbers: a unit, or which of them are missing.
+
+    Example:
+        >>> plain(torch.tensor([1.5], dtype=torch.bfloat16, requires_grad=True), "Times")
+        array([1.5], dtype=float32)
+    """
     if isinstance(x, Tensor):
-        narrow = x.dtype == torch.bfloat16  # which numpy does not know; float32 holds it exactly
-        array = (x.detach().float() if narrow else x.detach()).cpu().numpy()
-        return torch.from_numpy(convert(array)).to(x.device)
-    return convert(np.asarray(x))
+        x = x.detach().to_dense() if x.layout != torch.strided else x.detach()
+        narrow = x.is_floating_point() and x.dtype not in _NUMPY_HAS  # float32 holds it exactly
+        array: Array = (x.float() if narrow else x).resolve_neg().cpu().numpy()
+        return array
+    if isinstance(x, np.ma.MaskedArray) or hasattr(x, "dimensionality") or hasattr(x, "dim"):
+        raise TypeError(
+            f"{what} must be plain numbers, got {type(x).__name__}, of which a unit or a mask "
+            "would be lost. Convert them yourself, and say how."
+        )
+    return np.asarray(x)
+
+
+_NUMPY_HAS = (torch.float16, torch.float32, torch.float64)
+
+
+def _alike(x: Any, convert: Any, what: str) -> Any:
+    """Convert the array of something; a tensor comes back as one."""
+    found = np.asarray(convert(plain(x, what)))  # of one number numpy makes a scalar
+    return torch.from_numpy(found).to(x.device) if isinstance(x, Tensor) else found
 
 
 def _real(array: Array, what: str, kinds: str = "iuf") -> None:
