@@ -42,6 +42,14 @@ def joined(parts: Sequence[Array], dtype: type = np.int64) -> Array:
     return np.concatenate([np.zeros(0, dtype), *parts])
 
 
+def as_tensor(x: Any, what: str) -> Tensor:
+    """Return a tensor without its gradient, dense, on its device; or an array as a tensor."""
+    if isinstance(x, Tensor):
+        return x.detach() if x.layout == torch.strided else x.detach().to_dense()
+    array = plain(x, what)
+    return torch.from_numpy(np.array(array, array.dtype.newbyteorder("=")))
+
+
 def of_counts(counts: Any, what: str, most: int | None = None) -> tuple[Columns, tuple[int, ...]]:
     """Read how often each unit spikes in each step, `[sample, step, units…]`.
 
@@ -61,10 +69,7 @@ def of_counts(counts: Any, what: str, most: int | None = None) -> tuple[Columns,
         >>> of_counts([[[0, 2]]], "Counts")[0].units.tolist()
         [1, 1]
     """
-    if not isinstance(counts, Tensor):
-        array = plain(counts, what)
-        counts = torch.from_numpy(np.array(array, array.dtype.newbyteorder("=")))
-    z = counts.detach() if counts.layout == torch.strided else counts.detach().to_dense()
+    z = as_tensor(counts, what)
     if z.dim() < 3:
         raise ValueError(
             f"{what} must have axes for samples, steps and units, got {list(z.shape)}. Of one "

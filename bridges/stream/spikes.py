@@ -106,7 +106,8 @@ class Spikes:
         else:
             given = plain(index, "Samples")
             mask = given.dtype == bool and given.shape == (n,)
-            chosen = np.flatnonzero(given) if mask else whole(given, "Samples", -n, n - 1)
+            chosen = given if mask else whole(given, "Samples", -n, n - 1)
+            chosen = np.arange(n)[chosen]
         counts = np.diff(self.offsets)[chosen]
         offsets = np.concatenate([[0], counts.cumsum()]).astype(np.int64)
         spikes = np.repeat(self.offsets[chosen] - offsets[:-1], counts) + np.arange(offsets[-1])
@@ -168,7 +169,12 @@ class Spikes:
         )
 
     def with_neurons(
-        self: S, neurons: npt.ArrayLike, ticks: npt.ArrayLike, n_units: int | None = None
+        self: S,
+        neurons: npt.ArrayLike,
+        ticks: npt.ArrayLike,
+        n_units: int | None = None,
+        *,
+        of: int | None = None,
     ) -> S:
         """Return samples on the same clock, whose spikes are of neurons numbered as `neurons`.
 
@@ -176,8 +182,11 @@ class Spikes:
             neurons: neuron of each spike, in any order.
             ticks: tick of each spike.
             n_units: units per sample, if not those of this stream.
+            of: neurons of all samples that there are, with a spike or without.
 
         Raises:
+            BridgeError: if there are not as many neurons as samples times units, which would be
+                taken for others.
             ValueError: if a neuron or tick is out of range.
 
         Example:
@@ -187,6 +196,11 @@ class Spikes:
         """
         n_units = self.n_units if n_units is None else count(n_units, "n_units", low=1)
         last = len(self) * n_units - 1
+        if of is not None and of != last + 1:
+            raise BridgeError(
+                f"{of} neurons were recorded, but {len(self)} samples of {n_units} units are "
+                f"{last + 1}. Pass n_units, or record all of them."
+            )
         empty = self.silent(len(self), n_units, self.n_steps, self.dt_s)
         neuron = whole(plain(neurons, "Neurons"), "Neurons", 0, last)
         return empty.with_spikes(neuron // n_units, ticks, neuron % n_units)

@@ -18,7 +18,7 @@ from bridges.stream.columns import SensorSize
 from bridges.stream.grid import Array as Array
 from bridges.stream.spikes import Spikes
 from encoders.functional import EVENT_DTYPE
-from rc_snn.numbers import count, plain
+from rc_snn.numbers import count
 from rc_snn.spikes import Decision
 
 Forced: TypeAlias = Literal["silent", "spike"]
@@ -105,7 +105,7 @@ class SpikeStream(Spikes):
             ValueError: if a value is neither 0 nor 1, or there is no axis of units.
         """
         what = "Values of a spike tensor, which holds only 0 and 1,"
-        z = z.detach() if isinstance(z, Tensor) else torch.from_numpy(np.array(plain(z, what)))
+        z = columns.as_tensor(z, what)
         if z.dim() < 3:
             raise ValueError(
                 f"A spike tensor is [time, batch, units…], got {list(z.shape)}. Of one sample pass "
