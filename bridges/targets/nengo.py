@@ -10,6 +10,7 @@ from bridges.errors import BridgeError
 from bridges.stream import script
 from bridges.stream.stream import SpikeStream
 from bridges.target import Target, load
+from rc_snn.numbers import plain
 
 TARGET = Target(
     name="nengo",
@@ -108,6 +109,7 @@ def from_probe(
     one = 1.0 if amplitude is None else amplitude
     if not 0.0 < one < math.inf:
         raise ValueError(f"amplitude must be positive and finite, got {amplitude}.")
+    data = plain(data, "Data of a probe")
     if data.shape != (like.n_steps, len(like) * n_units):
         raise BridgeError(
             f"The probe has {data.shape[0]} rows of {data.shape[1]}, the stream {like.n_steps} "
