@@ -73,7 +73,9 @@ class SpikeFrames(Dataset[tuple[Tensor, Tensor]]):
         labels = whole(labels, "Labels", low=0)
         check_steps(steps, n_steps)
         if labels.shape != steps.shape[:1]:
-            raise ValueError(f"Got {len(steps)} rows of spikes, labels {list(labels.shape)}.")
+            raise ValueError(
+                f"Got {len(steps)} rows of spikes and {labels.numel()} labels, [B] each."
+            )
         self.steps, self.labels, self.n_steps = steps, labels, n_steps
 
     def __len__(self) -> int:

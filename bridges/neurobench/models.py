@@ -98,8 +98,7 @@ class RankCoded(nn.Module):
         """Return the decisions on binary frames, batch first as NeuroBench has them.
 
         Raises:
-            ValueError: if the batch is empty, has another T or other values than 0 and 1, or a
-                score is not finite.
+            ValueError: if the batch is empty, has another T, or a score is not finite.
         """
         n, last = len(frames), self.n_steps - 1
         if n == 0 or frames.shape[1] != self.n_steps:
@@ -107,8 +106,6 @@ class RankCoded(nn.Module):
                 f"Frames must be [batch, {self.n_steps}, ...] with at least one sample, got "
                 f"{list(frames.shape)}. Encode with the network's n_steps."
             )
-        if not ((frames == 0) | (frames == 1)).all():
-            raise ValueError("Frames must hold only 0 and 1: spikes. Threshold them first.")
         frames = frames.flatten(2).to(next(self.parameters(), torch.zeros(0)).dtype)
         rows, state = torch.arange(n, device=frames.device), None
         step_of, fired, found = torch.full_like(rows, -1), torch.zeros_like(rows).bool(), []

@@ -82,9 +82,10 @@ def of_counts(counts: Any, what: str, most: int | None = None) -> tuple[Columns,
     for i, some in enumerate(flat.split(n)):
         where = (some != 0).nonzero().unbind(1)  # where NaN is, too
         values = some[where]
-        values = values.byte() if values.dtype == torch.bool else values
-        often = whole(values, what, 0, most)
-        sample, tick, unit = (column.repeat_interleave(often).cpu().numpy() for column in where)
+        if not (values == 1).all():  # as they are nearly always
+            often = whole(values, what, 0, most)
+            where = tuple(column.repeat_interleave(often) for column in where)
+        sample, tick, unit = (column.cpu().numpy() for column in where)
         found.append(Columns(sample + i * n, tick, unit))
     return Columns(*(joined(column) for column in zip(*found, strict=True))), shape
 
