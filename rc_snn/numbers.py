@@ -8,11 +8,14 @@ first value of it: nothing is rounded, cut or wrapped round.
 import math
 import numbers
 import operator
-from typing import Any, TypeAlias
+from dataclasses import fields
+from functools import cache
+from types import UnionType
+from typing import Any, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 import torch
-from jaxtyping import Shaped
+from jaxtyping import Int, Shaped
 from torch import Tensor
 
 Array: TypeAlias = Shaped[np.ndarray, "..."]
@@ -107,6 +110,64 @@ def polarities(x: Any, what: str = "Polarities") -> Any:
     return _alike(x, convert, what)
 
 
+def tensor(x: Any, what: str = "Numbers") -> Shaped[Tensor, "..."]:
+    """Return a tensor as it is, and an array, or what numpy makes one of, as a tensor of its own.
+
+    Example:
+        >>> tensor(np.zeros((2, 3), ">i2")[::-1]).dtype
+        torch.int16
+    """
+    if isinstance(x, Tensor):
+        return x
+    array = plain(x, what)
+    _real(array, what, "biuf")
+    return torch.from_numpy(array.astype(array.dtype.newbyteorder("="), order="C", copy=True))
+
+
+def indices(
+    x: Any, what: str, limit: int | None = None, n: int | None = None, do: str = ""
+) -> Int[Tensor, " batch"]:
+    """Return one index for each sample, of a class or of a step, as int64.
+
+    Small integers become large ones, whose sums do not overflow; a boolean is 0 or 1. A column
+    `[B, 1]` is refused, because it broadcasts against `[B]` in silence; so are one-hot rows.
+
+    Args:
+        x: whole numbers `[B]`: a tensor, an array or a list.
+        what: they are, for the message: "Labels".
+        limit: they are in 0..limit-1; None has no bound.
+        n: how many there must be.
+        do: what the message says to do about one that is out of range.
+
+    Raises:
+        TypeError: if they are no numbers.
+        ValueError: if one is not whole, or out of range, or they are no `[B]`.
+
+    Example:
+        >>> indices(np.array([2, 0], np.uint8), "Labels", limit=3)
+        tensor([2, 0])
+    """
+    found: Tensor = tensor(x, what)
+    if found.dim() != 1 or n not in (None, len(found)):
+        many = "one for each sample" if n is None else f"one for each of {n} samples"
+        remedy = {(2, 1): " Pass x.squeeze(1).", (2, 0): " Of one-hot rows pass x.argmax(dim=1)."}
+        column = found.dim() == 2 and found.shape[1] == 1
+        raise ValueError(
+            f"{what} must be [B], {many}, got {list(found.shape)}."
+            f"{remedy.get((found.dim(), int(column)), '')}"
+        )
+    if found.dtype == torch.bool:
+        return found.long()
+    if found.dtype != torch.int64:
+        found = whole(found, what)
+    outside = (found < 0) if limit is None else (found < 0) | (found >= limit)
+    if outside.any():
+        at = int(outside.nonzero()[0])
+        rule = ">= 0" if limit is None else f"in 0..{limit - 1}"
+        raise ValueError(f"{what} must be {rule}, got {int(found[at])} at position {at}. {do}")
+    return found
+
+
 def count(value: Any, what: str, low: int | None = None, high: int | None = None) -> int:
     """Return a whole number that counts something: an int of Python, numpy or torch, no boolean.
 
@@ -128,8 +189,100 @@ def count(value: Any, what: str, low: int | None = None, high: int | None = None
         raise kind(f"{what} must be a whole number, an int, got {value!r}.") from None
     if (low is not None and found < low) or (high is not None and found > high):
         bound = f"at least {low}" if high is None else f"in {'' if low is None else low}..{high}"
-        raise ValueError(f"{what} must be {bound}, got {found}.")
+        raise ValueError(f"{what} must be {bound}, got {what}={found}.")
     return found
+
+
+def counts(low: int = 1, **values: Any) -> tuple[int, ...]:
+    """Return whole numbers that count something, each at least `low`: see `count`.
+
+    Example:
+        >>> n_inputs, n_hidden = counts(n_inputs=784, n_hidden=np.int16(340))
+    """
+    return tuple(count(value, what, low) for what, value in values.items())
+
+
+def number(value: Any, what: str) -> float:
+    """Return a real number as a float; whether NaN or infinity will do, its range says.
+
+    Raises:
+        TypeError: if it is none: a boolean, text, several numbers.
+
+    Example:
+        >>> number(torch.tensor(0.5), "theta"), number(2, "gain")
+        (0.5, 2.0)
+    """
+    one = value.item() if isinstance(value, Tensor | np.ndarray) and value.ndim == 0 else value
+    if not isinstance(one, numbers.Real) or isinstance(one, bool | np.bool_):
+        raise TypeError(f"{what} must be a number, got {value!r}.")
+    return float(one)
+
+
+def check_fields(config: Any, **lowest: int) -> None:
+    """Hold the fields of a dataclass to their annotations: what its `__post_init__` calls first.
+
+    `int` takes what `count` does, `float` what `number` does, `bool` booleans, a `Literal` its
+    values, a tuple what its items are; each also None where it says so. numpy's numbers become
+    Python's, so that a record can hold them. Other annotations are left alone.
+
+    Args:
+        config: the dataclass, frozen or not.
+        lowest: by their names, how small whole numbers may be.
+
+    Raises:
+        TypeError: if a field is of another type.
+        ValueError: if a number is not whole or too small, or no value of a `Literal`; NaN is left
+            to the ranges that follow.
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> @dataclass(frozen=True)
+        ... class Training:
+        ...     epochs: int = 10
+        ...     def __post_init__(self) -> None:
+        ...         check_fields(self, epochs=1)
+        >>> Training(epochs=2.5)
+        Traceback (most recent call last):
+        ...
+        ValueError: epochs must be a whole number, an int, got 2.5.
+    """
+    kind: Any = type(config)
+    hints = _hints(kind)
+    for field in fields(config):
+        value = getattr(config, field.name)
+        found = _as_annotated(value, hints[field.name], field.name, lowest.get(field.name))
+        if found is not value:
+            object.__setattr__(config, field.name, found)
+
+
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+    return get_type_hints(kind)
+
+
+def _as_annotated(value: Any, hint: Any, what: str, low: int | None) -> Any:
+    """Return a value as its annotation says; see `check_fields`."""
+    origin, of = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType) and type(None) in of:
+        if value is None or len(of) != 2:
+            return value
+        return _as_annotated(value, of[0] if of[1] is type(None) else of[1], what, low)
+    if hint is int:
+        return count(value, what, low)
+    if hint is float:
+        return number(value, what)
+    if hint is bool:
+        if not isinstance(value, bool | np.bool_):
+            raise TypeError(f"{what} must be True or False, got {value!r}.")
+        return bool(value)
+    if origin is Literal and not (isinstance(value, str) and value in of):
+        words = " or ".join(f'"{word}"' for word in of)
+        raise ValueError(f"{what} must be one of {words}, got {value!r}.")
+    if origin is tuple and of[1:] == (Ellipsis,):
+        if not isinstance(value, tuple | list):
+            raise TypeError(f"{what} must be a tuple, got {value!r}.")
+        return tuple(_as_annotated(one, of[0], what, low) for one in value)
+    return value
 
 
 def json_value(value: Any, what: str) -> Any:
