@@ -16,7 +16,7 @@ from torch import Tensor
 from bridges.errors import BridgeError
 from bridges.stream.clock import tick_length
 from bridges.stream.grid import Array
-from rc_snn.numbers import count, flags, plain, polarities, whole
+from rc_snn.numbers import count, flags, plain, polarities, tensor, whole
 from rc_snn.spikes import Decision, check_times
 
 Column: TypeAlias = Int64[np.ndarray, " spikes"]
@@ -37,17 +37,15 @@ class Columns(NamedTuple):
     units: Column
 
 
-def joined(parts: Sequence[Array], dtype: type = np.int64) -> Array:
+def joined(parts: Sequence[Array]) -> Array:
     """Return arrays one after the other; none make an empty one."""
-    return np.concatenate([np.zeros(0, dtype), *parts])
+    return np.concatenate([np.zeros(0, np.int64), *parts])
 
 
 def as_tensor(x: Any, what: str) -> Tensor:
     """Return a tensor without its gradient, dense, on its device; or an array as a tensor."""
-    if isinstance(x, Tensor):
-        return x.detach() if x.layout == torch.strided else x.detach().to_dense()
-    array = plain(x, what)
-    return torch.from_numpy(np.array(array, array.dtype.newbyteorder("=")))
+    z = tensor(x, what).detach()
+    return z if z.layout == torch.strided else z.to_dense()
 
 
 def of_counts(counts: Any, what: str, most: int | None = None) -> tuple[Columns, tuple[int, ...]]:
