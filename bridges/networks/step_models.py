@@ -5,6 +5,7 @@ coded: which of its values are read out, and a state that `rc_snn.runner.run` ca
 `StepModule` adds both; `SNNTorchModel` and `NorseModel` know their library's states.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -19,6 +20,7 @@ from bridges.networks.step_layers import check_neuron, flat_layers, forget, refu
 from bridges.networks.step_state import Tree, fill, map_tensors, tensors_of
 from bridges.target import load
 from bridges.targets import norse
+from rc_snn.numbers import count
 from rc_snn.operations import unwatched
 from rc_snn.step_model import Inflow, State, StepCost, evaluated
 
@@ -71,6 +73,9 @@ class StepModule(nn.Module):
         gain: float = 1.0,
     ) -> None:
         super().__init__()
+        n_inputs, n_classes = count(n_inputs, "n_inputs"), count(n_classes, "n_classes")
+        if not math.isfinite(gain):
+            raise ValueError(f"gain must be finite, got {gain}.")
         if n_inputs < 1 or n_classes < 2:
             raise ValueError(
                 "A step model needs inputs and at least two classes, got "

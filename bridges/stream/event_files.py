@@ -21,6 +21,7 @@ from bridges.stream.stream import Array, SpikeStream
 from bridges.target import Target, load
 from encoders.functional import EVENT_DTYPE
 from rc_snn.files import replacing
+from rc_snn.numbers import polarities, whole
 
 Paths: TypeAlias = Path | str | Sequence[Path | str]
 
@@ -169,6 +170,7 @@ def _tonic_events(events: Array) -> Array:
     if events.size and max(int(events["x"].max()), int(events["y"].max())) >= LONGEST_SIDE:
         raise BridgeError(f"An event lies beyond the {LONGEST_SIDE} pixels of tonic's coordinates.")
     copy = np.zeros(len(events), EVENT_DTYPE)
-    for name in "xytp":  # faery and aedat name it "on", with "p" as its title: both find it
-        copy[name] = events[name]
+    for name, low in (("x", 0), ("y", 0), ("t", None)):
+        copy[name] = whole(events[name], name, low)
+    copy["p"] = polarities(events["p"], "p")  # faery and aedat name it "on", with "p" as its title
     return copy

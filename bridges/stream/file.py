@@ -24,6 +24,7 @@ import numpy as np
 
 from bridges.stream.stream import Array, SpikeStream
 from rc_snn.files import replacing
+from rc_snn.numbers import json_value
 
 FORMAT = "rc_snn.spikes/1"
 _CORE = ("ticks", "units", "offsets")
@@ -51,9 +52,8 @@ def save(stream: SpikeStream, path: Path | str) -> Path:
         if array.dtype.hasobject:
             raise ValueError(f"{name} holds Python objects; give it a numeric or string dtype.")
     about = {"format": FORMAT} | {name: getattr(stream, name) for name in _FIELDS}
-    about["shape"], about["metadata"] = list(stream.shape), dict(stream.metadata)
     try:
-        about = json.loads(json.dumps(about, allow_nan=False))
+        about |= json_value({"shape": stream.shape, "metadata": dict(stream.metadata)}, "stream")
     except (TypeError, ValueError) as error:
         raise ValueError(f"metadata must be what JSON can hold ({error}).") from error
     about["digest"] = _digest(about, arrays)

@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 
 from bridges.errors import BridgeError
-from bridges.stream.clock import seconds, to_ticks
+from bridges.stream.clock import read_dt, seconds, to_ticks
 from bridges.stream.stream import SpikeStream
 from bridges.target import Target, load
 from rc_snn.files import replacing
+from rc_snn.numbers import count
 
 TARGET = Target(
     name="nir",
@@ -65,12 +66,13 @@ def from_event_data(
     Args:
         data: event data, with times in seconds.
         dt_s: seconds per tick, which event data do not hold.
-        n_steps: length of a sample in ticks; default: `t_max / dt`, rounded.
+        n_steps: length of a sample in ticks; default: `t_max / dt`, a whole number but for
+            rounding.
         middle: times are those of the middles of ticks, as `to_event_data` writes them; False:
             those of their starts.
 
     Raises:
-        BridgeError: if a time is on no tick, or ids and times are not padded alike.
+        BridgeError: if a time or the end is on no tick, or ids and times are not padded alike.
     """
     idx, time = np.asarray(data.idx), np.asarray(data.time, np.float64)
     held = idx >= 0
@@ -81,8 +83,8 @@ def from_event_data(
         )
     sample, place = np.nonzero(held)
     ticks = to_ticks(time[sample, place] - (dt_s / 2 if middle else 0.0), dt_s)
-    steps = round(float(data.t_max) / dt_s) if n_steps is None else n_steps
-    empty = SpikeStream.silent(len(idx), int(data.n_neurons), steps, dt_s)
+    steps = int(to_ticks(np.array([data.t_max]), dt_s)[0]) if n_steps is None else n_steps
+    empty = SpikeStream.silent(len(idx), count(data.n_neurons, "n_neurons"), steps, dt_s)
     return empty.with_spikes(sample, ticks, idx[sample, place])
 
 
@@ -107,13 +109,13 @@ def from_time_gridded(data: Any) -> SpikeStream:
         BridgeError: if the data are measurements and not spikes.
     """
     grid = np.asarray(data.data)
-    if grid.dtype != bool:
+    if grid.dtype != bool or grid.ndim != 3:
         raise BridgeError(
-            f"Spikes on a grid are bool, got {grid.dtype}; NIR takes other numbers for "
-            "measurements. Threshold them."
+            f"Spikes on a grid are bool [sample, time, unit], got {grid.dtype} {list(grid.shape)}; "
+            "NIR takes other numbers for measurements. Threshold them."
         )
     n, n_steps, n_units = grid.shape
-    empty = SpikeStream.silent(n, n_units, n_steps, float(data.dt))
+    empty = SpikeStream.silent(n, n_units, n_steps, read_dt(data.dt))
     sample, tick, unit = np.nonzero(grid)
     return empty.with_spikes(sample, tick, unit)
 

@@ -26,6 +26,7 @@ from bridges.stream.clock import Unit, to_ticks
 from bridges.stream.stream import Array, SpikeStream
 from bridges.target import Target, load
 from rc_snn.files import replacing
+from rc_snn.numbers import count, json_value
 
 TARGET = Target(
     name="sonata",
@@ -96,7 +97,8 @@ def _write(stream: SpikeStream, file: Any) -> None:
         population["timestamps"].attrs["units"] = "ms"
         population["node_ids"] = stream.units[part].astype(np.uint64)
     ours = file.create_group("rc_snn")
-    ours["metadata"] = json.dumps(dict(stream.metadata))  # an attribute ends at 64 kB
+    metadata = json_value(dict(stream.metadata), "metadata")
+    ours["metadata"] = json.dumps(metadata)  # an attribute ends at 64 kB
     for name, array in stream.samples.items():
         text = array.dtype.kind == "U"
         ours[f"samples/{name}"] = array.astype(h5py.string_dtype()) if text else array
@@ -128,13 +130,13 @@ def from_file(
     """
     with load(TARGET).File(path, "r") as file:
         held = dict(file["spikes"].attrs)
-        names = list(populations or file["spikes"])
+        names = list(file["spikes"] if populations is None else populations)
         times_in = [_unit(file["spikes"][name]) for name in names]
         ours = file.get("rc_snn", {})
         metadata = json.loads(ours["metadata"][()]) if "metadata" in ours else {}
-        samples = {} if populations else _samples(ours.get("samples", {}))
+        samples = {} if populations is not None else _samples(ours.get("samples", {}))
     said = {"dt_s": dt_s, "n_units": n_units, "n_steps": n_steps}
-    grid: dict[str, Any] = {name: said[name] or held.get(name) for name in _GRID}
+    grid: dict[str, Any] = {n: held.get(n) if said[n] is None else said[n] for n in _GRID}
     if lacking := [name for name, value in grid.items() if value is None]:
         raise BridgeError(
             f"{Path(path).name} does not say {', '.join(lacking)}, which SONATA has no place for. "
@@ -142,7 +144,7 @@ def from_file(
         )
     reader = load(TARGET, "libsonata").SpikeReader(str(path))
     spikes = [reader[name].get_dict() for name in names]
-    dt = float(grid["dt_s"])
+    dt, (size, length) = grid["dt_s"], (count(grid[name], name) for name in _GRID[1:])
     ticks = [to_ticks(s["timestamps"], dt, unit) for s, unit in zip(spikes, times_in, strict=True)]
     ids = _join([s["node_ids"] for s in spikes], np.uint64)
     if ids.size and ids.max() >= grid["n_units"]:  # before int64 wraps it round
@@ -152,7 +154,7 @@ def from_file(
         )
     sample = np.repeat(np.arange(len(names)), [len(t) for t in ticks])
     shape = tuple(int(size) for size in held.get("shape", ())) if n_units is None else ()
-    silent = SpikeStream.silent(len(names), int(grid["n_units"]), int(grid["n_steps"]), dt)
+    silent = SpikeStream.silent(len(names), size, length, dt)
     empty = replace(silent, shape=shape, metadata=metadata, samples=samples)
     return empty.with_spikes(sample, _join(ticks, np.int64), ids)
 
