@@ -99,7 +99,7 @@ class EventFormat:
         Raises:
             BridgeError: if the file states another sensor, or holds what is no stream of events.
             ValueError: if there is no such file, it cannot be read, or an event lies outside the
-                sensor that it states.
+                sensor.
         """
         path = Path(path)
         if not path.is_file() or path.suffix != self.suffix:
@@ -111,11 +111,11 @@ class EventFormat:
                 f"{path} is of a sensor of (width, height) {size}, sensor_size says {sensor_size}. "
                 "Pass that of the recording."
             )
-        for name, side in zip("xy", size or (), strict=False):
+        for name, side in zip("xy", sensor_size, strict=False):
             if events.size and int(events[name].max()) >= side:
                 raise ValueError(
-                    f"{path}: an event has {name} = {events[name].max()}, outside its sensor of "
-                    f"(width, height) {size}. It is damaged: make or copy it again."
+                    f"{path}: an event has {name} = {events[name].max()}, outside the sensor of "
+                    f"(width, height) {tuple(sensor_size[:2])}. Is that of the recording?"
                 )
         return _tonic_events(events)
 
