@@ -13,18 +13,26 @@ TEXT = 100
 """Bytes that a string takes in Python beside its characters, as `looks/hdf5.py` counts them."""
 
 
-def held_by(size: int) -> int:
-    """Return how many bytes of arrays a file of this size may hold, which are then sorted.
+SPIKE = 100
+"""Bytes that a spike takes while spikes are sorted."""
+
+
+def held_by(size: int, per_spike: int = 50) -> int:
+    """Return how many bytes of arrays a file of this size may hold.
+
+    Args:
+        size: of the file, in bytes.
+        per_spike: bytes of the arrays for each spike; default: half of what the file may unpack to.
 
     Example:
-        >>> held_by(1000), held_by(2**30) // 2**30
-        (134217728, 16)
+        >>> held_by(1000) / 2**20, held_by(2**30) / 2**30
+        (256.0, 32.0)
     """
-    return allowance(size) // 4
+    return allowance(size) * per_spike // SPIKE
 
 
 @contextmanager
-def reading(path: Path | str, title: str, look: str = "", *arguments: str) -> Iterator[Path]:
+def reading(path: Path | str, title: str, look: str = "", per_spike: int = 50) -> Iterator[Path]:
     """Read a file by another's library inside the block; what that raises leaves as ValueError.
 
     A library raises what its author thought of: KeyError, RuntimeError, TypeError, struct.error.
@@ -33,9 +41,8 @@ def reading(path: Path | str, title: str, look: str = "", *arguments: str) -> It
     Args:
         path: of the file.
         title: what it should be, for the message.
-        look: program of `bridges.looks` that reads it first, with `held_by` of its size and the
-            arguments; "": the block is safe on any bytes.
-        *arguments: handed on.
+        look: program of `bridges.looks` that reads it first; "": the block is safe on any bytes.
+        per_spike: see `held_by`, which limits what the look may find.
 
     Yields:
         The path.
@@ -59,7 +66,7 @@ def reading(path: Path | str, title: str, look: str = "", *arguments: str) -> It
     size = path.stat().st_size
     try:
         if look:
-            first_look(path, LOOKS / f"{look}.py", str(held_by(size)), *arguments)
+            first_look(path, LOOKS / f"{look}.py", str(held_by(size, per_spike)))
         elif not path.is_file():
             raise ValueError(f"{path} cannot be read (it is no regular file).")
     except ValueError as error:

@@ -1,6 +1,7 @@
 """A first look at an Event Stream file, whose decoder is C++."""
 
 import event_stream
+import numpy  # noqa: F401, as for AEDAT4
 
 
 def look(path: str, limit: str) -> None:
@@ -10,4 +11,6 @@ def look(path: str, limit: str) -> None:
         for packet in decoder if decoder.type == "dvs" else ():
             left -= packet.nbytes
             if left < 0:
-                raise ValueError("it unpacks to more than a file of its size is expected to")
+                raise ValueError(
+                    "it unpacks to more than a file of its size may: write it uncompressed"
+                )

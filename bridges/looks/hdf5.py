@@ -94,7 +94,7 @@ class Walk:
         """Count the characters of strings, whose length no type says."""
         if isinstance(value, str | bytes):
             self.spend(len(value))
-        elif getattr(value, "dtype", None) == object:
+        elif getattr(getattr(value, "dtype", None), "kind", "") == "O":
             for each in value.flat:
                 self.spend(len(each) if hasattr(each, "__len__") else 0)
 
@@ -102,7 +102,9 @@ class Walk:
         """Count bytes."""
         self.left -= size
         if self.left < 0:
-            raise ValueError("it holds more than a file of its size is expected to")
+            raise ValueError(
+                "it unpacks to more than a file of its size may: write it uncompressed"
+            )
 
 
 def _target(link: Any) -> str:

@@ -104,7 +104,7 @@ class EventFormat:
         path = Path(path)
         if not path.is_file() or path.suffix != self.suffix:
             raise ValueError(f"There is no {self.suffix} file {path}.")
-        with reading(path, self.target.title, self.look):
+        with reading(path, self.target.title, self.look, 16):
             events, size = self.read(path)
         if size and size != tuple(sensor_size[:2]):
             raise BridgeError(

@@ -9,8 +9,8 @@ Both hold the same, under the same names:
     header    text, JSON: format, dt_s, n_units, n_steps, shape, metadata, names, digest
 
 `header` is one string in both; strings have a fixed length, in UTF-8. An array whose name cannot be
-one in a file (it holds a slash, say) lies under another, and `names` says which. `digest` is the BLAKE2b of everything else, so that a damaged file
-is refused and never read as other spikes.
+one in a file (it holds a slash, say) lies under another, and `names` says which. `digest` is the
+BLAKE2b of everything else, so that a damaged file is refused and never read as other spikes.
 """
 
 import hashlib
@@ -118,7 +118,10 @@ def _stored(samples: Mapping[str, Array]) -> dict[str, tuple[str, Array]]:
                 "times to integers, objects to numbers or text."
             )
         plain = bool(_PLAIN.fullmatch(name)) and not name.startswith("array_")
-        held[name if plain else f"array_{i}"] = (name, array.astype(_little(array.dtype)))
+        held[name if plain else f"array_{i}"] = (
+            name,
+            array.astype(_little(array.dtype), copy=False),
+        )
     return held
 
 
@@ -141,11 +144,10 @@ def load(path: Path | str) -> SpikeStream:
         names = about.get("names", {})
         places = [name for name in arrays if name not in _CORE]
         plain = {place: place.removeprefix("samples/") for place in places}
-        return SpikeStream(
-            **{name: arrays[name] for name in _CORE},
-            **{name: about[name] for name in _HELD} | {"shape": tuple(about["shape"])},
-            samples={names.get(name, name): arrays[place] for place, name in plain.items()},
-        )
+        fields: dict[str, Any] = {name: arrays[name] for name in _CORE}
+        fields |= {name: about[name] for name in _HELD} | {"shape": tuple(about["shape"])}
+        samples = {names.get(name, name): arrays[place] for place, name in plain.items()}
+        return SpikeStream(**fields, samples=samples)
 
 
 def _check(header: str, arrays: Mapping[str, Array]) -> tuple[dict[str, Any], dict[str, Array]]:
@@ -160,19 +162,18 @@ def _check(header: str, arrays: Mapping[str, Array]) -> tuple[dict[str, Any], di
     digest = about.pop("digest", None)
     held = dict(arrays)
     if digest != _digest(about, held):  # another program may have packed them again
-        held = {name: array.astype(_little(array.dtype)) for name, array in arrays.items()}
+        held = {
+            name: array.astype(_little(array.dtype), copy=False) for name, array in arrays.items()
+        }
         for name, dtype in _CORE.items():
             if held[name].dtype.kind in "iu":
-                held[name] = held[name].astype(dtype)
+                held[name] = held[name].astype(dtype, copy=False)
         if digest != _digest(about, held):
-            raise ValueError(
-                "it is damaged: its content has not the digest that its header states"
-            )
-    kinds = {name: type(about.get(name)) for name in _HELD}
-    sides, names = about.get("shape"), about.get("names", {})
+            raise ValueError("it is damaged: its content has not the digest that its header states")
+    names = about.get("names", {})
     if (
-        any(kinds[name] not in known for name, known in _HELD.items())
-        or any(type(side) is not int for side in sides)
+        any(type(about.get(name)) not in known for name, known in _HELD.items())
+        or any(type(side) is not int for side in about["shape"])
         or not (isinstance(names, dict) and all(isinstance(n, str) for n in names.values()))
     ):
         raise ValueError("its header lacks a field, or says something else than a number in it")
@@ -214,7 +215,7 @@ def _read_npz(path: Path) -> tuple[str, dict[str, Array]]:
     arrays = load_npz(path, "a spike stream", limit)
     _require(arrays)
     if _size(arrays) > limit:
-        raise ValueError("it holds more text than a file of its size is expected to")
+        raise ValueError("it unpacks to more text than a file of its size may")
     return str(arrays.pop("header")), arrays
 
 

@@ -75,10 +75,10 @@ class SpikeStream:
             _check_array(name, getattr(self, name), dtype)
         _check_order(self)
         for name, array in self.samples.items():
-            if len(array) != len(self):
+            if np.shape(array)[:1] != (len(self),):
                 raise ValueError(
                     f"samples[{name!r}] must have one row for each of {len(self)} samples, got "
-                    f"{len(array)}."
+                    f"shape {np.shape(array)}."
                 )
 
     # ---- what it is -------------------------------------------------------------------------

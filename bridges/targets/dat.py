@@ -1,8 +1,9 @@
 """Prophesee's .dat: written by faery, read here by its documented layout.
 
-Both versions are read, whose addresses are packed differently, times that run over 32 bits, and
-faery's time of the first event. expelliarmus, which tonic uses, takes version 1 for version 2, never
-ends in a header that was cut, and reads an empty recording and a broken file alike as None.
+Both versions are read, whose addresses are packed differently, and so are times beyond 32 bits and
+the T0 that faery takes off all times. expelliarmus, by which tonic reads, takes version 1 for
+version 2, never ends in a header that was cut, and reads an empty recording and a broken file alike
+as None.
 
 EVT2 and EVT3 (.raw) are not offered. expelliarmus takes an EVT2 recording whose first word begins
 with a percent sign (a first event at 2,412 µs, say) for more header, and loses events or never

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 
 from bridges.errors import BridgeError
-from bridges.reading import reading
+from bridges.reading import SPIKE, reading
 from bridges.stream.clock import seconds, to_ticks
 from bridges.stream.stream import SpikeStream
 from bridges.target import Target, load
-from rc_snn.files import replacing
+from rc_snn.files import allowance, replacing
 from rc_snn.numbers import whole
 
 TARGET = Target(
@@ -183,6 +183,12 @@ def from_file(
             "and observable."
         )
     data = found[node, observable]
+    n = np.count_nonzero(data.idx >= 0 if isinstance(data, nir.EventData) else data.data)
+    if n * SPIKE > allowance(Path(path).stat().st_size):
+        raise ValueError(
+            f"{path} packs {n} spikes, more than a file of its size is expected to. Write it with "
+            "compression=None."
+        )
     if isinstance(data, nir.ValuedEventData):
         raise BridgeError(f"{path} holds events with values; a spike has none. Threshold them.")
     if isinstance(data, nir.EventData):

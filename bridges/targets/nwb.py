@@ -177,7 +177,7 @@ def from_file(
         ValueError: if it cannot be read.
     """
     load(TARGET)  # or say how to install it
-    with reading(path, TARGET.title, "nwb"), load(TARGET).NWBHDF5IO(str(path), "r") as io:
+    with reading(path, TARGET.title, "nwb", 8), load(TARGET).NWBHDF5IO(str(path), "r") as io:
         return from_nwbfile(io.read(), dt_s, n_steps)
 
 
