@@ -104,6 +104,8 @@ class EventFormat:
         path = Path(path)
         if not path.is_file() or path.suffix != self.suffix:
             raise ValueError(f"There is no {self.suffix} file {path}.")
+        if self.look:
+            load(self.target, self.target.needs[-1])  # or say how to install it
         with reading(path, self.target.title, self.look, 16):
             events, size = self.read(path)
         if size and size != tuple(sensor_size[:2]):

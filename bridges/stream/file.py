@@ -67,11 +67,12 @@ def save(stream: SpikeStream, path: Path | str) -> Path:
     if names := {place: name for place, (name, _) in held.items() if place != name}:
         about["names"] = names
     header = json.dumps(about | {"digest": _digest(about, arrays)})
+    size = _size(arrays | {"header": np.array(header)})
     with replacing(path) as partial:
         write(partial, header, arrays, True)
-        if _size(arrays) > held_by(partial.stat().st_size):  # so well packed that it is refused
+        if size > held_by(partial.stat().st_size):  # so well packed that it would be refused
             write(partial, header, arrays, False)
-        if _size(arrays) > held_by(partial.stat().st_size):
+        if size > held_by(partial.stat().st_size):
             raise ValueError("samples holds more text than is read back. Save numbers instead.")
         _check(*read(partial))
     return path

@@ -133,7 +133,8 @@ def from_file(
         OSError: if there is no such file.
         ValueError: if it cannot be read, or a spike comes after `n_steps`.
     """
-    with reading(path, TARGET.title, "hdf5", 16), load(TARGET).File(path, "r") as file:
+    h5py = load(TARGET)
+    with reading(path, TARGET.title, "hdf5", 16), h5py.File(path, "r") as file:
         if "spikes" not in file:
             raise BridgeError(
                 f"{Path(path).name} has no group /spikes: it holds {', '.join(file) or 'nothing'}. "

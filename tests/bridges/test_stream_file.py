@@ -241,6 +241,8 @@ def test_spikes_that_pack_a_thousandfold_can_be_loaded(suffix, tmp_path, monkeyp
     monkeypatch.setattr("rc_snn.files.limits.FLOOR", 1 << 20)
     path = stream_file.save(sent, tmp_path / f"x{suffix}")
     assert stream_file.load(path).same_spikes(sent)
+    long = replace(SpikeStream.silent(1, 2, 3, 1e-3), metadata={"words": "spike" * 200_000})
+    assert stream_file.load(stream_file.save(long, path)).metadata == long.metadata
 
 
 # ---- files of others, and files that do harm ----------------------------------------------------
