@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 
 from bridges.errors import BridgeError
+from bridges.reading import SPIKE, reading
 from bridges.stream.clock import read_dt, seconds, to_ticks
 from bridges.stream.stream import SpikeStream
 from bridges.target import Target, load
-from rc_snn.files import replacing
-from rc_snn.numbers import count
+from rc_snn.files import allowance, replacing
+from rc_snn.numbers import count, whole
 
 TARGET = Target(
     name="nir",
@@ -74,7 +75,9 @@ def from_event_data(
     Raises:
         BridgeError: if a time or the end is on no tick, or ids and times are not padded alike.
     """
-    idx, time = np.asarray(data.idx), np.asarray(data.time, np.float64)
+    idx, time = whole(data.idx, "Ids"), np.asarray(data.time, np.float64)
+    if idx.ndim != 2 or idx.shape != time.shape:
+        raise BridgeError(f"Event data are [sample, event], got {idx.shape} and {time.shape}.")
     held = idx >= 0
     if (held != np.isfinite(time)).any():
         raise BridgeError(
@@ -136,10 +139,60 @@ def export(stream: SpikeStream, path: Path | str) -> Path:
     return path
 
 
-def from_file(path: Path | str, dt_s: float, *, n_steps: int | None = None) -> SpikeStream:
-    """Read the spikes that `export` wrote; dt is not in the file."""
-    data = load(TARGET).read_data(path)
-    return from_event_data(data.nodes[NODE].observables[OBSERVABLE], dt_s, n_steps=n_steps)
+def from_file(
+    path: Path | str,
+    dt_s: float,
+    *,
+    n_steps: int | None = None,
+    node: str = NODE,
+    observable: str = OBSERVABLE,
+    middle: bool = True,
+) -> SpikeStream:
+    """Read spikes from a file of NIR data: events, or a grid of truth values.
+
+    Args:
+        path: the file.
+        dt_s: seconds per tick, which event data do not hold; of a grid it must be the file's.
+        n_steps: of events: see `from_event_data`.
+        node: whose spikes; default: that of `export`.
+        observable: of the node; default: that of `export`.
+        middle: of events: see `from_event_data`.
+
+    Raises:
+        BridgeError: if the file has no such node or observable, its data are no spikes, or a time
+            is on no tick.
+        OSError: if there is no such file.
+        ValueError: if it cannot be read.
+    """
+    nir = load(TARGET)
+    with reading(path, TARGET.title, "hdf5"):
+        nodes = nir.read_data(path).nodes
+        found = {
+            (name, kind): data
+            for name, held in nodes.items()
+            for kind, data in getattr(held, "observables", {}).items()
+        }
+    if (node, observable) not in found:
+        has = ", ".join(f"{name}/{kind}" for name, kind in found) or "none"
+        raise BridgeError(
+            f"{path} has no observable {observable!r} of a node {node!r}; it has {has}. Pass node "
+            "and observable."
+        )
+    data = found[node, observable]
+    n = np.count_nonzero(data.idx >= 0 if isinstance(data, nir.EventData) else data.data)
+    if n * SPIKE > allowance(Path(path).stat().st_size):
+        raise ValueError(
+            f"{path} packs {n} spikes, more than a file of its size is expected to. Write it with "
+            "compression=None."
+        )
+    if isinstance(data, nir.ValuedEventData):
+        raise BridgeError(f"{path} holds events with values; a spike has none. Threshold them.")
+    if isinstance(data, nir.EventData):
+        return from_event_data(data, dt_s, n_steps=n_steps, middle=middle)
+    stream = from_time_gridded(data)
+    if stream.dt_s != dt_s:
+        raise BridgeError(f"{path} holds a grid of {stream.dt_s} s, not of dt_s={dt_s}.")
+    return stream
 
 
 def round_trip(stream: SpikeStream) -> SpikeStream:

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from bridges.errors import BridgeError
+from bridges.reading import reading
 from bridges.stream.clock import to_ticks
 from bridges.stream.stream import Array, SpikeStream
 from bridges.stream.timeline import by_unit, cut, starts, stops
@@ -143,8 +144,14 @@ def from_nwbfile(nwb: Any, dt_s: float | None = None, n_steps: int | None = None
         samples=samples,
     )
     index = nwb.units["spike_times"]
-    counts = np.diff(np.asarray(index.data[:], np.int64), prepend=0)
+    ends = np.asarray(index.data[:], np.int64)
     times = np.asarray(index.target.data[:], np.float64)
+    counts = np.diff(ends, prepend=0)
+    if len(ends) != len(nwb.units) or (counts < 0).any() or counts.sum() != len(times):
+        raise BridgeError(
+            f"The units table has {len(nwb.units)} rows and {len(times)} spike times, which its "
+            "spike_times_index does not divide among them."
+        )
     return cut(times, np.repeat(np.arange(len(counts)), counts), start, like, stop)
 
 
@@ -165,8 +172,15 @@ def export(stream: SpikeStream, path: Path | str) -> Path:
 def from_file(
     path: Path | str, dt_s: float | None = None, n_steps: int | None = None
 ) -> SpikeStream:
-    """Read an NWB file: see `from_nwbfile`."""
-    with load(TARGET).NWBHDF5IO(str(path), "r") as io:
+    """Read an NWB file: see `from_nwbfile`.
+
+    Raises:
+        BridgeError: as `from_nwbfile` does.
+        OSError: if there is no such file.
+        ValueError: if it cannot be read.
+    """
+    load(TARGET)  # or say how to install it
+    with reading(path, TARGET.title, "nwb", 8), load(TARGET).NWBHDF5IO(str(path), "r") as io:
         return from_nwbfile(io.read(), dt_s, n_steps)
 
 
