@@ -18,6 +18,7 @@ from encoders.idx import Digits as Digits
 from encoders.idx import Split as Split
 from encoders.idx import unpacked
 from rc_snn import files
+from rc_snn.commands import one_line
 
 
 @dataclass(frozen=True)
@@ -211,7 +212,7 @@ def _fetch(file: MnistFile, cache: Path, mirrors: Sequence[str]) -> None:
             fetch.download(part, url, partial(read_checked, file=file))
         except (DataError, *fetch.NETWORK_ERRORS) as error:
             unreachable &= isinstance(error, Unreachable)
-            tried.append(f"{url}: {error}")
+            tried.append(f"{url}: {one_line(error)}")
         else:
             files.publish(part, target)
             for left in cache.glob(f"{file.name}.*.part.gz"):  # of mirrors that failed

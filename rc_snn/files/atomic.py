@@ -164,7 +164,8 @@ def sweep(path: Path, *, alone: bool = False) -> None:
             if found is None or entry.name in _mine:
                 continue
             with suppress(OSError):  # another process sweeps, too
-                if alone or _is_left_over(*found.group(1, 2, 3), entry.stat().st_mtime):
+                space, pid, began, _ = found.groups()
+                if alone or _is_left_over(space, pid, began, entry.stat().st_mtime):
                     _remove(Path(entry.path))
 
 
