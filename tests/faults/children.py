@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,13 @@ def end(process: Any) -> int:
 
 def run(target: Callable[..., None], *args: Any, said: Path | None = None) -> int:
     return end(start(target, *args, said=said))
+
+
+def kill(process: Any) -> None:
+    """Kill a child, if it has not ended."""
+    with suppress(ProcessLookupError):
+        os.kill(process.pid, signal.SIGKILL)
+    end(process)
 
 
 def _child(target: Callable[..., None], args: Any, said: Path | None, env: dict[str, str]) -> None:

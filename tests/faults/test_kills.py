@@ -65,8 +65,7 @@ def test_a_training_killed_at_random_goes_on_as_if_nothing_had_been(tmp_path):
         while not (folder / "log.csv").exists() and child.is_alive():
             time.sleep(0.005)
         time.sleep(0.1 * random_.random())
-        os.kill(child.pid, signal.SIGKILL)
-        children.end(child)
+        children.kill(child)
         check_left(folder)
     same_weights(tiny.learn(folder, 40), whole)
     assert tiny.epochs_of(folder) == (list(range(40)), list(range(40)))

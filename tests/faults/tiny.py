@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,11 @@ def learn(folder: Path, epochs: int = 2, fresh: Any = None) -> RCLSTM:
     net = run_of(epochs).build()
     train(net, samples(0), samples(1), run_of(epochs).train, folder, fresh=fresh)
     return net
+
+
+def learn_slowly(folder: Path, epochs: int) -> None:
+    """Train an epoch, and go on when there is a file `go`."""
+    learn(folder, epochs, fresh=partial(until, folder, folder / "go"))
 
 
 def epochs_of(folder: Path) -> tuple[list[int], list[int]]:
@@ -83,7 +89,18 @@ def fill(options: Options, generator: torch.Generator) -> Labelled:
     return samples(0)
 
 
-HOOKS = {"fill": fill}
+def wait(options: Options, generator: torch.Generator) -> Labelled:
+    """Before an epoch that has one behind it: wait until there is a file `go`."""
+    return until(options.runs, options.runs / "go")
+
+
+def until(folder: Path, go: Path, generator: Any = None) -> Labelled:
+    while any(folder.rglob("checkpoint.pt")) and not go.exists():
+        time.sleep(0.005)
+    return samples(0)
+
+
+HOOKS = {"fill": fill, "wait": wait}
 
 
 def command(folder: Path, *arguments: str) -> None:
