@@ -31,10 +31,6 @@ _TWICE_S = 1.0
 class Stopped(KeyboardInterrupt):
     """One of `STOPS` has come: raised where the command was, so that everything is put away."""
 
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
-
 
 def run(
     main: Callable[[T], int | None],
@@ -69,7 +65,7 @@ def end(call: Callable[[], int | None], errors: tuple[type[Exception], ...] = ER
     """Call a function, and exit with the status that it returns; `run` says what else ends it."""
     _open_streams()
     before = {number: signal.getsignal(number) for number in STOPS}
-    _Stops.running, _Stops.first = True, None
+    _Stops.running, _Stops.first, _Stops.number = True, None, signal.SIGINT
     catch_stops()
     try:
         try:
@@ -77,8 +73,8 @@ def end(call: Callable[[], int | None], errors: tuple[type[Exception], ...] = ER
         except SystemExit as ended:  # of tyro, after `--help`
             status = ended.code
         sys.stdout.flush()
-    except KeyboardInterrupt as stop:
-        status = _stopped(getattr(stop, "number", signal.SIGINT))
+    except KeyboardInterrupt:
+        status = _stopped(_Stops.number)
     except errors as error:
         unread = isinstance(error, BrokenPipeError) and _unread()
         status = 128 + signal.SIGPIPE if unread else f"error: {one_line(error)}"
@@ -143,6 +139,8 @@ class _Stops:
     """Whether a command runs: until then its modules are imported."""
     first: float | None = None
     """When the first of them came."""
+    number: int = signal.SIGINT
+    """Which it was: Ray's own code makes a plain KeyboardInterrupt of it."""
 
 
 def catch_stops() -> None:
@@ -164,9 +162,9 @@ def _stop(number: int, frame: Any) -> None:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
         return
-    _Stops.first = now
+    _Stops.first, _Stops.number = now, number
     if _Stops.running:
-        raise Stopped(number)
+        raise Stopped
     raise SystemExit(_stopped(number))
 
 
