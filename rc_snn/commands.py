@@ -95,7 +95,8 @@ def check_numbers(options: Any) -> None:
     """Refuse numbers that no option can mean: counts below 1, seeds below 0, NaN and infinity.
 
     Args:
-        options: a dataclass; each field that holds an integer is a count, but for seeds.
+        options: a dataclass; each field that holds an integer is a count, but for seeds. Defaults
+            may be anything.
 
     Raises:
         ValueError: naming the option.
@@ -108,7 +109,8 @@ def check_numbers(options: Any) -> None:
         ValueError: --threads must be at least 1, got 0.
     """
     held = fields(options) if is_dataclass(options) else ()
-    for name, value in ((field.name, getattr(options, field.name)) for field in held):
+    given = {f.name: x for f in held if (x := getattr(options, f.name)) != f.default}
+    for name, value in given.items():
         for number in value if isinstance(value, tuple) else (value,):
             if isinstance(number, bool) or not isinstance(number, int | float):
                 continue
