@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import tonic.datasets
 
-from encoders.fetch import DataError, folders
+from encoders.fetch import DataError, filling, folders
+from rc_snn.files import publish, scratch
 
 
 def find(name: str, place: str, data: Path | str | None, download: bool) -> Path:
@@ -39,6 +40,22 @@ class _AtHand:
 
     def _check_exists(self) -> bool:
         return (Path(self.location_on_system) / self.place).exists()
+
+    def download(self) -> None:
+        """Fetch and unpack it elsewhere, alone: what bears its name is all of it."""
+        home = Path(self.location_on_system)
+        with filling(home, self.place):
+            if self._check_exists():  # another process has done it meanwhile
+                return
+            with scratch(home / self.place) as apart:
+                self.location_on_system = str(apart)
+                try:
+                    super().download()  # type: ignore[misc]
+                except RuntimeError as error:  # what tonic says of a wrong checksum
+                    raise DataError(f"{home / self.place}: {error} Try again.") from error
+                finally:
+                    self.location_on_system = str(home)
+                publish(apart / self.place, home / self.place)
 
 
 class SHD(_AtHand, tonic.datasets.SHD):  # type: ignore[misc]

@@ -15,10 +15,10 @@ from jaxtyping import Bool, Float, Float32, Int
 from torch import Tensor
 from tqdm import tqdm
 
-from encoders.fetch import DataError, cache_folder
+from encoders.fetch import DataError, cache_folder, filling
 from encoders.log_mel import LogMel, check_rate
 from encoders.speech_commands import KEYWORDS, SpeechCommands, SplitName, classes
-from rc_snn.files import replacing
+from rc_snn.files import check_room, replacing
 from rc_snn.numbers import count
 from rc_snn.sequences import ContextSequences, Labelled
 
@@ -164,19 +164,25 @@ def load_features(
     The name of the file in the cache is a hash of all that its content depends on: every parameter
     of the front end, split, keywords, the recordings, and the versions of this format and of the
     libraries that read, resample and transform. A file that cannot be read, or does not fit, is
-    made anew.
+    made anew. Of two processes that need it one makes it, and the other waits.
 
     Raises:
         DataError: if there are no recordings.
+        OSError: if the cache cannot be written; XDG_CACHE_HOME names another.
     """
     front_end = front_end or LogMel()
     check_rate(front_end)
     source = SpeechCommands(data, split, keywords=keywords, download=download)
     path = cache_folder() / "keyword_features" / f"{split}_{cache_key(source, front_end)}.npz"
     features = _read(path, source, front_end)
-    if features is None:
-        features = make_features(source, front_end)
-        _write(path, features)
+    if features is not None:
+        return features
+    with filling(path.parent, path.name):
+        features = _read(path, source, front_end)  # another process may have made it meanwhile
+        if features is None:
+            check_room(path.parent, 4 * len(source) * front_end.n_frames * front_end.n_mels)
+            features = make_features(source, front_end)
+            _write(path, features)
     return features
 
 

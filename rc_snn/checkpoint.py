@@ -19,8 +19,8 @@ PROBED = 8
 
 def write(path: Path, state: dict[str, Any]) -> None:
     """Replace a checkpoint atomically."""
-    with replacing(path) as partial:
-        torch.save({"format": FORMAT} | state, partial)
+    with replacing(path) as partial, partial.open("wb") as file:  # whose errors name their cause
+        torch.save({"format": FORMAT} | state, file)
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -1,6 +1,15 @@
 """Files: written whole or not at all, read within limits, held by one process at a time."""
 
-from rc_snn.files.atomic import publish, replacing, write_bytes, write_text
+from rc_snn.files.atomic import (
+    check_room,
+    explaining,
+    publish,
+    replacing,
+    scratch,
+    sweep,
+    write_bytes,
+    write_text,
+)
 from rc_snn.files.limits import (
     allowance,
     gunzip,
@@ -15,6 +24,8 @@ from rc_snn.files.look import first_look
 __all__ = [
     "Busy",
     "allowance",
+    "check_room",
+    "explaining",
     "first_look",
     "gunzip",
     "load_npz",
@@ -23,6 +34,8 @@ __all__ = [
     "publish",
     "read_bytes",
     "replacing",
+    "scratch",
+    "sweep",
     "unzipped",
     "write_bytes",
     "write_text",
