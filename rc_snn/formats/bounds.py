@@ -26,7 +26,7 @@ class Bounded(TorchDispatchMode):
         ...     torch.zeros(9_000, 36_000)
         Traceback (most recent call last):
         ...
-        ValueError: its options ask for more than the 12 bytes of weights that it holds ...
+        ValueError: its options ask for more than the 12 bytes of weights that it holds...
     """
 
     def __init__(self, weights: Mapping[str, Tensor]) -> None:
@@ -34,6 +34,10 @@ class Bounded(TorchDispatchMode):
         self.held = sum(value.nbytes for value in weights.values())
         self.bytes = _FLOOR_BYTES + _TIMES * self.held
         self.calls = _FLOOR_CALLS + _CALLS * len(weights)
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # else torch's compiler is imported here: 2 s, and nothing is compiled
 
     def __torch_dispatch__(  # type: ignore[override]
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
