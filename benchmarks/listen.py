@@ -202,7 +202,9 @@ def main(options: Listen) -> int:
         try:
             info, pieces = stream_audio(clip, SAMPLE_RATE // 100)
             notes = "".join(f"; {note}" for note in info.notes())
-            print(f"{clip}: {info.n_samples / info.sample_rate:.3f} s{notes}")
+            known = info.n_samples is not None
+            length = f"{info.n_samples / info.sample_rate:.3f} s" if known else "of unknown length"
+            print(f"{clip}: {length}{notes}")
             listen_to(network, pieces, options)
         except ValueError as error:
             print(f"error: {error}", file=sys.stderr)

@@ -73,4 +73,6 @@ def check_weights(model: nn.Module, weights: Mapping[str, Any]) -> None:
             raise ValueError(f"{name} is no tensor but {type(value).__name__}")
         bad = ~torch.isfinite(value) if name in parameters else torch.isnan(value)
         if bad.any():
-            raise ValueError(f"{int(bad.sum())} of {value.numel()} numbers of {name} are not finite")
+            raise ValueError(
+                f"{int(bad.sum())} of {value.numel()} numbers of {name} are not finite"
+            )
