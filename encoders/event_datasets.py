@@ -55,17 +55,19 @@ _CHANNELS = 700
 class _Heidelberg(_AtHand):
     """A file of spikes in HDF5, which a child process reads first (`rc_snn.files.first_look`)."""
 
+    dtype: Any
+
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.path = Path(self.location_on_system) / self.place
         first_look(self.path, _LOOK, str(allowance(self.path.stat().st_size)), *_ARRAYS)
         with h5py.File(self.path) as file:
             found = [file.get(name) for name in _ARRAYS]
-            shapes = [getattr(array, "shape", None) for array in found]
+            shapes: list[Any] = [getattr(array, "shape", None) for array in found]
         if len(set(shapes)) > 1 or len(shapes[0] or ()) != 1:
             raise DataError(
-                f"{self.path}: expected a list of recordings in each of {', '.join(_ARRAYS)}, found "
-                f"the shapes {shapes}. Unpack the archive again."
+                f"{self.path}: expected lists of recordings, {', '.join(_ARRAYS)}, found the "
+                f"shapes {shapes}. Unpack the archive again."
             )
         self.n = shapes[0][0]
 
@@ -89,9 +91,10 @@ class _Heidelberg(_AtHand):
                 raise ValueError(f"{len(seconds)} times belong to {len(columns['x'])} channels")
         except (TypeError, ValueError) as error:
             raise DataError(
-                f"{self.path}: recording {index} cannot be read ({error}). Unpack the archive again."
+                f"{self.path}: recording {index} cannot be read ({error}). Unpack the archive "
+                "again."
             ) from error
-        events = np.ones(len(seconds), self.dtype)
+        events: Any = np.ones(len(seconds), self.dtype)
         for name, column in columns.items():
             events[name] = column
         return transformed(self, events, target)
@@ -161,10 +164,12 @@ class DVSGesture(_AtHand, tonic.datasets.DVSGesture):  # type: ignore[misc]
             if columns.ndim != 2 or columns.shape[1] != 4:
                 raise ValueError(f"it has the shape {columns.shape}, not [events, 4]")
             x, y, p, ms = columns.T
-            events = np.zeros(len(columns), self.dtype)
+            events: Any = np.zeros(len(columns), self.dtype)
             for name, column, high in (("x", x, 127), ("y", y, 127), ("p", p, 1)):
                 events[name] = whole(column, name, 0, high)
             events["t"] = whole(np.floor(ms * 1000), "times in microseconds", 0)
         except (TypeError, ValueError) as error:
-            raise DataError(f"{path} cannot be read ({error}). Unpack the archive again.") from error
+            raise DataError(
+                f"{path} cannot be read ({error}). Unpack the archive again."
+            ) from error
         return transformed(self, events, self.targets[index])

@@ -15,8 +15,10 @@ _AHEAD = 8192
 """Samples of padding that a last block may have beyond the number that is announced."""
 _PLAIN_WAV = (1, 3, 6, 7, 0xFFFE)
 """PCM, float, A-law, µ-law, extensible: as many samples as bytes say."""
-_PLAIN_AIFF = (b"NONE", b"sowt", b"twos", b"raw ", b"fl32", b"FL32", b"fl64", b"FL64", b"in24")
-_PLAIN_AIFF += (b"in32", b"ulaw", b"ULAW", b"alaw", b"ALAW")
+_PLAIN_AIFF = (
+    *(b"NONE", b"sowt", b"twos", b"raw ", b"fl32", b"FL32", b"fl64", b"FL64"),
+    *(b"in24", b"in32", b"ulaw", b"ULAW", b"alaw", b"ALAW"),
+)
 
 GUESSED = -1
 """What `announced` returns for an MP3 that does not count its frames: libsndfile then guesses."""
@@ -166,7 +168,7 @@ def _nist(file: Any, size: int, head: bytes) -> int | None:
 
 def _ogg(file: Any, size: int, head: bytes) -> int | None:
     """Walk through the pages of an Ogg file: the last of each stream says that it is."""
-    at, open_streams = 0, set()
+    at, open_streams = 0, set[int]()
     while at + 27 <= size:
         file.seek(at)
         magic, kind, stream, n_parts = _take(file, "<4sxB8xI8xB")
@@ -193,7 +195,7 @@ def _mp3(file: Any, size: int, head: bytes) -> int | None:
 
 
 _LOOKS = {
-    **{magic: _wav for magic in (b"RIFF", b"RIFX", b"RF64", b"BW64")},
+    **dict.fromkeys((b"RIFF", b"RIFX", b"RF64", b"BW64"), _wav),
     b"riff": _w64,
     b"FORM": _iff,
     b".snd": _au,

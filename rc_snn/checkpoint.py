@@ -85,7 +85,7 @@ def _packed(value: Any, tensors: dict[str, Tensor]) -> Any:
         return value if math.isfinite(value) else {"float": str(value)}
     if isinstance(value, Tensor):
         # Weights may lie by columns, and their moments with them: the axes as memory has them.
-        order = sorted(range(value.dim()), key=lambda axis: -value.stride(axis))
+        order = sorted(range(value.dim()), key=[-n for n in value.stride()].__getitem__)
         tensors[name := f"{len(tensors)}"] = value.permute(order)
         return {"tensor": [name, *order]}
     if isinstance(value, Mapping):

@@ -30,7 +30,7 @@ class Bounded(TorchDispatchMode):
     """
 
     def __init__(self, weights: Mapping[str, Tensor]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.held = sum(value.nbytes for value in weights.values())
         self.bytes = _FLOOR_BYTES + _TIMES * self.held
         self.calls = _FLOOR_CALLS + _CALLS * len(weights)
@@ -39,7 +39,7 @@ class Bounded(TorchDispatchMode):
     def _should_skip_dynamo(cls) -> bool:
         return False  # else torch's compiler is imported here: 2 s, and nothing is compiled
 
-    def __torch_dispatch__(  # type: ignore[override]
+    def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         """Call the function, if what it asks for is left."""

@@ -90,9 +90,9 @@ def test_silent_and_clipped_recordings_are_recordings(tmp_path, level):
     np.testing.assert_array_equal(read_audio(wav(tmp_path, samples)).samples, samples)
 
 
-def written(format_: str, subtype: str, samples: np.ndarray = tone(SAMPLE_RATE)) -> bytes:
-    file = io.BytesIO()
-    soundfile.write(file, samples, SAMPLE_RATE, format=format_, subtype=subtype)
+def written(format_: str, subtype: str, samples: np.ndarray | None = None) -> bytes:
+    file, heard = io.BytesIO(), tone(SAMPLE_RATE) if samples is None else samples
+    soundfile.write(file, heard, SAMPLE_RATE, format=format_, subtype=subtype)
     return file.getvalue()
 
 
