@@ -58,18 +58,32 @@ class _Heidelberg(_AtHand):
     dtype: Any
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self.path = Path(self.location_on_system) / self.place
-        first_look(self.path, _LOOK, str(allowance(self.path.stat().st_size)), *_ARRAYS)
+        try:
+            super().__init__(*arguments, **options)
+        except (KeyError, AttributeError, TypeError) as error:  # tonic reads the classes' names
+            raise DataError(f"{self.path} lacks {error}. Unpack the archive again.") from error
         with h5py.File(self.path) as file:
-            found = [file.get(name) for name in _ARRAYS]
-            shapes: list[Any] = [getattr(array, "shape", None) for array in found]
+            arrays = [file.get(name) for name in _ARRAYS]
+            shapes: list[Any] = [getattr(array, "shape", None) for array in arrays]
         if len(set(shapes)) > 1 or len(shapes[0] or ()) != 1:
             raise DataError(
                 f"{self.path}: expected lists of recordings, {', '.join(_ARRAYS)}, found the "
                 f"shapes {shapes}. Unpack the archive again."
             )
         self.n = shapes[0][0]
+
+    @property
+    def path(self) -> Path:
+        """Return the file."""
+        return Path(self.location_on_system) / self.place
+
+    def _check_exists(self) -> bool:
+        """Return whether it is there, and look at it: tonic opens it next."""
+        if not super()._check_exists():
+            return False
+        limit = str(allowance(self.path.stat().st_size))
+        first_look(self.path, _LOOK, limit, *_ARRAYS, "/extra")
+        return True
 
     def __len__(self) -> int:
         """Return the number of recordings."""

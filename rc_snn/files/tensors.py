@@ -57,10 +57,14 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], texts: Mapping[str,
     write_bytes(path, content)
 
 
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+def read_tensors(
+    path: Path, without_digest: bool = False
+) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Return the tensors of a file, and its texts but for the digest, which is compared.
 
-    A file that says no digest, of another program or an older version, is read without.
+    Args:
+        path: of the file.
+        without_digest: whether a file that says none, of an older version, is read, too.
 
     Raises:
         OSError: if there is no such file.
@@ -70,7 +74,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         said, digest = _header(content)
         texts = said.get("__metadata__", {})
-        if texts.pop("digest", digest) != digest:
+        if texts.pop("digest", digest if without_digest else None) != digest:
             raise ValueError("its bytes are not those of its digest: it is damaged")
         return load(content), texts
     except Exception as error:  # whatever safetensors and torch raise on such bytes

@@ -21,7 +21,7 @@ def read_content(path: Path) -> Content:
         OSError: if there is no such file.
         ValueError: if it is damaged, or of no format of ours.
     """
-    tensors, header = read_tensors(path)
+    tensors, header = read_tensors(path, without_digest=True)
     newer: dict[str, Callable[..., Content]] = {FORMAT: lambda *as_it_is: as_it_is, **OLD}
     format_ = header.get("format", "")
     if format_ not in newer:
@@ -29,6 +29,8 @@ def read_content(path: Path) -> Content:
             f"{path} is not a network of a format that is known here: {', '.join(newer)}; got "
             f"{format_ or 'a file that names none'}."
         )
+    if more := header.keys() - {"format", "about"}:  # such as a digest whose name is damaged
+        raise ValueError(f"{path} says more than a network does: {', '.join(sorted(more))}.")
     try:
         return newer[format_](tensors, dict(parse_json(header["about"], "what it says")))
     except (LookupError, ArithmeticError, AttributeError, TypeError, ValueError) as error:
