@@ -140,14 +140,15 @@ def _read_npz(path: Path) -> Parameters:
     """Read `theta`, `decay`, `sizes`, `pulses` and `w0`, `w1`, ..., as the published nets have."""
     held: dict[str, Any] = load_npz(path, "npz")
     try:
+        if held["sizes"].ndim != 1:
+            raise ValueError(f"its sizes are no list but {held['sizes'].shape}")
         sizes = whole(held["sizes"], "Sizes", 0, MAX_WEIGHTS).tolist()
         theta, decay = _number(held["theta"]), None
         if "decay" in held:
             decay = _number(held["decay"])
         pulses = torch.from_numpy(finite(held["pulses"], "Pulses"))
         raw = [held[f"w{i}"] for i in range(len(sizes) - 1)]
-        if any(w.dtype.kind != "f" for w in raw):
-            raise TypeError(f"weights are floats, got {[str(w.dtype) for w in raw]}")
+        raw = [w if w.dtype == np.float32 else finite(w, "Weights") for w in raw]
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} lacks something that a network has ({error}).") from error
     n_pulses = pulses.shape[-1] if pulses.dim() == 2 else -1

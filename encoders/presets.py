@@ -1,5 +1,6 @@
 """Event data sets ready for training: which steps they are read in, and what they are called."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,9 @@ from encoders.functional import Events
 from encoders.nmnist import NeuromorphicMNIST
 from rc_snn.sequences import Labelled
 from rc_snn.spikes import check_n_steps
+
+_MOST = 1 << 29
+"""Numbers that the frames of one recording may have: 16 s of DVS-Gesture in steps of 1 ms."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,11 @@ class CountFrames:
             raise ValueError(
                 f"Events lie before time 0 or outside of the sensor {self.sensor}. The file is "
                 "damaged, or of another sensor."
+            )
+        if math.prod(limits[:, 0].tolist()) > _MOST:
+            raise ValueError(
+                f"The last event is in step {index[0].max()}, of {self.step_us} µs: too many steps "
+                "to be held. The file is damaged, or its steps must be longer."
             )
         counts = np.zeros(limits[:, 0], np.int32)
         np.add.at(counts, tuple(index), 1)

@@ -83,9 +83,8 @@ def load_ucr(
 
     Raises:
         ImportError: if aeon is not installed.
-        DataError: if series have missing values.
-        ValueError: if the share is outside (0, 1), or aeon has no such set.
-        OSError: if a file of the set is malformed.
+        DataError: if series have missing values, aeon has no such set, or cannot read its files.
+        ValueError: if the share is outside (0, 1).
 
     Source: Dau et al., "The UCR time series archive", IEEE/CAA Journal of Automatica Sinica 6
     (2019), https://arxiv.org/abs/1810.07758; Bagnall et al., "The UEA multivariate time series

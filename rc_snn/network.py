@@ -83,6 +83,11 @@ class Network:
     def __post_init__(self) -> None:
         self._check_types()
         own = families.family(self.family) if self.family else families.family_of(self.model)
+        if self.family and not own.claims(self.model):
+            raise ValueError(
+                f"The family {self.family} claims no model like {type(self.model).__name__}. Leave "
+                "family out, or name that of the model."
+            )
         object.__setattr__(self, "family", own.name)
         if self.theta is not None:
             check_theta(self.theta)
@@ -111,14 +116,18 @@ class Network:
         texts = (self.name, self.record, self.family)
         mappings = (self.encoder, self.measured, self.tensors)
         listed = isinstance(self.classes, list | tuple)
+        whole = self.n_steps is None or type(self.n_steps) is int
         if not (
-            all(isinstance(x, str) for x in (*texts, *(self.classes if listed else [None])))
+            whole
+            and isinstance(self.theta, int | float | None)
+            and all(isinstance(x, str) for x in (*texts, *(self.classes if listed else [None])))
             and all(isinstance(x, Mapping) and all(isinstance(k, str) for k in x) for x in mappings)
             and all(isinstance(x, Tensor) for x in self.tensors.values())
         ):
             raise TypeError(
-                "name, record, family and classes of a network are texts, encoder and measured are "
-                "mappings of texts, and tensors one of texts to tensors."
+                "name, record, family and classes of a network are texts, theta and n_steps are "
+                "numbers, encoder and measured are mappings of texts, and tensors one of texts to "
+                "tensors."
             )
         if not 0 < len(self.name.encode(errors="replace")) <= 200 or set(self.name) & set("/\\\0"):
             raise ValueError(
@@ -381,7 +390,9 @@ def _read(path: Path, maker: Callable[..., Any] | None) -> Network:
         more = {key: value for key, value in tensors.items() if not key.startswith("model.")}
         if not hasattr(model, "options"):  # else it says them itself, and as they are by then
             about |= {"maker": make, "options": options}
-        about |= {"classes": tuple(about["classes"]), "name": about.get("name", path.stem)}
+        classes = about["classes"]
+        classes = tuple(classes) if isinstance(classes, list) else classes
+        about |= {"classes": classes, "name": about.get("name", path.stem)}
         return Network(model=model.eval(), tensors=more, **about)
     except KeyError as error:
         raise ValueError(f"{path} cannot be read as a network: it lacks {error}.") from error

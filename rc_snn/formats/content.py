@@ -48,14 +48,20 @@ def fill(model: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
     """
     check_weights(model, weights)
     model.to(next((v.dtype for v in weights.values() if v.is_floating_point()), torch.float32))
-    try:
-        model.load_state_dict(dict(weights))
-    except RuntimeError as error:
-        raise ValueError(str(error)) from error
-    for name, held in model.state_dict().items():
-        given = weights[name]
-        if _kind(held) != _kind(given) or not torch.equal(held.to(given.dtype), given):
-            raise ValueError(f"{name} is {given.dtype}, and {held.dtype} does not hold it exactly")
+    own = model.state_dict()
+    other = [key for key in own.keys() & weights.keys() if _kind(own[key]) != _kind(weights[key])]
+    if not other:
+        try:
+            model.load_state_dict(dict(weights))
+        except RuntimeError as error:
+            raise ValueError(str(error)) from error
+        own = model.state_dict()
+        other = [
+            key for key in own if not torch.equal(own[key].to(weights[key].dtype), weights[key])
+        ]
+    for key in other:
+        given, dtype = weights[key].dtype, own[key].dtype
+        raise ValueError(f"{key} is {given}, and {dtype} does not hold it exactly")
     return model
 
 

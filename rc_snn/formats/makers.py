@@ -74,7 +74,7 @@ def maker_of(name: str) -> Callable[..., nn.Module]:
     been imported. What else is installed is called by no file: torch alone has a function that
     returns a module and runs the text that it is given.
     """
-    module_name, _, path = name.partition(":") if isinstance(name, str) else ("", "", "")
+    module_name, _, path = name.partition(":")
     if "<" in path or not path:
         raise ValueError(
             f"{name!r} cannot be found again by its name: define it at the top of a module."

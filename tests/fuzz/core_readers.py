@@ -72,7 +72,12 @@ def _old_networks(folder: Path) -> list[Path]:
     made: list[tuple[str, nn.Module, dict[str, Any], dict[str, torch.Tensor]]] = [
         ("zoo", RCLSTM(784, 11), about | zoo, {"input_mean": torch.zeros(6, 784)}),
         ("baselines", lif, {"measured": {}, "record": "r", "encoder": {}} | theirs, {}),
-        ("keywords", RCLSTM(420, 5, 2), {"theta": 0.9, "measured": {}, "record": "r"} | heard, bands),
+        (
+            "keywords",
+            RCLSTM(420, 5, 2),
+            {"theta": 0.9, "measured": {}, "record": "r"} | heard,
+            bands,
+        ),
     ]
     for name, model, said, more in made:
         texts = {"format": f"rc_snn.{name}/1", "about": record.json.dumps(said)}
