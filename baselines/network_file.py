@@ -5,13 +5,15 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from jaxtyping import Float64
 from torch import Tensor
+
+from rc_snn.files import load_npz, read_bytes
+from rc_snn.numbers import finite, whole
 
 MAX_WEIGHTS = 50_000_000
 """A file that announces more weights is refused before anything of that size is made."""
@@ -42,7 +44,7 @@ def read_parameters(path: Path | str) -> Parameters:
     """
     path = Path(path)
     try:
-        content = path.read_bytes()
+        content = read_bytes(path)
     except OSError as error:
         raise ValueError(f"{path} cannot be read ({error}).") from error
     if content[:2] == b"PK":
@@ -136,22 +138,30 @@ def _read_text(path: Path, words: list[str]) -> Parameters:
 
 def _read_npz(path: Path) -> Parameters:
     """Read `theta`, `decay`, `sizes`, `pulses` and `w0`, `w1`, ..., as the published nets have."""
+    held: dict[str, Any] = load_npz(path, "npz")
     try:
-        with path.open("rb") as raw_file, np.load(raw_file, allow_pickle=False) as file:
-            held: dict[str, Any] = {name: file[name] for name in file.files}
-    except (BadZipFile, ValueError, OSError, KeyError) as error:
-        raise ValueError(f"{path} cannot be read as npz ({error}).") from error
-    try:
-        sizes = [int(n) for n in held["sizes"]]
-        theta, pulses = float(held["theta"]), torch.from_numpy(np.asarray(held["pulses"], float))
-        decay = float(held["decay"]) if "decay" in held else None
+        if held["sizes"].ndim != 1:
+            raise ValueError(f"its sizes are no list but {held['sizes'].shape}")
+        sizes = whole(held["sizes"], "Sizes", 0, MAX_WEIGHTS).tolist()
+        theta, decay = _number(held["theta"]), None
+        if "decay" in held:
+            decay = _number(held["decay"])
+        pulses = torch.from_numpy(finite(held["pulses"], "Pulses"))
         raw = [held[f"w{i}"] for i in range(len(sizes) - 1)]
+        raw = [w if w.dtype == np.float32 else finite(w, "Weights") for w in raw]
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} lacks something that a network has ({error}).") from error
     n_pulses = pulses.shape[-1] if pulses.dim() == 2 else -1
     check_sizes(path, sizes, n_pulses)
     weights = [torch.from_numpy(decimal(w)) for w in raw]
     return _checked(path, theta, decay, weights, pulses, sizes)
+
+
+def _number(x: Any) -> float:
+    found = finite(x, "Threshold and decay")
+    if found.size != 1:
+        raise ValueError(f"threshold and decay are one number each, got {found.size}")
+    return float(found.item())
 
 
 def decimal(weight: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -204,7 +204,9 @@ def main(options: Listen) -> int:
         try:
             info, pieces = stream_audio(clip, SAMPLE_RATE // 100)
             notes = "".join(f"; {note}" for note in info.notes())
-            print(f"{clip}: {info.n_samples / info.sample_rate:.3f} s{notes}")
+            n = info.n_samples
+            length = "of unknown length" if n is None else f"{n / info.sample_rate:.3f} s"
+            print(f"{clip}: {length}{notes}")
             listen_to(network, pieces, options)
         except ValueError as error:
             print(f"error: {error}", file=sys.stderr)

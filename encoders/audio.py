@@ -1,7 +1,8 @@
 """Read recordings: mono float32 at one sample rate, in one piece or in constant memory."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from io import BufferedIOBase
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from jaxtyping import Float32
 
+from encoders.recording_files import FORMATS, GUESSED, announced, trimmed
+from rc_snn.files import allowance
 from rc_snn.numbers import count, plain
 
 SAMPLE_RATE = 16_000
@@ -78,8 +81,8 @@ class AudioInfo:
     sample_rate: int
     """Samples per second in the file."""
     channels: int
-    n_samples: int
-    """Samples per channel in the file."""
+    n_samples: int | None
+    """Samples per channel in the file; None if that is not known before it is read."""
 
     def notes(self) -> list[str]:
         """Return what was changed, one line each; nothing for mono at 16 kHz."""
@@ -102,15 +105,18 @@ class Audio:
 def read_audio(source: Source) -> Audio:
     """Read a whole recording; mix it down to mono and resample it to 16 kHz where necessary.
 
-    Any format that libsndfile knows: WAV, FLAC, Ogg and more, integer or float. Integers are
-    divided by their full scale. A clipped or silent recording is a valid recording.
+    WAV (also RF64, Wave64, and what a pipe was given, with no length in its header), AIFF, AU, CAF,
+    NIST SPHERE, 8SVX, FLAC, Ogg and MP3, integer, float or compressed. Integers are divided by
+    their full scale. A clipped or silent recording is a valid recording; one that was cut is
+    refused, where its header says so: an MP3 without a frame that counts the others does not.
 
     Args:
         source: a path, or an open binary file.
 
     Raises:
-        AudioError: if there is no such file, it is not audio, it is empty, shorter than one 25 ms
-            window, or holds NaN or infinity.
+        AudioError: if there is no such file, it is not audio, it is empty, cut, shorter than one
+            25 ms window, holds NaN or infinity, or unpacks to far more than its size
+            (`rc_snn.files.allowance`): `stream_audio` reads such a one.
 
     Example:
         >>> import io, soundfile
@@ -121,11 +127,10 @@ def read_audio(source: Source) -> Audio:
         >>> audio.samples.shape, audio.samples.dtype, audio.info.channels
         ((16000,), dtype('float32'), 2)
     """
-    with _open(source) as file:
-        info = _info(file, source)
-        raw = _read(file, info, -1)
-    _check_complete(len(raw), info)
-    samples = _mono(raw, 0, info)
+    file, info, size = _open(source)
+    with file:
+        samples = _whole(file, info, size)
+    info = replace(info, n_samples=len(samples))
     if info.sample_rate != SAMPLE_RATE:
         import soxr  # what librosa.resample calls
 
@@ -156,37 +161,55 @@ def stream_audio(
     """
     if count(n_samples, "n_samples") < 1:
         raise ValueError(f"n_samples must be at least 1, got {n_samples}.")
-    file = _open(source)
-    try:
-        info = _info(file, source)
-    except AudioError:
-        file.close()
-        raise
+    file, info, _ = _open(source)
     return info, _cut(_resampled(file, info), n_samples)
 
 
+def _whole(file: Any, info: AudioInfo, size: int) -> Samples:
+    """Return the recording at its own rate."""
+    # A resampled copy lies beside it.
+    most = int(allowance(size) / 4 / (1 + SAMPLE_RATE / info.sample_rate))
+    held = bytearray()
+    for piece in _pieces(file, info):
+        held += piece.tobytes()
+        if len(held) > 4 * most:
+            raise AudioError(
+                f"{info.name} unpacks from {size} bytes to more than {most} samples. Read it with "
+                "stream_audio, or cut it into clips."
+            )
+    return np.frombuffer(held, np.float32)
+
+
+def _pieces(file: Any, info: AudioInfo) -> Iterator[Samples]:
+    """Yield the recording in pieces of at most a second, mono, at its own rate."""
+    n, done = max(1, min(info.sample_rate, 2**20 // info.channels)), 0
+    while info.n_samples is None or done < info.n_samples:
+        due = n if info.n_samples is None else min(n, info.n_samples - done)
+        raw = _read(file, info, due)
+        yield _mono(raw, done, info)
+        done += len(raw)
+        if len(raw) < due:
+            break
+    _check_complete(done, info)
+
+
 def _resampled(file: Any, info: AudioInfo) -> Iterator[Samples]:
-    """Yield the recording second by second, at 16 kHz."""
+    """Yield the recording piece by piece, at 16 kHz."""
     import soxr
 
-    same = info.sample_rate == SAMPLE_RATE
+    same, made = info.sample_rate == SAMPLE_RATE, 0
     stream = None if same else soxr.ResampleStream(info.sample_rate, SAMPLE_RATE, 1)
-    done, made = 0, 0
     with file:
-        while True:
-            raw = _read(file, info, info.sample_rate)
-            last = len(raw) < info.sample_rate
-            piece = _mono(raw, done, info)
-            done += len(piece)
+        for piece in _pieces(file, info):
             if stream is not None:
-                piece = stream.resample_chunk(piece, last=last)
+                piece = stream.resample_chunk(piece)
             made += len(piece)
-            if last:
-                _check_complete(done, info)
-                _check_length(made, info)
             yield piece
-            if last:
-                return
+        if stream is not None:
+            piece = stream.resample_chunk(np.zeros(0, np.float32), last=True)
+            made += len(piece)
+            yield piece
+        _check_length(made, info)
 
 
 def _cut(pieces: Iterator[Samples], n_samples: int) -> Iterator[Samples]:
@@ -201,10 +224,24 @@ def _cut(pieces: Iterator[Samples], n_samples: int) -> Iterator[Samples]:
         yield left
 
 
-def _open(source: Source) -> Any:
-    """Open a file as libsndfile does, or say why that is impossible."""
+@cache
+def _forward() -> Any:
+    """Return soundfile's reader that only goes forward.
+
+    It seeks to where it is after each read. MP3 and Opus then go on with other samples, and codecs
+    that cannot seek, such as GSM 6.10 and G.721, refuse.
+    """
     import soundfile
 
+    class Forward(soundfile.SoundFile):  # type: ignore[misc]
+        def seekable(self) -> bool:
+            return False
+
+    return Forward
+
+
+def _open(source: Source) -> tuple[Any, AudioInfo, int]:
+    """Open a file as libsndfile does, or say why that is impossible; return its size, too."""
     name = _name(source)
     if isinstance(source, str | Path):
         path = Path(source).expanduser()
@@ -212,22 +249,47 @@ def _open(source: Source) -> Any:
             raise AudioError(f"{name} is not a file. Name a recording: WAV, FLAC or Ogg.")
         if path.stat().st_size == 0:
             raise AudioError(f"{name} is an empty file of 0 bytes. Record it again.")
+        with path.open("rb") as raw:
+            counted, size = _announced(raw, name), path.stat().st_size
         source = path
+    else:
+        counted, size = _announced(source, name), source.seek(0, 2)
+        source.seek(0)
     try:
-        return soundfile.SoundFile(source)
-    except (soundfile.LibsndfileError, TypeError) as error:
+        file = _forward()(source)
+    except Exception as error:
         # A file without a header ends as TypeError: libsndfile asks for rate and channels.
         raise AudioError(
             f"{name} is not audio that libsndfile can read ({error}). Convert it to WAV."
         ) from error
+    try:
+        return file, _info(file, name, counted), size
+    except AudioError:
+        file.close()
+        raise
+
+
+def _announced(file: Any, name: str) -> int | None:
+    try:
+        return announced(file)
+    except ValueError as error:
+        raise AudioError(f"{name} is damaged: {error}. Copy or record it again.") from error
 
 
 def _name(source: Source) -> str:
     return str(source) if isinstance(source, str | Path) else getattr(source, "name", "the file")
 
 
-def _info(file: Any, source: Source) -> AudioInfo:
-    info = AudioInfo(_name(source), file.samplerate, file.channels, file.frames)
+def _info(file: Any, name: str, counted: int | None) -> AudioInfo:
+    """Return what a file says of itself, if that can be a recording."""
+    if file.format not in FORMATS or file.subtype.startswith("DWVW"):
+        raise AudioError(
+            f"{name} is {file.format}, {file.subtype}, which is not read here: whether it is whole "
+            "cannot be told. Convert it to WAV or FLAC."
+        )
+    known = counted != GUESSED and file.frames < 2**62  # libsndfile's number for "not known"
+    n_samples = trimmed(file.frames, counted) if known else None
+    info = AudioInfo(name, file.samplerate, file.channels, n_samples)
     if not RATES[0] <= info.sample_rate <= RATES[1]:
         raise AudioError(
             f"{info.name} claims {info.sample_rate} samples per second; speech has {RATES[0]} to "
@@ -243,7 +305,7 @@ def _read(file: Any, info: AudioInfo, n: int) -> npt.NDArray[np.float32]:
 
     try:
         raw: npt.NDArray[np.float32] = file.read(n, dtype="float32", always_2d=True)
-    except soundfile.LibsndfileError as error:
+    except (soundfile.SoundFileError, RuntimeError, ValueError) as error:
         raise AudioError(
             f"{info.name} is damaged ({error}). Convert or record it again."
         ) from error
@@ -269,7 +331,7 @@ def _mono(raw: npt.NDArray[np.float32], start: int, info: AudioInfo) -> Samples:
 
 def _check_complete(n_samples: int, info: AudioInfo) -> None:
     """Refuse a recording that ends before its header says."""
-    if n_samples < info.n_samples:
+    if info.n_samples is not None and n_samples < info.n_samples:
         raise AudioError(
             f"{info.name} is damaged: it announces {info.n_samples} samples, {n_samples} can be "
             "read. Copy or record it again."
@@ -280,6 +342,6 @@ def _check_length(n_samples: int, info: AudioInfo) -> None:
     """Refuse a recording without a single full window."""
     if n_samples < MIN_SAMPLES:
         raise AudioError(
-            f"{info.name} lasts {1000 * info.n_samples / info.sample_rate:.1f} ms; one analysis "
+            f"{info.name} lasts {1000 * n_samples / SAMPLE_RATE:.1f} ms; one analysis "
             f"window takes {1000 * MIN_SAMPLES / SAMPLE_RATE:.0f} ms. Record a longer clip."
         )

@@ -1,10 +1,8 @@
 """Images in MNIST's idx format, of any size: FashionMNIST, KMNIST, EMNIST and one's own."""
 
-import gzip
 import hashlib
 import math
 import struct
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +12,7 @@ from jaxtyping import Int, UInt8
 from torch import Tensor
 
 from encoders.fetch import DataError
+from rc_snn.files import gunzip, read_bytes
 
 KINDS = {3: "images", 1: "labels"}
 """What a file holds, by its number of axes."""
@@ -122,17 +121,23 @@ def _parse(path: Path, raw: bytes, n_axes: int) -> UInt8[Tensor, "*axes"]:
     return torch.frombuffer(bytearray(raw[begin:]), dtype=torch.uint8).view(shape)
 
 
-def unpacked(path: Path, expected: str) -> bytes:
+def unpacked(path: Path, expected: str, limit: int | None = None) -> bytes:
     """Return the raw bytes of a file that may be gzip.
 
+    Args:
+        path: of the file; gzip if it ends in .gz.
+        expected: what it should be, for the message.
+        limit: bytes that it may unpack to; None: `rc_snn.files.allowance` of its size.
+
     Raises:
-        DataError: if it is a broken gzip stream.
+        DataError: if it is a broken gzip stream, or unpacks to more.
+        OSError: if it cannot be read.
     """
-    packed = path.read_bytes()
+    packed = read_bytes(path)
     try:
-        return gzip.decompress(packed) if path.suffix == ".gz" else packed
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        return gunzip(packed, str(path), limit) if path.suffix == ".gz" else packed
+    except ValueError as error:
         raise DataError(
             f"{path}: expected {expected}, found a broken gzip stream of {len(packed)} bytes "
-            f"({error}). Delete or replace the file."
+            f"({error.__cause__}). Delete or replace the file."
         ) from error

@@ -2,12 +2,10 @@
 
 import hashlib
 import json
-import zipfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,11 +16,12 @@ from tqdm import tqdm
 from encoders.fetch import DataError, cache_folder, filling
 from encoders.log_mel import LogMel, check_rate
 from encoders.speech_commands import KEYWORDS, SpeechCommands, SplitName, classes
-from rc_snn.files import check_room, replacing
+from rc_snn.checkpoint import digest
+from rc_snn.files import check_room, load_npz, replacing
 from rc_snn.numbers import count
 from rc_snn.sequences import ContextSequences, Labelled
 
-FORMAT = "rc_snn.keyword_features/1"
+FORMAT = "rc_snn.keyword_features/2"
 _BATCH = 64
 
 
@@ -220,31 +219,33 @@ def make_features(source: SpeechCommands, front_end: LogMel) -> Features:
 
 
 def _write(path: Path, features: Features) -> None:
+    arrays = {
+        "frames": features.frames.numpy(),
+        "labels": features.labels.numpy(),
+        "names": np.array(features.names),
+        "n_short": np.array(features.n_short),
+    }
     with replacing(path) as partial, partial.open("wb") as file:
-        np.savez(
-            file,
-            frames=features.frames.numpy(),
-            labels=features.labels.numpy(),
-            names=np.array(features.names),
-            n_short=np.array(features.n_short),
-        )
+        np.savez(file, allow_pickle=False, digest=np.array(digest(arrays)), **arrays)
 
 
 def _read(path: Path, source: SpeechCommands, front_end: LogMel) -> Features | None:
     """Read features, or nothing if the file is not there, is damaged or is not theirs."""
     try:
-        # np.load leaves a file open that it cannot read. Of a zip, each array has a CRC.
-        with path.open("rb") as raw, np.load(raw) as file:
-            arrays: dict[str, Any] = {key: file[key] for key in file.files}
-        frames, labels = arrays["frames"], arrays["labels"]
-        names, n_short = tuple(arrays["names"].tolist()), int(arrays["n_short"])
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+        arrays = load_npz(path, "features of keywords")
+    except (OSError, ValueError):
         return None
+    said = arrays.pop("digest", None)
+    known = ("frames", "labels", "names", "n_short")
+    if said is None or [*arrays] != [*known] or str(said) != digest(arrays):
+        return None
+    frames, labels, names = arrays["frames"], arrays["labels"], tuple(arrays["names"].tolist())
     shape = (len(source), front_end.n_frames, front_end.n_mels)
     fits = frames.shape == shape and frames.dtype == np.float32 and np.isfinite(frames).all()
     same = names == source.recordings.names and labels.tolist() == source.targets
-    if not (fits and same):
+    if not (fits and same and arrays["n_short"].shape == ()):
         return None
+    n_short = int(arrays["n_short"])
     return Features(torch.from_numpy(frames), torch.from_numpy(labels), names, n_short)
 
 

@@ -1,5 +1,6 @@
 """Event data sets ready for training: which steps they are read in, and what they are called."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,9 @@ from encoders.nmnist import NeuromorphicMNIST
 from rc_snn.numbers import check_fields
 from rc_snn.sequences import Labelled
 from rc_snn.spikes import check_n_steps
+
+_MOST = 1 << 29
+"""Numbers that the frames of one recording may have: 16 s of DVS-Gesture in steps of 1 ms."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,13 @@ class CountFrames:
             return np.zeros((0, *shape), np.int32)
         found = event_columns(events, self.sensor)
         step = found["t"] // self.step_us
-        counts = np.zeros((int(step.max()) + 1, *shape), np.int32)
+        n_steps = int(step.max()) + 1
+        if n_steps * math.prod(shape) > _MOST:
+            raise ValueError(
+                f"The last event is in step {n_steps - 1}, of {self.step_us} µs: too many steps "
+                "to be held. The file is damaged, or its steps must be longer."
+            )
+        counts = np.zeros((n_steps, *shape), np.int32)
         rows = (found["y"],) if grid else ()
         np.add.at(counts, (step, found["p"], *rows, found["x"]), 1)
         return counts

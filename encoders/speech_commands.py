@@ -17,7 +17,7 @@ from encoders import fetch
 from encoders.audio import Samples, read_audio
 from encoders.fetch import DataError, cache_folder, folders, named_folder
 from encoders.transforms import transformed
-from rc_snn.files import replacing
+from rc_snn.files import read_bytes, replacing, unzipped
 
 SplitName: TypeAlias = Literal["train", "validation", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
@@ -35,6 +35,9 @@ URL = "https://storage.googleapis.com/download.tensorflow.org/data/speech_comman
 ARCHIVE_SHA256 = "af14739ee7dc311471de98f5f9d2c9191b18aedfe957f4a6ff791c709868ff58"
 ARCHIVE_BYTES = 2_428_923_189
 """As published: tensorflow/datasets, url_checksums/speech_commands.txt; torchaudio has the same."""
+
+MOST_BYTES = 1 << 24
+"""One recording in a zip file: a second at 16 kHz takes 32,044, and what is unpacked is bounded."""
 
 _FOLDERS = (".", "speech_commands", "speech_commands_v0.02", "SpeechCommands/speech_commands_v0.02")
 _LISTS: dict[str, str] = {"validation": "validation_list", "test": "testing_list"}
@@ -78,8 +81,7 @@ class Recordings:
     @cached_property
     def _zip(self) -> zipfile.ZipFile | None:
         # In memory: processes that load in parallel would move each other's place in one file.
-        packed = self.path.is_file()
-        return zipfile.ZipFile(io.BytesIO(self.path.read_bytes())) if packed else None
+        return _archive(self.path) if self.path.is_file() else None
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Leave the zip's bytes behind on the way to another process, which reads its own."""
@@ -90,10 +92,14 @@ class Recordings:
 
         Raises:
             encoders.audio.AudioError: if it is not a usable one.
+            DataError: if the zip file does not have it, or it cannot be unpacked.
         """
         if self._zip is None:
             return read_audio(self.path / name).samples
-        file = io.BytesIO(self._zip.read(name))
+        try:
+            file = io.BytesIO(unzipped(self._zip, name, str(self.path), MOST_BYTES))
+        except (KeyError, ValueError) as error:
+            raise DataError(f"{error} Replace {self.path}.") from error
         file.name = f"{self.path}/{name}"
         return read_audio(file).samples
 
@@ -165,12 +171,20 @@ def _find(base: Path, split: SplitName) -> Recordings | None:
     return None
 
 
-def _zipped(packed: Path, split: SplitName) -> Recordings:
+def _archive(path: Path) -> zipfile.ZipFile:
+    """Return a zip file, in memory.
+
+    Raises:
+        DataError: if it is none that can be read.
+    """
     try:
-        with zipfile.ZipFile(packed) as file:
-            names = sorted(name for name in file.namelist() if "_nohash_" in name)
-    except zipfile.BadZipFile as error:
-        raise DataError(f"{packed} is not a zip file ({error}). Replace it.") from error
+        return zipfile.ZipFile(io.BytesIO(read_bytes(path)))
+    except Exception as error:  # zipfile raises several kinds on damaged bytes
+        raise DataError(f"{path} is not a zip file ({error}). Replace it.") from error
+
+
+def _zipped(packed: Path, split: SplitName) -> Recordings:
+    names = sorted({name for name in _archive(packed).namelist() if "_nohash_" in name})
     if not names:
         raise DataError(f"{packed} holds no word/speaker_nohash_n.ogg. Replace it.")
     return Recordings(packed, split, tuple(names))
@@ -196,7 +210,14 @@ def _names(folder: Path, split: SplitName) -> tuple[str, ...]:
 def _read_list(folder: Path, stem: str) -> set[str] | None:
     """Read an official list of names, if there is one."""
     path = folder / f"{stem}.txt"
-    return set(path.read_text().split()) if path.is_file() else None
+    if not path.is_file():
+        return None
+    try:
+        return set(read_bytes(path).decode().split())
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path} is no list of names ({error}). Replace it by that of the data set."
+        ) from error
 
 
 def class_of(name: str, keywords: Sequence[str] = KEYWORDS) -> int:

@@ -9,6 +9,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -84,9 +85,8 @@ def load_ucr(
 
     Raises:
         ImportError: if aeon is not installed.
-        DataError: if series have missing values.
-        ValueError: if the share is outside (0, 1), or aeon has no such set.
-        OSError: if a file of the set is malformed.
+        DataError: if series have missing values, aeon has no such set, or cannot read its files.
+        ValueError: if the share is outside (0, 1).
 
     Source: Dau et al., "The UCR time series archive", IEEE/CAA Journal of Automatica Sinica 6
     (2019), https://arxiv.org/abs/1810.07758; Bagnall et al., "The UEA multivariate time series
@@ -131,16 +131,27 @@ def _read(
             'UCR and UEA sets are read by aeon, which is not installed: pip install "rc_snn[aeon]".'
         ) from error
     place = _place(name, folder)
-    x, y, about = load_classification(name, split=split, extract_path=place, return_metadata=True)
-    series = [torch.from_numpy(np.asarray(one, dtype=np.float64).T.copy()) for one in x]
-    missing = sum(bool(one.isnan().any()) for one in series)
+    options: Any = {"split": split, "extract_path": place, "return_metadata": True}
+    try:
+        x, y, about = load_classification(name, **options)
+        series = [torch.from_numpy(np.asarray(one, dtype=np.float64).T.copy()) for one in x]
+        classes = tuple(about["class_values"])
+        labels = torch.tensor([classes.index(str(label)) for label in y])
+        shapes = {one.shape[1:] for one in series}
+        if len(shapes) != 1 or min(one.numel() for one in series) == 0:
+            raise ValueError(f"its series have the channels {sorted(map(list, shapes))}")
+    except Exception as error:  # aeon's parser raises many kinds on damaged text
+        raise DataError(
+            f"The {split} series of {name} in {place or 'aeon'} cannot be read: "
+            f"{type(error).__name__}: {error} Correct or fetch its file anew."
+        ) from error
+    missing = sum(not bool(one.isfinite().all()) for one in series)
     if missing:
         raise DataError(
             f"{missing} of {len(series)} {split} series of {name} have missing values. Fill "
             "them in a file of your own, and name its folder."
         )
-    classes = tuple(about["class_values"])
-    return series, torch.tensor([classes.index(str(label)) for label in y]), classes
+    return series, labels, classes
 
 
 def _place(name: str, folder: Path | str | None) -> str | None:

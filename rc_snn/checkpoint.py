@@ -1,6 +1,8 @@
 """Checkpoints: replaced atomically, refused with the reason; randomness is part of them."""
 
 import hashlib
+import json
+import math
 import random
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
@@ -9,45 +11,106 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from rc_snn.files import replacing
+from rc_snn.files import parse_json
+from rc_snn.files.tensors import read_tensors, write_tensors
 
-FORMAT = "rc_snn.checkpoint/3"
+FORMAT = "rc_snn.checkpoint/4"
 PROBED = 8
 """Samples that stand for lazily read sequences which have no `digest()`."""
 
 
-def write(path: Path, state: dict[str, Any]) -> None:
-    """Replace a checkpoint atomically."""
-    with replacing(path) as partial, partial.open("wb") as file:  # whose errors name their cause
-        torch.save({"format": FORMAT} | state, file)
+def write(path: Path, state: Mapping[str, Any]) -> None:
+    """Replace a checkpoint atomically; it says a digest of all that it holds.
+
+    Args:
+        path: of the file.
+        state: tensors, numbers, texts, truth values and None, in mappings, lists and tuples.
+
+    Raises:
+        TypeError: if it holds anything else.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "checkpoint.pt")
+        ...     write(path, {"epoch": 3, "weights": {0: torch.ones(2)}})
+        ...     read(path)["weights"]
+        {0: tensor([1., 1.])}
+    """
+    tensors: dict[str, Tensor] = {}
+    said = json.dumps(_packed(state, tensors))
+    write_tensors(path, tensors, {"format": FORMAT, "state": said})
 
 
 def read(path: Path) -> dict[str, Any]:
     """Read a checkpoint.
 
     Raises:
-        ValueError: if the file is not a checkpoint of this format.
+        ValueError: if the file is damaged, or not a checkpoint of this format.
     """
+    found, state = "", None
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
+        with path.open("rb") as file:
+            if file.read(4) == b"PK\x03\x04":  # torch.save wrote them so until version 3
+                found = "rc_snn.checkpoint/3, or an older one"
+        if not found:
+            tensors, texts = read_tensors(path)
+            found = texts.get("format", "")
+        if found == FORMAT:
+            state = _unpacked(parse_json(texts["state"], "its state"), tensors)
+    except (OSError, LookupError, TypeError, ValueError) as error:
         raise ValueError(
             f"{path} cannot be read as a checkpoint ({error}). Move it away to start this run anew."
         ) from error
-    found = state.get("format") if isinstance(state, dict) else None
-    if str(found).startswith("rc_snn.checkpoint/") and found != FORMAT:
-        # One without digests would be resumed on any data: the error that digests are there for.
+    if found.startswith("rc_snn.checkpoint/") and found != FORMAT:
         raise ValueError(
             f"{path} has the format {found}, this version resumes {FORMAT}: the other does not "
-            "say what it was trained on. Finish the run with the version that began it, or move "
-            "the checkpoint away to start anew."
+            "say what it was trained on, or cannot tell that it is damaged. Finish the run with "
+            "the version that began it, or move the checkpoint away to start anew."
         )
-    if found != FORMAT:
+    if found != FORMAT or not isinstance(state, dict):
         raise ValueError(
             f"{path} is not an rc_snn checkpoint. Move it away, or choose another run_dir."
         )
-    return dict(state)
+    return {"format": FORMAT} | state
+
+
+def _packed(value: Any, tensors: dict[str, Tensor]) -> Any:
+    """Return a value as JSON, its tensors by their names; an object says what it stands for."""
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else {"float": str(value)}
+    if isinstance(value, Tensor):
+        # Weights may lie by columns, and their moments with them: the axes as memory has them.
+        order = sorted(range(value.dim()), key=[-n for n in value.stride()].__getitem__)
+        tensors[name := f"{len(tensors)}"] = value.permute(order)
+        return {"tensor": [name, *order]}
+    if isinstance(value, Mapping):
+        return {"mapping": [[_packed(k, tensors), _packed(v, tensors)] for k, v in value.items()]}
+    if isinstance(value, list | tuple):
+        items = [_packed(x, tensors) for x in value]
+        return {"tuple": items} if isinstance(value, tuple) else items
+    raise TypeError(f"A checkpoint holds numbers, texts and tensors, not {type(value).__name__}.")
+
+
+def _unpacked(value: Any, tensors: Mapping[str, Tensor]) -> Any:
+    """Return what `_packed` was given."""
+    if isinstance(value, list):
+        return [_unpacked(x, tensors) for x in value]
+    if not isinstance(value, dict):
+        return value
+    [(kind, held)] = value.items()
+    if kind == "mapping":
+        return {_unpacked(k, tensors): _unpacked(v, tensors) for k, v in held}
+    if kind == "tuple":
+        return tuple(_unpacked(held, tensors))
+    if kind == "float":
+        return float(held)
+    name, *order = held
+    return tensors[name].permute([order.index(axis) for axis in range(len(order))])
 
 
 def digest(value: Any) -> str:

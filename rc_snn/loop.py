@@ -274,10 +274,10 @@ class Loop(ABC):
     def _resume(self) -> None:
         state = checkpoint.read(self.checkpoint)
         # More epochs may be asked of a run with a constant rate; all else is another experiment.
-        here, there = self.identity(), state["run"]
+        here, there = self.identity(), state.get("run", {})
         free = {"epochs"} if self.config.schedule == "constant" else set()
         other = [k for k in here if k not in free and here[k] != there.get(k)]
-        done = len(state["history"])
+        done = len(state.get("history", ()))
         if not other and self.config.epochs < done:
             other = ["epochs"]
         if other:
@@ -291,12 +291,16 @@ class Loop(ABC):
             f"resumed: epoch {done} of {self.config.epochs}, from {self.checkpoint}",
             file=sys.stderr,
         )
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.scheduler.load_state_dict(state["scheduler"])
-        self.history, self.best = state["history"], state["best"]
-        self.best["key"] = tuple(self.best["key"])
-        checkpoint.restore_random_states(state["random"], self.generator)
+        try:
+            self.model.load_state_dict(state["model"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.scheduler.load_state_dict(state["scheduler"])
+            self.history, self.best = state["history"], state["best"]
+            checkpoint.restore_random_states(state["random"], self.generator)
+        except Exception as error:  # torch raises what it likes on what another program wrote
+            raise ValueError(
+                f"{self.checkpoint} cannot be resumed ({error}). Move it away to start anew."
+            ) from error
         self._write_log()  # a kill may have come between the two
 
 

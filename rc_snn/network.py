@@ -14,16 +14,14 @@ from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from rc_snn import families
 from rc_snn.commands import made_by
-from rc_snn.files import replacing
+from rc_snn.files.tensors import write_tensors
+from rc_snn.formats.content import FORMAT, check_weights, fill, read_content
 from rc_snn.formats.half import as_half
 from rc_snn.formats.makers import built, maker_of, recipe
-from rc_snn.formats.old import OLD, Content
 from rc_snn.numbers import json_value
 from rc_snn.polarity import warn_of_other_polarity
 from rc_snn.runner import check_input_size
@@ -31,7 +29,6 @@ from rc_snn.sequences import DenseSequences, Sequences, SpikeSequences, input_si
 from rc_snn.spikes import Decision, check_n_steps, check_theta, spike_steps
 from rc_snn.step_model import StepModel, evaluated
 
-FORMAT = "rc_snn.network/1"
 SHELF = Path(__file__).parent / "weights"
 """Where the networks are that ship with the package."""
 
@@ -84,9 +81,13 @@ class Network:
     options: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        if not self.name or any(c in self.name for c in "/\\\0"):
-            raise ValueError(f"A network needs a name that a file can have, got {self.name!r}.")
+        self._check_types()
         own = families.family(self.family) if self.family else families.family_of(self.model)
+        if self.family and not own.claims(self.model):
+            raise ValueError(
+                f"The family {self.family} claims no model like {type(self.model).__name__}. Leave "
+                "family out, or name that of the model."
+            )
         object.__setattr__(self, "family", own.name)
         if self.theta is not None:
             object.__setattr__(self, "theta", check_theta(self.theta))
@@ -95,10 +96,10 @@ class Network:
         if self.reads not in ("times", "sequences"):
             raise ValueError(f'reads must be "times" or "sequences", got {self.reads!r}.')
         n = self.model.n_classes
-        classes = self.classes or tuple(str(k) for k in range(n))
+        classes = tuple(self.classes) or tuple(str(k) for k in range(n))
         if len(classes) != n:
             raise ValueError(f"The network has {n} outputs, got {len(classes)} classes.")
-        object.__setattr__(self, "classes", tuple(classes))
+        object.__setattr__(self, "classes", classes)
         if not isinstance(self.model, nn.Module):
             found = type(self.model).__name__
             raise TypeError(f"The model must be a torch.nn.Module, got {found}.")
@@ -108,6 +109,30 @@ class Network:
             raise ValueError(
                 f"input_mean must be [n_steps={self.n_steps}, {self.model.n_inputs}], got "
                 f"{list(self.mean.shape)}."
+            )
+
+    def _check_types(self) -> None:
+        """Refuse parts of other types than their annotations say: a file may hold any."""
+        texts = (self.name, self.record, self.family)
+        mappings = (self.encoder, self.measured, self.tensors)
+        listed = isinstance(self.classes, list | tuple)
+        whole = self.n_steps is None or type(self.n_steps) is int
+        if not (
+            whole
+            and isinstance(self.theta, int | float | None)
+            and all(isinstance(x, str) for x in (*texts, *(self.classes if listed else [None])))
+            and all(isinstance(x, Mapping) and all(isinstance(k, str) for k in x) for x in mappings)
+            and all(isinstance(x, Tensor) for x in self.tensors.values())
+        ):
+            raise TypeError(
+                "name, record, family and classes of a network are texts, theta and n_steps are "
+                "numbers, encoder and measured are mappings of texts, and tensors one of texts to "
+                "tensors."
+            )
+        if not 0 < len(self.name.encode(errors="replace")) <= 200 or set(self.name) & set("/\\\0"):
+            raise ValueError(
+                f"A network needs a name that a file can have, got {self.name[:99]!r}. Take one of "
+                "1 to 200 bytes without / and \\."
             )
 
     @property
@@ -226,9 +251,7 @@ class Network:
                 f"What {self.name} says of itself, such as encoder and measured, is not JSON "
                 f"({error}). Say it in plain and finite numbers, strings and lists."
             ) from error
-        content = save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, header)
-        with replacing(path) as partial:
-            partial.write_bytes(content)
+        write_tensors(path, tensors, header)
         return path
 
 
@@ -261,8 +284,9 @@ def network_made_by(factory: str, n_steps: int | None = None) -> Network:
 def _check_rebuilt(network: Network, kind: str, options: dict[str, Any]) -> None:
     """Refuse a network that could not be loaded again as it is."""
     try:
-        model = built(maker_of(kind), options)
-        model.to(*place(network.model)).load_state_dict(network.model.state_dict())
+        check_weights(network.model, network.model.state_dict())
+        weights = {key: value.cpu() for key, value in network.model.state_dict().items()}
+        model = fill(built(maker_of(kind), options, weights), weights).to(place(network.model)[0])
     except (RuntimeError, ValueError, AttributeError) as error:
         raise ValueError(
             f"{network.name} cannot be written, because load could not build it: {error} "
@@ -341,7 +365,7 @@ def load(name: Path | str, *, maker: Callable[..., Any] | None = None) -> Networ
 
 
 def _read(path: Path, maker: Callable[..., Any] | None) -> Network:
-    tensors, about = _content(path)
+    tensors, about = read_content(path)
     try:
         weights = {
             key.removeprefix("model."): value.float() if value.dtype is torch.float16 else value
@@ -350,37 +374,15 @@ def _read(path: Path, maker: Callable[..., Any] | None) -> Network:
         }
         kind, options = about.pop("kind"), about.pop("options")
         make = maker or maker_of(kind)
-        model = built(make, options)
-        model.to(next((v.dtype for v in weights.values() if v.is_floating_point()), torch.float32))
-        model.load_state_dict(weights)
+        model = fill(built(make, options, weights), weights)
         more = {key: value for key, value in tensors.items() if not key.startswith("model.")}
         if not hasattr(model, "options"):  # else it says them itself, and as they are by then
             about |= {"maker": make, "options": options}
-        about |= {"classes": tuple(about["classes"]), "name": about.get("name", path.stem)}
+        classes = about["classes"]
+        classes = tuple(classes) if isinstance(classes, list) else classes
+        about |= {"classes": classes, "name": about.get("name", path.stem)}
         return Network(model=model.eval(), tensors=more, **about)
     except KeyError as error:
         raise ValueError(f"{path} cannot be read as a network: it lacks {error}.") from error
-    except (AttributeError, TypeError, RuntimeError, ValueError, ImportError) as error:
+    except Exception as error:  # a model of others may raise anything on what it does not expect
         raise ValueError(f"{path} cannot be read as a network ({error}).") from error
-
-
-def _content(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return the tensors and the text of a file, in the newest format whatever its own."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}
-    except (OSError, SafetensorError) as error:
-        raise ValueError(f"{path} cannot be read as safetensors ({error}).") from error
-    newer: dict[str, Callable[..., Content]] = {FORMAT: lambda *as_it_is: as_it_is, **OLD}
-    format_ = header.get("format", "")
-    if format_ not in newer:
-        raise ValueError(
-            f"{path} is not a network of a format that is known here: {', '.join(newer)}; got "
-            f"{format_ or 'a file that names none'}."
-        )
-    try:
-        about: dict[str, Any] = dict(json.loads(header["about"]))
-        return newer[format_](tensors, about)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} does not say what it is ({error}).") from error

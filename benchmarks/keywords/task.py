@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors.torch import load_file, save
 from torch import Tensor
 
 from benchmarks import record
@@ -26,8 +25,9 @@ from benchmarks.task import Task
 from encoders.keyword_features import Features, KeywordData, load_keywords
 from encoders.keyword_network import keyword_network
 from encoders.speech_commands import SPLITS, find_recordings
-from rc_snn import exits, files, network
+from rc_snn import exits, network
 from rc_snn.exits import right_answers, sweep
+from rc_snn.files.tensors import read_tensors, write_tensors
 from rc_snn.formats.half import round_to_half
 from rc_snn.models import RCLSTM
 from rc_snn.regimes import account
@@ -215,8 +215,7 @@ def _curve(logits: Tensor, right: Tensor, heard_ms: Tensor) -> dict[str, list[fl
 
 
 def _save_traces(traces: dict[str, Tensor], folder: Path) -> None:
-    content = save({name: logits.contiguous() for name, logits in traces.items()})
-    files.write_bytes(folder / "traces.safetensors", content)
+    write_tensors(folder / "traces.safetensors", traces, {})
 
 
 def traces_of(run: TaskRun, options: KeywordOptions) -> dict[str, Tensor]:
@@ -231,7 +230,12 @@ def traces_of(run: TaskRun, options: KeywordOptions) -> dict[str, Tensor]:
             f"{path} is not there: records are checked in, traces are not. Move the record "
             f"{run.name}.json away and run python -m benchmarks.keywords --train."
         )
-    return load_file(path)
+    traces, _ = read_tensors(path)
+    if wrong := [k for k, v in traces.items() if v.dim() != 3 or not torch.isfinite(v).all()]:
+        raise ValueError(
+            f"{path} holds no logits of {', '.join(wrong)}. Move it away; train again."
+        )
+    return traces
 
 
 def _write_network(

@@ -63,7 +63,8 @@ def parse_json(text: str | bytes, what: str) -> Any:
         what: whose text it is, for the message.
 
     Raises:
-        ValueError: if it is no JSON, nests too deep, or holds NaN or an infinity.
+        ValueError: if it is no JSON, nests too deep, says something twice, or holds NaN or an
+            infinity.
 
     Example:
         >>> parse_json('{"n_steps": 10}', "a header")
@@ -73,9 +74,17 @@ def parse_json(text: str | bytes, what: str) -> Any:
         text = text.decode() if isinstance(text, bytes) else text
         if _depth(text) > _DEEPEST:
             raise ValueError(f"more than {_DEEPEST} brackets are open at once")
-        return json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
+        hooks: Any = {"parse_constant": _refuse_constant, "parse_float": _finite}
+        return json.loads(text, object_pairs_hook=_distinct, **hooks)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{what} is no JSON that can be read ({error}).") from error
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("it says something twice")
+    return found
 
 
 def _depth(text: str) -> int:

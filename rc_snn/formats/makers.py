@@ -5,11 +5,15 @@ import inspect
 import json
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from rc_snn import families
+from rc_snn.formats.bounds import Bounded
 
 
 def recipe(
@@ -65,34 +69,52 @@ def _options_of(model: Any, maker: Callable[..., Any]) -> dict[str, Any]:
 def maker_of(name: str) -> Callable[..., nn.Module]:
     """Return what a file names as the maker of its model, where that may be called.
 
-    A file could name any callable of a module, `os:system` too: only makers of modules are called.
+    A file could name any callable of a module, `os:system` too. Called are only makers of modules,
+    where they are defined: in packages that are trusted, or in a module of the user's own that has
+    been imported. What else is installed is called by no file: torch alone has a function that
+    returns a module and runs the text that it is given.
     """
     module_name, _, path = name.partition(":")
     if "<" in path or not path:
         raise ValueError(
             f"{name!r} cannot be found again by its name: define it at the top of a module."
         )
+    ask = (
+        f"pass maker={path} to load, or let its package register a family or rows by an entry "
+        "point: a file alone is not trusted to import or call code. On the command line, --model "
+        "package.module:factory names a function that returns the loaded network."
+    )
+    trusted = module_name.split(".")[0] in families.trusted_packages()
     if module_name not in sys.modules:
-        if module_name.split(".")[0] not in families.trusted_packages():
-            raise ValueError(
-                f"The network was built by {name}. Import {module_name} first, pass "
-                f"maker={path} to load, or let its package register a family or rows by an entry "
-                "point: a file alone is not trusted to import code. On the command line, --model "
-                "package.module:factory names a function that returns the loaded network."
-            )
+        if not trusted:
+            raise ValueError(f"The network was built by {name}. Import {module_name} first, {ask}")
         importlib.import_module(module_name)
-    found: Any = sys.modules[module_name]
+    module = sys.modules[module_name]
+    if not trusted and _installed(module):
+        raise ValueError(f"{name} may not be called by a file: to trust it, {ask}")
+    found: Any = module
     for part in path.split("."):
         found = getattr(found, part, None)
     if not callable(found):
         raise ValueError(f"{module_name} has no {path} (any more) that builds a network.")
-    if not _makes_module(found):
+    defined = f"{getattr(found, '__module__', '')}:{getattr(found, '__qualname__', '')}"
+    if defined != name or not _makes_module(found):
         raise ValueError(
             f"{name} may not be called by a file: it is no class of torch.nn.Module, nor a "
-            "function that says that it returns one (def make(...) -> MyModel). Pass "
-            f"maker={path} to load, if you trust it."
+            "function that says that it returns one (def make(...) -> MyModel), or it is defined "
+            f"elsewhere. Pass maker={path} to load, if you trust it."
         )
     return found  # type: ignore[no-any-return]
+
+
+def _installed(module: ModuleType) -> bool:
+    """Return whether a module came with Python or a package, rather than from a user's folder."""
+    root = module.__name__.split(".")[0]
+    if root in sys.stdlib_module_names and root != "__main__":
+        return True
+    file = Path(getattr(module, "__file__", None) or "").resolve()
+    beside_torch = file.is_relative_to(Path(torch.__file__).resolve().parents[1])
+    return beside_torch or not {"site-packages", "dist-packages"}.isdisjoint(file.parts)
 
 
 def _makes_module(maker: Any) -> bool:
@@ -101,18 +123,22 @@ def _makes_module(maker: Any) -> bool:
     if not inspect.isclass(maker):
         try:
             made = inspect.get_annotations(maker, eval_str=True).get("return")
-        except NameError:  # known to type checkers only
+        except (NameError, TypeError):  # known to type checkers only
             return False
     return inspect.isclass(made) and issubclass(made, nn.Module)
 
 
-def built(make: Callable[..., Any], options: Mapping[str, Any]) -> Any:
-    """Return a fresh model.
+def built(
+    make: Callable[..., Any], options: Mapping[str, Any], weights: Mapping[str, Tensor]
+) -> Any:
+    """Return a fresh model, which may not take more memory than these weights explain.
 
     Raises:
-        ValueError: if its maker does not take these options.
+        ValueError: if its maker does not take these options, or they ask for more.
     """
     try:
-        return make(**options)
-    except TypeError as error:
-        raise ValueError(f"{make.__qualname__} does not take its options: {error}.") from error
+        with Bounded(weights):
+            return make(**options)
+    except Exception as error:  # a maker may raise anything on what it does not expect
+        name = getattr(make, "__qualname__", make)
+        raise ValueError(f"{name} does not take its options: {error}.") from error

@@ -1,4 +1,4 @@
-"""Network files of the three formats before `rc_snn.network.FORMAT`, read as the newest."""
+"""Network files of the three formats before `content.FORMAT`, read as the newest."""
 
 from collections.abc import Callable, Mapping
 from typing import Any

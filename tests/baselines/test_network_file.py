@@ -106,3 +106,61 @@ def test_an_npz_that_is_not_a_network_is_refused(tmp_path, change):
         load_network(tmp_path / "net.npz")
     with pytest.raises(ValueError, match="cannot be read"):
         load_network(tmp_path / "none")
+
+
+NETWORK = {
+    "theta": 1.0,
+    "sizes": np.array([3, 2]),
+    "pulses": np.zeros((2, 1)),
+    "w0": np.ones((2, 4)),
+}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"sizes": np.array([np.inf, 2])},
+        {"sizes": np.array([3.7, 2.2])},
+        {"sizes": np.array([[3, 2]])},
+        {"sizes": np.array(3)},
+        {"sizes": np.array(["3", "2"])},
+        {"theta": np.array([1.0, 2.0])},
+        {"theta": "1"},
+        {"decay": np.nan},
+        {"pulses": np.zeros((2, 1), complex)},
+        {"w0": np.full((2, 4), 1 + 5j)},
+        {"w0": np.zeros((2, 4), "M8[s]")},
+        {"w0": np.zeros((2, 4), bool)},
+        {"w0": np.full((2, 4), np.inf, np.float32)},
+    ],
+)
+def test_numbers_of_another_kind_are_refused_and_not_converted(tmp_path, change):
+    path = tmp_path / "net.npz"
+    np.savez(path, **NETWORK)
+    assert read_parameters(path).weights[0].tolist() == np.ones((2, 4)).tolist()
+    np.savez(path, **(NETWORK | change))
+    with pytest.raises(
+        ValueError, match=r"net\.npz .*(lacks|not finite|must be positive)|net\.npz: "
+    ):
+        read_parameters(path)
+
+
+def test_a_changed_bit_of_an_npz_is_refused_or_lies_where_nothing_is_read(tmp_path):
+    path = tmp_path / "net.npz"
+    np.savez_compressed(path, **NETWORK)
+    whole, weights = path.read_bytes(), read_parameters(path).weights
+    for at in range(0, len(whole), 3):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ (1 << at % 8)]) + whole[at + 1 :])
+        try:
+            found = read_parameters(path).weights
+        except ValueError as error:
+            assert "net.npz" in str(error)  # noqa: PT017
+        else:
+            assert torch.equal(found[0], weights[0])
+
+
+def test_an_array_that_nobody_asked_for_takes_no_memory(tmp_path):
+    path = tmp_path / "net.npz"
+    np.savez_compressed(path, **NETWORK, junk=np.zeros(80_000_000))
+    with pytest.raises(ValueError, match=r"would unpack from .* to 640000"):
+        read_parameters(path)

@@ -22,6 +22,7 @@ from benchmarks.table1.runs import RowRun
 from benchmarks.table1.task import TASK, digits_of
 from benchmarks.task import make
 from encoders.mnist import embedded_digits
+from rc_snn.checkpoint import read
 from rc_snn.training import TrainConfig
 
 CONFIG = RowRun(
@@ -72,7 +73,7 @@ def kill_in_mid_run(options: Table1, config: RowRun) -> list[dict[str, float]]:
         time.sleep(0.01)
     worker = worker_of(config)
     os.kill(worker, signal.SIGSTOP)
-    history = torch.load(checkpoint, weights_only=True)["history"]
+    history = read(checkpoint)["history"]
     assert not made.exists(), "too late: the run is over"
     os.kill(worker, signal.SIGKILL)
     return history

@@ -1,6 +1,7 @@
 """Records: round trip, provenance, and files that are not ours."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -52,7 +53,23 @@ def test_the_key_depends_on_every_value_and_not_on_the_order():
         (lambda text: text.replace("rc_snn.record/1", "rc_snn.record/9"), "is not a record"),
         (lambda text: text.replace('"seconds"', '"second"'), "lacks or adds a field"),
         (lambda text: text.replace('"beta": 0.1', '"beta": 0.2'), "does not belong to its config"),
-        (lambda text: json.dumps(json.loads(text) | {"metrics": 3}), "not objects"),
+        (lambda text: json.dumps(json.loads(text) | {"metrics": 3}), "metrics that is no object"),
+        (
+            lambda text: json.dumps(json.loads(text) | {"training": []}),
+            "training that is no object",
+        ),
+        (lambda text: json.dumps(json.loads(text) | {"name": 5}), "name that is no text"),
+        (
+            lambda text: json.dumps(json.loads(text) | {"seconds": "9"}),
+            "seconds that are no number",
+        ),
+        (lambda text: json.dumps(json.loads(text) | {"dirty": "no"}), "dirty that is no truth"),
+        (lambda text: text.replace("0.1", "NaN"), "cannot be read as JSON"),
+        (lambda text: text.replace("0.1", "1e999"), "cannot be read as JSON"),
+        (lambda text: text.replace("{", '{"name": "a", ', 1), "says something twice"),
+        (lambda text: '{"a":' + "[" * 100_000 + "]" * 100_000 + "}", "cannot be read as JSON"),
+        (lambda text: text + "\ud800".encode("utf-8", "surrogatepass").decode("latin-1"), "JSON"),
+        (lambda text: text + " " * 2**24, "at most 16777216 are expected"),
     ],
 )
 def test_files_that_are_not_ours_are_reported_skipped_and_never_overwritten(
@@ -71,6 +88,19 @@ def test_files_that_are_not_ours_are_reported_skipped_and_never_overwritten(
     with pytest.raises(ValueError, match="left as it is"):
         record.save(good, tmp_path)
     assert path.read_bytes() == before
+
+
+def test_what_is_no_file_and_what_may_not_be_read_is_reported_and_skipped(tmp_path, capsys):
+    good = a_record()
+    record.save(good, tmp_path)
+    (tmp_path / "folder.json").mkdir()
+    (tmp_path / "gone.json").symlink_to(tmp_path / "nowhere")
+    os.mkfifo(tmp_path / "pipe.json")
+    (tmp_path / "binary.json").write_bytes(bytes(range(256)))
+    assert record.read_all(tmp_path) == [good]
+    skipped = [line.split(" ")[1] for line in capsys.readouterr().err.splitlines()]
+    names = ("binary", "folder", "gone", "pipe")
+    assert skipped == [str(tmp_path / f"{name}.json") for name in names]
 
 
 def test_a_renamed_record_is_not_taken_for_another_run(tmp_path, capsys):

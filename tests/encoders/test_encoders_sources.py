@@ -298,3 +298,10 @@ def test_embedded_digits_are_mnist_training_images_with_their_labels():
     digits = embedded_digits()
     for split in (digits.train, digits.test):
         assert [label_of.get(i.tobytes()) for i in split.images.numpy()] == split.labels.tolist()
+
+
+def test_a_gzip_stream_is_unpacked_no_further_than_the_right_bytes_go(tmp_path):
+    path = tmp_path / "train-images-idx3-ubyte.gz"
+    path.write_bytes(gzip.compress(bytes(MNIST_FILES[0].size + 1), 1))
+    with pytest.raises(DataError, match=r"holds more than the 47040016 bytes"):
+        read_checked(path, MNIST_FILES[0])

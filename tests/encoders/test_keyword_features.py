@@ -131,12 +131,27 @@ def spoil(path: Path, how: str) -> None:
             "shape": {"frames": arrays["frames"][:, :50]},
             "double": {"frames": arrays["frames"].astype(np.float64)},
             "pickle": {"names": np.array([{}, None], dtype=object)},
+            "value": {"frames": arrays["frames"] + np.float32(1e-6)},
+            "count": {"n_short": arrays["n_short"] + 1},
         }[how]
         np.savez(path, **arrays)
 
 
 @pytest.mark.parametrize(
-    "how", ["cut", "bit", "empty", "nan", "labels", "names", "shape", "double", "pickle"]
+    "how",
+    [
+        "cut",
+        "bit",
+        "empty",
+        "nan",
+        "labels",
+        "names",
+        "shape",
+        "double",
+        "pickle",
+        "value",
+        "count",
+    ],
 )
 def test_a_spoilt_file_in_the_cache_is_made_anew_and_never_trusted(zips, empty_cache, counted, how):
     whole = load_features("validation", zips)
@@ -247,3 +262,19 @@ def test_augmented_training_data_are_shifted_normalised_and_as_many(zips, genera
     original = data.sequences("train").inputs.at(0)[:, :20]
     assert 0 < int(filled.sum()) < len(filled)
     assert not torch.equal(first, original)
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [(10, 1), (10, 8), (6, 97), (8, 1), (42, 255)],
+    ids=["method 1", "method 8", "version 97", "encrypted", "place of the array"],
+)
+def test_a_cache_whose_list_of_arrays_is_damaged_is_made_anew(zips, counted, place, value):
+    made = load_features("test", zips)
+    [path] = (keyword_features.cache_folder() / "keyword_features").glob("*.npz")
+    content = bytearray(path.read_bytes())
+    content[content.rindex(b"PK\x01\x02") + place] ^= value
+    path.write_bytes(content)
+    again = load_features("test", zips)
+    assert counted == ["test", "test"]
+    assert torch.equal(again.frames, made.frames)

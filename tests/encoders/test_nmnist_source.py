@@ -291,3 +291,21 @@ def test_the_real_subset_has_the_events_of_the_untouched_files(real):
         i = data.sample_ids.index(int(index))
         assert data.targets[i] == int(label)
         np.testing.assert_array_equal(nmnist._read_recording(path), data.events(i))
+
+
+def test_events_are_those_of_tonic_and_the_clock_s_too(whole):
+    random, path = np.random.default_rng(0), one_file(whole)
+    raw = random.integers(0, 34, (300, 5)).astype(np.uint8)
+    raw[::7, 1] = 240
+    path.write_bytes(raw.tobytes())
+    theirs = tonic.io.read_mnist_file(path, EVENT_DTYPE)
+    ours = NeuromorphicMNIST(whole, False).events(0)
+    np.testing.assert_array_equal(ours, theirs[np.argsort(theirs["t"], kind="stable")])
+    assert ours["t"].max() > 43 * 2**13
+
+
+def test_a_file_of_clock_events_takes_the_time_of_any_other(whole):
+    raw = np.full((1_600_000, 5), 240, np.uint8)  # tonic goes through the whole file for each
+    raw[-1] = 0
+    one_file(whole).write_bytes(raw.tobytes())
+    assert NeuromorphicMNIST(whole, False).events(0)["t"].tolist() == [1_599_999 << 13]

@@ -1,5 +1,6 @@
 """SHD, SSC, DVS-Gesture and N-MNIST from files in their own formats, which the tests write."""
 
+import io
 from dataclasses import replace
 from pathlib import Path
 
@@ -238,3 +239,84 @@ def test_counts_of_fractions_are_refused():
     events = np.array([(0.5, 0, 1)], [("x", float), ("t", int), ("p", int)])
     with pytest.raises(ValueError, match=r"x of events must be whole numbers, got 0\.5"):
         CountFrames((3, 1, 2), step_us=10)(events)
+
+
+def changed(path: Path, change) -> None:
+    with h5py.File(path, "r+") as file:
+        change(file)
+
+
+def without(name: str):
+    return lambda file: file.__delitem__(name)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (without("labels"), "found the shapes"),
+        (without("spikes"), "found the shapes"),
+        (without("extra"), "lacks"),
+        (lambda f: f.__setitem__("spikes/x", h5py.ExternalLink("a.h5", "/x")), "link to another"),
+        (lambda f: f.create_dataset("extra/far", (2**40,), "f8"), "more than a file of its size"),
+        (lambda f: f["spikes/units"].__setitem__(2, [1, 2]), "recording 2 .*200 times .* 2 chan"),
+        (lambda f: f["spikes/units"].__setitem__(2, [700] * 200), "recording 2 .*in 0..699"),
+        (lambda f: f["spikes/times"].__setitem__(2, [np.nan] * 200), "recording 2 .*finite"),
+        (lambda f: f["spikes/times"].__setitem__(2, [-1.0] * 200), "recording 2 .*at least|in 0"),
+    ],
+)
+def test_a_file_of_spikes_that_lacks_or_means_something_else_is_refused(tmp_path, change, reason):
+    path = tmp_path / "SHD" / "shd_train.h5"
+    write_h5(path, 5)
+    changed(path, change)
+    with pytest.raises(ValueError, match=rf"shd_train\.h5.*({reason})"):
+        SHD.train(tmp_path)
+
+
+def test_a_damaged_file_of_spikes_is_refused_or_read(tmp_path):
+    path = tmp_path / "SHD" / "shd_train.h5"
+    write_h5(path, 5)
+    whole, refused = path.read_bytes(), 0
+    for at in range(0, 4_000, 97):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 16]) + whole[at + 1 :])
+        try:
+            SHD.train(tmp_path)
+        except (ValueError, OSError) as error:
+            refused += "shd_train.h5" in str(error)
+    assert refused > 5
+
+
+def npy(events: np.ndarray, header: str = "") -> bytes:
+    file = io.BytesIO()
+    np.save(file, events)
+    return file.getvalue().replace(b"(9, 4)", header.encode() or b"(9, 4)")
+
+
+EVENTS = np.ones((9, 4))
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (npy(EVENTS, "(9e9,)"), "shape is not valid"),
+        (npy(EVENTS, "(9999999999, 4)")[:200], "header|size of its bytes"),
+        (npy(np.full((9, 4), np.nan)), "finite"),
+        (npy(EVENTS * 128), "in 0..127"),
+        (npy(EVENTS * 0.5), "must be whole numbers"),
+        (npy(-EVENTS), "in 0"),
+        (npy(EVENTS[:, :3]), "not .events, 4."),
+        (npy(np.array([[{}] * 4])), "Python objects"),
+        (b"", "magic string"),
+    ],
+)
+def test_a_gesture_that_no_camera_has_seen_is_refused(tmp_path, content, reason):
+    write_gestures(tmp_path / "DVSGesture" / "ibmGestureTrain", 1)
+    path = tmp_path / "DVSGesture" / "ibmGestureTrain" / "user00_fluorescent" / "1.npy"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=rf"1\.npy cannot be read .*({reason})"):
+        DVSGesture.train(tmp_path)
+
+
+def test_an_event_after_years_makes_no_frames_until_then():
+    events = np.array([(0, 1, 0, 0), (2, 1, 1, 10**15)], [(c, int) for c in "xpyt"])
+    with pytest.raises(ValueError, match=r"is in step 100000000000000, .* too many steps"):
+        CountFrames((128, 128, 2), step_us=10)(events)

@@ -173,6 +173,27 @@ def test_a_broken_zip_is_named(tmp_path):
         find_recordings("train", tmp_path)
 
 
+def test_what_a_zip_unpacks_to_is_bounded_and_its_damage_is_named(zips):
+    path = zips / "speech_commands" / "test.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr("yes/a_nohash_0.wav", bytes(2**24 + 1))
+        packed.writestr("yes/b_nohash_0.wav", bytes(1000))
+    found = find_recordings("test", zips)
+    with pytest.raises(DataError, match=r"test\.zip: yes/a_nohash_0\.wav would unpack .* 16777217"):
+        found.read("yes/a_nohash_0.wav")
+    content = bytearray(path.read_bytes())
+    content[content.index(b"b_nohash_0.wav") + 16] ^= 255
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"b_nohash_0\.wav cannot be unpacked"):
+        find_recordings("test", zips).read("yes/b_nohash_0.wav")
+
+
+def test_a_list_that_is_no_text_is_named(wavs):
+    (wavs / "testing_list.txt").write_bytes(b"\xff\xfe")
+    with pytest.raises(DataError, match=r"testing_list\.txt is no list of names"):
+        find_recordings("test", wavs)
+
+
 def test_a_keyword_without_a_recording_is_an_error(zips):
     with pytest.raises(DataError, match="no recording of on, off for the split test"):
         SpeechCommands(zips, "test", keywords=PAPER_KEYWORDS)

@@ -122,6 +122,16 @@ def test_missing_values_and_senseless_shares_are_refused(tmp_path, aeon_datasets
             load_ucr("GunPoint", validation=share)
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [["1,2,3:a", "4,5:c"], ["1,2,3", "4,5:b"], ["1,x,3:a", "4,5,6:b"], ["1,inf,3:a", "4,5:b"], []],
+)
+def test_a_file_of_series_that_is_damaged_is_named_with_the_reason(lines, tmp_path, aeon_datasets):
+    written(tmp_path, "Mine", [*lines, *(lines and ["1,2:a", "3,4:b"])])
+    with pytest.raises(DataError, match=r"train series of Mine .*(cannot be read|missing values)"):
+        load_ucr("Mine", folder=tmp_path)
+
+
 def test_without_aeon_the_error_says_what_to_install(monkeypatch):
     real = builtins.__import__
 

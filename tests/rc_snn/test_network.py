@@ -388,6 +388,36 @@ def test_a_network_that_load_could_not_build_is_refused_when_it_is_written(
     assert list(tmp_path.iterdir()) == []
 
 
+class Tied(GRU):
+    """A user's network whose cell has one matrix for both products, and a mask."""
+
+    def __init__(self, n_inputs: int, n_hidden: int) -> None:
+        super().__init__(n_inputs, n_hidden)
+        self.cell.weight_hh = self.cell.weight_ih
+        self.register_buffer("mask", torch.tensor([0.0, -math.inf]))
+
+
+def test_weights_that_share_memory_and_infinite_buffers_come_back(tmp_path):
+    net = Network(name="tied", model=loud(Tied(5, 5)), n_steps=T, theta=0.9)
+    back = load(net.save(tmp_path / "a.safetensors"))
+    assert back.model.cell.weight_hh is back.model.cell.weight_ih
+    assert torch.equal(back.model.mask, net.model.mask)
+    assert_same(back.decide(times(net)), net.decide(times(net)))
+
+
+def test_names_of_any_alphabet_come_back_and_reserved_ones_are_refused(tmp_path):
+    net = made(name="θ = 0.95, ok?", record="a/b\n")
+    back = load(net.save(tmp_path / "a.safetensors"))
+    assert (back.name, back.record) == (net.name, net.record)
+    for wrong in ({"tensors": {"__metadata__": torch.zeros(1)}}, {"tensors": {"": torch.zeros(1)}}):
+        try:
+            path = made(**wrong).save(tmp_path / "b.safetensors")
+        except ValueError as error:
+            assert "b.safetensors cannot be written" in str(error)  # noqa: PT017
+        else:
+            assert load(path).tensors.keys() == wrong["tensors"].keys()
+
+
 def test_a_file_may_be_called_and_lie_as_its_owner_wants(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     written = made(name="mine")
@@ -437,6 +467,13 @@ def test_a_file_alone_imports_nothing_of_others(tmp_path, monkeypatch):
     assert_same(load(path).decide(times(with_maker)), with_maker.decide(times(with_maker)))
 
 
+RUNS_A_TEXT = {
+    "body": {"_code": "def forward(self): pass"},
+    "import_block": "open('called', 'w')\n",
+}
+"""What makes a function of torch, annotated to return a module, run a text that it is given."""
+
+
 @pytest.mark.parametrize(
     ("kind", "options"),
     [
@@ -449,12 +486,17 @@ def test_a_file_alone_imports_nothing_of_others(tmp_path, monkeypatch):
         ("rc_snn.commands:made_by", {"name": "test_network:touch"}),
         ("rc_snn.network:load", {"name": "rc-lstm-340-fast"}),
         ("torch.hub:load", {"repo_or_dir": ".", "model": "x", "source": "local"}),
+        ("torch.nn:Linear", {"in_features": 1, "out_features": 1}),
+        ("rc_snn.network:RCLSTM", {}),  # not where it is defined
+        ("torch.fx.graph_module:reduce_graph_module", RUNS_A_TEXT),
+        ("rc_snn.network:torch.fx.graph_module.reduce_graph_module", RUNS_A_TEXT),
     ],
 )
 def test_a_file_calls_nothing_but_makers_of_modules(kind, options, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = write(tmp_path / "a.safetensors", kind, options, {"x": torch.zeros(1)})
-    with pytest.raises(ValueError, match=r"may not be called by a file|that builds a network"):
+    refused = r"may not be called by a file|that builds a network|cannot be found again"
+    with pytest.raises(ValueError, match=refused):
         load(path)
     assert [p.name for p in tmp_path.iterdir()] == ["a.safetensors"]
 
@@ -517,7 +559,7 @@ def test_files_that_are_no_networks_are_refused_with_the_reason(damage, reason, 
 def change(path: Path, key: str, value: object) -> None:
     """Change what a file says, or a tensor of it; None takes it out."""
     with safe_open(path, framework="pt") as file:
-        header = dict(file.metadata())
+        header = {key: value for key, value in file.metadata().items() if key != "digest"}
     tensors, about = load_file(path), json.loads(header["about"])
     target: dict[str, Any] = tensors if "." in key or key == "input_mean" else about
     target[key] = value
@@ -548,6 +590,82 @@ def test_a_file_that_lacks_or_adds_something_is_refused(key, value, reason, tmp_
     path = made().save(tmp_path / "wrong.safetensors")
     change(path, key, value)
     with pytest.raises(ValueError, match=rf"(?s)wrong\.safetensors cannot be read.*({reason})"):
+        load(path)
+
+
+@pytest.mark.parametrize("kind", ["lstm", "alpha-psp"])
+def test_one_changed_bit_is_refused_wherever_it_is(kind, tmp_path):
+    path = made(kind).save(tmp_path / "a.safetensors")
+    whole = path.read_bytes()
+    places = torch.randint(len(whole), (60,), generator=generator(0)).tolist()
+    for place in (0, 7, 8, len(whole) - 1, *range(9, 1000, 37), *places):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"a\.safetensors "):
+            load(path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("rc_snn.models:RCLSTM", {"n_hidden": 9_000}),
+        ("rc_snn.models:RCLSTM", {"n_hidden": 10**12}),
+        ("rc_snn.models:RCLSTM", {"n_classes": 10**9}),
+        ("rc_snn.models:RCConvLSTM", {"channels": [1] * 50_000, "kernel_size": 1}),
+        ("rc_snn.models:RCConvLSTM", {"image_shape": [10**5, 10**5]}),
+        ("rc_snn.models:RCConvLSTM", {"kernel_size": 99_999}),
+        ("baselines.alpha_psp:alpha_psp", {"n_pulses": 10**9}),
+        ("baselines.alpha_psp:alpha_psp", {"sizes": [1] * 20_000}),
+        ("baselines.lif:rc_lif", {"library": "norse", "n_hidden": 1_200_000}),
+    ],
+)
+def test_a_model_is_not_built_larger_than_the_file_has_weights(kind, options, tmp_path):
+    path = write(tmp_path / "a.safetensors", kind, options, {"x": torch.zeros(1)})
+    with pytest.raises(ValueError, match=r"ask for more than the 4 bytes of weights that it holds"):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda w: w.fill_(math.nan), "numbers of cell.bias_hh are not finite"),
+        (lambda w: w.fill_(-math.inf), "numbers of cell.bias_hh are not finite"),
+        (lambda w: w.int(), "cell.bias_hh is torch.int32, and torch.float32 does not hold it"),
+        (lambda w: w + 0j, "cell.bias_hh is torch.complex64, and"),
+        (lambda w: w.bool(), "cell.bias_hh is torch.bool, and"),
+        (lambda w: w.double() + 1e-12, "cell.bias_hh is torch.float64, and torch.float32"),
+        (lambda w: w[:-1], "size mismatch for cell.bias_hh"),
+        (lambda w: w[None], "size mismatch for cell.bias_hh"),
+    ],
+)
+def test_weights_of_another_kind_are_refused_and_not_converted(change, reason, tmp_path):
+    weights = made().model.state_dict()
+    options = made().model.options
+    path, kind = tmp_path / "a.safetensors", "rc_snn.models:RCLSTM"
+    weights["cell.bias_hh"] = change(weights["cell.bias_hh"].clone()).contiguous()
+    write(path, kind, options, {k: v.contiguous() for k, v in weights.items()})
+    with pytest.raises(ValueError, match=reason):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("name", 7), ("name", ["a"]), ("name", ""), ("name", "a/b"), ("name", "é" * 101),
+        ("theta", "0.9"), ("theta", []), ("n_steps", 2.5), ("n_steps", "6"), ("n_steps", -1),
+        ("encoder", [1]), ("encoder", "latency"), ("measured", 3), ("record", 4),
+        ("classes", "0123456789"), ("classes", [*range(10)]), ("family", 3), ("family", "ttfs"),
+        ("reads", 1), ("options", "n_hidden"), ("options", None), ("options", {"n_hidden": "4"}),
+        ("options", {"n_hidden": [4]}), ("options", {"n_hidden": -4}),
+        ("options", {"dropout": "x"}),
+        ("options", {"generator": 3}), ("kind", None), ("kind", ["a"]), ("kind", {}),
+    ],
+)  # fmt: skip
+def test_what_a_file_says_in_another_type_is_refused(key, value, tmp_path, as_user):
+    path = made().save(tmp_path / "wrong.safetensors")
+    change(path, key, value)
+    with pytest.raises(ValueError, match=r"wrong\.safetensors "):
         load(path)
 
 

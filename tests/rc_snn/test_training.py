@@ -17,8 +17,10 @@ import pytest
 import torch
 
 from encoders.transforms import ToFrames
+from rc_snn import checkpoint
 from rc_snn.checkpoint import digest
 from rc_snn.data.datasets import LoadedSequences
+from rc_snn.files.tensors import write_tensors
 from rc_snn.models import RCLSTM
 from rc_snn.objective import rc_loss
 from rc_snn.sequences import Labelled, SpikeSequences
@@ -61,7 +63,7 @@ def demanding_run(run_dir: Path, fresh: Callable[[torch.Generator], Labelled] = 
 
 
 def weights(path: Path) -> dict[str, torch.Tensor]:
-    return torch.load(path / "checkpoint.pt", weights_only=True)["model"]
+    return checkpoint.read(path / "checkpoint.pt")["model"]
 
 
 def assert_same_weights(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None:
@@ -286,7 +288,7 @@ def test_random_states_come_back_with_the_checkpoint(tmp_path):
         return random.random(), float(np.random.random()), torch.rand(1).item()  # noqa: NPY002
 
     train(model(), task(0), task(1), TrainConfig(epochs=1), tmp_path)
-    saved = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    saved = checkpoint.read(tmp_path / "checkpoint.pt")
     expected = draw()
     draw()
     train(model(), task(0), task(1), TrainConfig(epochs=1), tmp_path)
@@ -337,9 +339,40 @@ def test_checkpoints_that_are_not_this_runs_are_refused_and_left_alone(tmp_path)
         with pytest.raises(ValueError, match="cannot be read as a checkpoint"):
             train(model(), task(0), task(1), TrainConfig(epochs=1), tmp_path)
         assert (tmp_path / "checkpoint.pt").read_bytes() == content
-    torch.save({"format": "other"}, tmp_path / "checkpoint.pt")
+    write_tensors(tmp_path / "checkpoint.pt", {}, {"format": "other", "state": "{}"})
     with pytest.raises(ValueError, match="not an rc_snn checkpoint"):
         train(model(), task(0), task(1), TrainConfig(epochs=1), tmp_path)
+
+
+def test_a_checkpoint_with_one_changed_bit_is_refused_wherever_it_is(tmp_path):
+    train(model(), task(0), task(1), TrainConfig(epochs=1), tmp_path)
+    path = tmp_path / "checkpoint.pt"
+    whole = path.read_bytes()
+    places = torch.randint(len(whole), (60,), generator=torch.Generator().manual_seed(0)).tolist()
+    for place in (0, 8, len(whole) - 1, *places):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"checkpoint.*[Mm]ove .*away"):
+            train(model(), task(0), task(1), TrainConfig(epochs=2), tmp_path)
+        assert path.read_bytes() == damaged
+
+
+def test_what_a_checkpoint_holds_comes_back_as_it_was(tmp_path):
+    columns = torch.arange(6.0).view(3, 2).t()
+    state = {
+        "moments": {0: {"step": torch.tensor(3.0), "columns": columns}, 7: {}},
+        "key": (1.0, -math.inf, None, True, [2, (0.1, "θ")]),
+        "far": [math.inf, 5e-324, 2**70],
+        "empty": torch.zeros(0, 3, dtype=torch.int16),
+    }
+    checkpoint.write(tmp_path / "a", state)
+    back = checkpoint.read(tmp_path / "a")
+    assert back.pop("format") == checkpoint.FORMAT
+    assert digest(back) == digest(state)
+    assert back["moments"][0]["columns"].stride() == columns.stride()
+    with pytest.raises(TypeError, match="A checkpoint holds numbers, texts and tensors, not set"):
+        checkpoint.write(tmp_path / "a", {"x": {1}})
 
 
 class Recordings:
@@ -455,8 +488,8 @@ def test_a_resumed_run_says_at_which_epoch_and_from_where(tmp_path, capsys):
 
 
 def test_a_checkpoint_of_an_earlier_format_is_refused_with_the_remedy(tmp_path):
-    torch.save({"format": "rc_snn.checkpoint/2"}, tmp_path / "checkpoint.pt")
-    with pytest.raises(ValueError, match=r"checkpoint/2, .* resumes .*/3: .* move the checkpoint"):
+    torch.save({"format": "rc_snn.checkpoint/3"}, tmp_path / "checkpoint.pt")
+    with pytest.raises(ValueError, match=r"checkpoint/3, .* resumes .*/4: .* move the checkpoint"):
         train(model(), task(0), task(1), TrainConfig(epochs=1), tmp_path)
 
 

@@ -18,7 +18,7 @@ from benchmarks.table1.shipped import evaluate_shipped
 from encoders.fetch import DataError
 from encoders.functional import encode, encode_latency
 from encoders.mnist import embedded_digits
-from rc_snn import load, network
+from rc_snn import checkpoint, load, network
 from rc_snn.formats.half import round_to_half
 from rc_snn.regimes import account
 from rc_snn.runner import decide
@@ -123,7 +123,7 @@ def test_the_record_is_the_account_of_the_kept_weights_on_the_test_set(small):
     digits = embedded_digits()
     [run] = planned(one, digits)
     model = run.build()
-    best = torch.load(one.runs / made.name / "checkpoint.pt", weights_only=True)["best"]
+    best = checkpoint.read(one.runs / made.name / "checkpoint.pt")["best"]
     model.load_state_dict(best["model"])
     round_to_half(model)
     times = encode_latency(digits.test.images)
