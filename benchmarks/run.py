@@ -14,10 +14,10 @@ import torch
 
 from benchmarks import record
 from rc_snn import families, network
-from rc_snn.commands import check_numbers
 from rc_snn.files import check_room, locked
 from rc_snn.loop import Samples, TrainResult
 from rc_snn.models import RCLSTM, ReadOut
+from rc_snn.numbers import check_fields
 from rc_snn.training import TrainConfig
 
 Profile: TypeAlias = Literal["quick", "paper"]
@@ -93,13 +93,16 @@ class Options:
     """Options that a command has from here, and no use for: always refused."""
 
     def __post_init__(self) -> None:
-        """Take folders as strings, too; refuse numbers that make no sense."""
-        check_numbers(self)
-        if len(set(self.seeds)) != len(self.seeds) or not self.seeds:
-            raise ValueError(f"--seeds must be distinct, and one at least; got {self.seeds}.")
+        """Take folders as strings, too; refuse numbers that count nothing."""
         for name in ("data", "results", "runs"):
             if isinstance(value := getattr(self, name), str):
                 object.__setattr__(self, name, Path(value))
+        check_fields(self, **{f.name: 0 if f.name == "seeds" else 1 for f in fields(self)})
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(
+                f"seeds must be one or more, each once, got {list(self.seeds)}: a run that counts "
+                "twice would make a mean look surer than it is."
+            )
 
     def check_used(self) -> None:
         """Refuse options that have no effect.

@@ -16,9 +16,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from encoders.fetch import DataError, cache_folder, filling
-from encoders.log_mel import LogMel
+from encoders.log_mel import LogMel, check_rate
 from encoders.speech_commands import KEYWORDS, SpeechCommands, SplitName, classes
 from rc_snn.files import check_room, replacing
+from rc_snn.numbers import count
 from rc_snn.sequences import ContextSequences, Labelled
 
 FORMAT = "rc_snn.keyword_features/1"
@@ -62,7 +63,8 @@ class Normalisation:
     std: Float32[Tensor, " mel"]
 
     def __post_init__(self) -> None:
-        if not (torch.isfinite(self.mean).all() and (self.std > 0).all()):
+        known = torch.isfinite(self.mean).all() and torch.isfinite(self.std).all()
+        if self.mean.shape != self.std.shape or not (known and (self.std > 0).all()):
             raise ValueError(
                 "Normalisation needs finite means and positive deviations, got "
                 f"{self.mean.tolist()} and {self.std.tolist()}."
@@ -169,6 +171,7 @@ def load_features(
         OSError: if the cache cannot be written; XDG_CACHE_HOME names another.
     """
     front_end = front_end or LogMel()
+    check_rate(front_end)
     source = SpeechCommands(data, split, keywords=keywords, download=download)
     path = cache_folder() / "keyword_features" / f"{split}_{cache_key(source, front_end)}.npz"
     features = _read(path, source, front_end)
@@ -198,6 +201,7 @@ def cache_key(source: SpeechCommands, front_end: LogMel) -> str:
 
 def make_features(source: SpeechCommands, front_end: LogMel) -> Features:
     """Read all recordings of a split, and compute their features."""
+    check_rate(front_end)
     frames = np.empty((len(source), front_end.n_frames, front_end.n_mels), np.float32)
     names, n_short = source.recordings.names, 0
     for first in tqdm(range(0, len(names), _BATCH), desc=f"log-mel {source.split}", disable=None):
@@ -268,7 +272,7 @@ def shift_frames(
         [1.0, 2.0, 3.0, -1.0]
     """
     n, n_frames, _ = frames.shape
-    if not 0 <= max_shift < n_frames:
+    if not 0 <= count(max_shift, "max_shift") < n_frames:
         raise ValueError(f"max_shift must be in 0..{n_frames - 1} frames, got {max_shift}.")
     by = torch.randint(-max_shift, max_shift + 1, (n, 1), generator=generator)
     origin = torch.arange(n_frames) - by  # [clip, frame]

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from rc_snn import checkpoint
+from rc_snn.borders import check_weights
 from rc_snn.files import check_room, locked, replacing, sweep
 from rc_snn.regimes import FAST_BELOW, SLOW_ABOVE
 from rc_snn.sequences import in_turn
@@ -100,6 +101,7 @@ class Loop(ABC):
         `config` is a dataclass with at least epochs, batch_size, lr, schedule and seed; `fresh`
         draws the samples of an epoch anew.
         """
+        check_weights(model)
         self.model: Any = model
         self.data: Any = data
         self.validation: Any = validation

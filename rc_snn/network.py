@@ -7,8 +7,7 @@ makers of modules of trusted packages, and nothing else (see `load`).
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -25,11 +24,12 @@ from rc_snn.files import replacing
 from rc_snn.formats.half import as_half
 from rc_snn.formats.makers import built, maker_of, recipe
 from rc_snn.formats.old import OLD, Content
+from rc_snn.numbers import json_value
 from rc_snn.polarity import warn_of_other_polarity
 from rc_snn.runner import check_input_size
 from rc_snn.sequences import DenseSequences, Sequences, SpikeSequences, input_size
 from rc_snn.spikes import Decision, check_n_steps, check_theta, spike_steps
-from rc_snn.step_model import StepModel
+from rc_snn.step_model import StepModel, evaluated
 
 FORMAT = "rc_snn.network/1"
 SHELF = Path(__file__).parent / "weights"
@@ -89,9 +89,9 @@ class Network:
         own = families.family(self.family) if self.family else families.family_of(self.model)
         object.__setattr__(self, "family", own.name)
         if self.theta is not None:
-            check_theta(self.theta)
+            object.__setattr__(self, "theta", check_theta(self.theta))
         if self.n_steps is not None:
-            check_n_steps(self.n_steps)
+            object.__setattr__(self, "n_steps", check_n_steps(self.n_steps))
         if self.reads not in ("times", "sequences"):
             raise ValueError(f'reads must be "times" or "sequences", got {self.reads!r}.')
         n = self.model.n_classes
@@ -220,7 +220,7 @@ class Network:
         }
         tensors = weights | dict(self.tensors)
         try:
-            header = {"format": FORMAT, "about": json.dumps(about, sort_keys=True, allow_nan=False)}
+            header = {"format": FORMAT, "about": json.dumps(json_value(about, ""), sort_keys=True)}
         except (TypeError, ValueError) as error:
             raise ValueError(
                 f"What {self.name} says of itself, such as encoder and measured, is not JSON "
@@ -245,7 +245,7 @@ def network_made_by(factory: str, n_steps: int | None = None) -> Network:
     made = made_by(factory)
     if not isinstance(made, Network):
         steps = isinstance(made, StepModel)
-        about: Any = {"theta": 0.95, "n_steps": n_steps or 10} if steps else {}
+        about: Any = {"theta": 0.95, "n_steps": 10 if n_steps is None else n_steps} if steps else {}
         try:
             made = Network(name=factory.rsplit(":", 1)[-1], model=made, **about)
         except TypeError as error:
@@ -299,18 +299,6 @@ def place(model: nn.Module) -> tuple[torch.device, torch.dtype]:
     own = (p for p in model.state_dict().values() if p.is_floating_point())
     first = next(own, torch.zeros(0))
     return first.device, first.dtype
-
-
-@contextmanager
-def evaluated(model: nn.Module) -> Iterator[None]:
-    """Evaluate a module for a while, and leave every part of it in the mode that it was in."""
-    modes = [(part, part.training) for part in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for part, training in modes:
-            part.training = training
 
 
 # -- Files ------------------------------------------------------------------------------------

@@ -13,7 +13,6 @@ from types import UnionType
 from typing import Any, Literal, TypeVar
 
 import numpy as np
-import torch
 from jaxtyping import AbstractArray, jaxtyped
 from torch import Tensor
 

@@ -223,3 +223,18 @@ def test_a_dvs_like_set_trains_and_decides(lazy, tmp_path):
     train(model, data, test, TrainConfig(epochs=12, batch_size=6, lr=1e-2), tmp_path / "run")
     decision = decide(model, test.inputs, 0.95)
     assert (decision.label == test.labels).float().mean() > 0.8
+
+
+@pytest.mark.parametrize("p", [(-1, 1), (0, 1), (False, True)])
+def test_counts_have_the_polarity_of_any_convention(p):
+    dtype = [("x", np.uint16), ("y", np.uint16), ("t", np.uint32), ("p", type(p[0]))]
+    events = np.array([(0, 0, 5, p[0]), (2, 1, 12, p[1]), (2, 1, 3, p[1])], dtype)
+    counts = CountFrames((3, 2, 2), step_us=10)(events)
+    assert np.argwhere(counts).tolist() == [[0, 0, 0, 0], [0, 1, 1, 2], [1, 1, 1, 2]]
+    assert counts.sum() == 3
+
+
+def test_counts_of_fractions_are_refused():
+    events = np.array([(0.5, 0, 1)], [("x", float), ("t", int), ("p", int)])
+    with pytest.raises(ValueError, match=r"x of events must be whole numbers, got 0\.5"):
+        CountFrames((3, 1, 2), step_us=10)(events)
