@@ -16,7 +16,8 @@ from torch import Tensor
 from bridges.errors import BridgeError
 from bridges.stream.clock import tick_length
 from bridges.stream.grid import Array
-from rc_snn.numbers import count, flags, plain, polarities, tensor, whole
+from encoders.events import event_columns
+from rc_snn.numbers import count, flags, plain, tensor, whole
 from rc_snn.spikes import Decision, check_times
 
 Column: TypeAlias = Int64[np.ndarray, " spikes"]
@@ -210,34 +211,19 @@ def read_events(recordings: Sequence[Array], sensor_size: SensorSize) -> dict[st
         TypeError: if a field holds no numbers.
         ValueError: if a recording is no events, or one is not whole, or outside the sensor.
     """
+    columns: dict[str, list[Array]] = {name: [] for name in _FIELDS}
     for events in recordings:
-        names = getattr(getattr(events, "dtype", None), "names", None) or ()
-        if not set(_FIELDS) <= set(names) or events.ndim != 1:
-            raise ValueError(
-                "Events are a structured array with one axis and fields x, y, p, and t in µs, got "
-                f"{names or type(events).__name__}. Rename the fields: rename_fields of "
-                "numpy.lib.recfunctions."
-            )
-    width, height, n_polarities = sensor_size
-    whole_of = {"x": width, "y": height}
-    found: dict[str, list[Array]] = {name: [] for name in _FIELDS}
-    for events in recordings:
-        found["t"].append(whole(events["t"], "t in µs"))
-        found["p"].append(whole(_as_numbers(events["p"]), "p", -1, 1))
-        for name, size in whole_of.items():
-            what = f"{name} of sensor_size (width, height, polarities) = {sensor_size}"
-            found[name].append(whole(events[name], what, 0, size - 1))
-    columns = {name: joined(parts) for name, parts in found.items()}
-    p = columns["p"] = polarities(columns["p"], "p")
-    if n_polarities == 1 and p.any():
+        whole_sensor = (*sensor_size[:2], 2)  # a polarity too many is said, not dropped
+        found = event_columns(events, whole_sensor)
+        for name in _FIELDS:
+            columns[name].append(found[name])
+    joined_columns = {name: joined(parts) for name, parts in columns.items()}
+    p = joined_columns["p"]
+    if sensor_size[2] == 1 and p.any():
         if not p.all():
             raise BridgeError(
                 f"Both polarities are in these events; sensor_size {sensor_size} has one. Give "
                 "it two, or choose one of them yourself: events[events['p'] == 1]."
             )
-        columns["p"] = np.zeros_like(p)
-    return columns
-
-
-def _as_numbers(p: Array) -> Array:
-    return p.astype(np.int64) if p.dtype == bool else p
+        joined_columns["p"] = np.zeros_like(p)
+    return joined_columns
