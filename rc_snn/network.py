@@ -19,6 +19,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from rc_snn import families
+from rc_snn.borders import check_weights
 from rc_snn.commands import made_by
 from rc_snn.files import replacing
 from rc_snn.formats.half import as_half
@@ -353,6 +354,7 @@ def _read(path: Path, maker: Callable[..., Any] | None) -> Network:
         model = built(make, options)
         model.to(next((v.dtype for v in weights.values() if v.is_floating_point()), torch.float32))
         model.load_state_dict(weights)
+        check_weights(model)
         more = {key: value for key, value in tensors.items() if not key.startswith("model.")}
         if not hasattr(model, "options"):  # else it says them itself, and as they are by then
             about |= {"maker": make, "options": options}
