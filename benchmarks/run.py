@@ -97,7 +97,10 @@ class Options:
         for name in ("data", "results", "runs"):
             if isinstance(value := getattr(self, name), str):
                 object.__setattr__(self, name, Path(value))
-        check_fields(self, **{f.name: 0 if f.name == "seeds" else 1 for f in fields(self)})
+        # Samples are counted where the data are, of which there may be too few.
+        check_fields(
+            self, **{f.name: int(f.name not in ("seeds", "samples")) for f in fields(self)}
+        )
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise ValueError(
                 f"seeds must be one or more, each once, got {list(self.seeds)}: a run that counts "
