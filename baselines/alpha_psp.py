@@ -12,9 +12,10 @@ from torch import Tensor
 
 from baselines import kernels
 from baselines.continuous import ContinuousNetwork, Dense, layer_sizes, normal
-from baselines.first_spikes import Crossing, Parts, Run, Sorted
+from baselines.first_spikes import Crossing, Parts, Run, Sorted, check_crossing
 from baselines.network_file import read_parameters
 from rc_snn.models import fresh_generator
+from rc_snn.numbers import check_fields
 
 DECAY = 0.18176949150701854
 """Decay rate K, per frame, of the published networks and of their training command."""
@@ -57,6 +58,7 @@ class AlphaPSP:
     """Each derivative is clamped to ±clip before the upstream gradient multiplies it; 0: off."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if not (0.0 < self.theta < math.inf and 0.0 < self.decay < math.inf and self.clip >= 0.0):
             raise ValueError(
                 "theta and decay must be positive and clip >= 0, got "
@@ -114,6 +116,7 @@ class AlphaPSP:
 
     def cross_fast(self, spikes: Sorted, weight: Tensor, out: Crossing) -> None:
         """Find the first crossings by the kernels."""
+        check_crossing(spikes, weight, out)
         w = weight.contiguous().numpy()
         number = w.dtype.type
         kernels.alpha_forward(

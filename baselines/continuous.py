@@ -1,6 +1,7 @@
 """Networks whose neurons spike at most once, in continuous time: layers, decisions, their cost."""
 
 import itertools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -9,7 +10,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from baselines.first_spikes import Neuron, first_spike_probabilities, first_spikes
-from rc_snn.spikes import Decision
+from rc_snn.numbers import count, number
+from rc_snn.spikes import Decision, check_times
+from rc_snn.step_model import evaluated
 
 BATCH = 250
 """Samples that `decide` computes together."""
@@ -34,6 +37,15 @@ class Dense(nn.Module):
         fast: bool | None = None,
     ) -> None:
         super().__init__()
+        if weight.dim() != 2 or 0 in weight.shape:
+            raise ValueError(
+                f"weight must be [inputs, neurons], none of them 0, got {list(weight.shape)}."
+            )
+        if pulses is not None and not (pulses.dim() == 1 and len(pulses) <= len(weight)):
+            raise ValueError(
+                f"pulses are [pulses], each with a row of the weight {list(weight.shape)}, got "
+                f"{list(pulses.shape)}."
+            )
         self.neuron, self.fast = neuron, fast
         self.weight = nn.Parameter(weight)
         self.pulses = None if pulses is None else nn.Parameter(pulses)
@@ -42,6 +54,7 @@ class Dense(nn.Module):
 
     def forward(self, times: Float[Tensor, "batch inputs"]) -> Float[Tensor, "batch neurons"]:
         """Return the first spikes."""
+        _check_size(times, self.n_inputs)
         out = first_spikes(self.neuron, times, self.weight, pulses=self.pulses, fast=self.fast)
         return out.squeeze(1)
 
@@ -91,18 +104,26 @@ class Conv(nn.Module):
                 f"A kernel of side {kernel_size} does not fit into {height}x{width}. Choose one "
                 f"in 1..{min(height, width)}."
             )
+        places = kernel_size**2 * channels
+        if weight.dim() != 2 or len(weight) != places or weight.shape[1] == 0:
+            raise ValueError(f"weight must be [{places}, neurons], got {list(weight.shape)}.")
+        if not 1 <= pool <= min(height, width) - kernel_size + 1:
+            raise ValueError(
+                f"pool={pool} leaves nothing of {height}x{width}. Choose a smaller one."
+            )
         self.neuron, self.pool, self.fast = neuron, pool, fast
         self.weight = nn.Parameter(weight)
         self.grid = height - kernel_size + 1, width - kernel_size + 1
         self.n_inputs = height * width * channels
         self.size = self.grid[0] // pool, self.grid[1] // pool, weight.shape[1]
-        places = torch.arange(self.n_inputs, dtype=torch.int32).view(size)
-        squares = places.unfold(0, kernel_size, 1).unfold(1, kernel_size, 1)  # [H, W, C, k, k]
+        numbered = torch.arange(self.n_inputs, dtype=torch.int32).view(size)
+        squares = numbered.unfold(0, kernel_size, 1).unfold(1, kernel_size, 1)  # [H, W, C, k, k]
         index = squares.permute(0, 1, 3, 4, 2).reshape(self.grid[0] * self.grid[1], -1)
         self.register_buffer("index", index.contiguous(), persistent=False)
 
     def forward(self, times: Float[Tensor, "batch inputs"]) -> Float[Tensor, "batch neurons"]:
         """Return the first spikes, pooled, as `[batch, height * width * channel]`."""
+        _check_size(times, self.n_inputs)
         out = first_spikes(self.neuron, times, self.weight, self.index, fast=self.fast)
         (rows, columns, channels), p = self.size, self.pool
         out = out.view(len(out), *self.grid, channels)[:, : rows * p, : columns * p]
@@ -161,6 +182,9 @@ class ContinuousNetwork(nn.Module):
             ValueError: if a time is NaN or negative, or their number is not the network's.
         """
         check_spike_times(times, self.n_inputs)
+        jitter = number(jitter, "jitter")
+        if not 0.0 <= jitter < math.inf:
+            raise ValueError(f"jitter must be >= 0 frames and finite, got {jitter}.")
         own = self.layers[0].weight
         times = times.to(own.device, own.dtype)
         out: list[Tensor] = []
@@ -190,6 +214,10 @@ class ContinuousNetwork(nn.Module):
             fallback: where nothing has fired by the frame's end, let the largest potential there
                 answer, forced, at time 1.
 
+        Raises:
+            ValueError: if a time is NaN or negative, their number is not the network's or zero, or
+                a weight is not finite.
+
         Example:
             >>> from baselines.rel_psp import rel_psp
             >>> net = rel_psp((4, 3, 2), generator=torch.Generator().manual_seed(0))
@@ -197,9 +225,12 @@ class ContinuousNetwork(nn.Module):
             tensor([False])
         """
         check_spike_times(times, self.n_inputs)
+        temperature = number(temperature, "temperature")
+        if not 0.0 < temperature < math.inf:
+            raise ValueError(f"temperature must be positive and finite, got {temperature}.")
         if len(times) == 0:
             raise ValueError("The batch is empty; a decision needs at least one sample.")
-        with torch.no_grad():
+        with torch.no_grad(), evaluated(self):
             parts = [self._decide(x, temperature, fallback) for x in times.split(BATCH)]
         return Decision.cat(parts)
 
@@ -221,7 +252,7 @@ class ContinuousNetwork(nn.Module):
 
     def synaptic_operations(self, times: Float[Tensor, "batch inputs"]) -> Float[Tensor, " batch"]:
         """Return one accumulate per spike and synapse, of all spikes until the decision."""
-        with torch.no_grad():
+        with torch.no_grad(), evaluated(self):
             parts = [self._operations(x) for x in times.split(BATCH)]
         return torch.cat(parts)
 
@@ -239,30 +270,28 @@ class ContinuousNetwork(nn.Module):
 
 def check_spike_times(times: Tensor, n_inputs: int) -> None:
     """Refuse what are not spike times of this many inputs."""
+    _check_size(times, n_inputs)
+    check_times(times, latest=math.inf)
+
+
+def _check_size(times: Tensor, n_inputs: int) -> None:
     if not isinstance(times, Tensor) or times.dim() != 2 or times.shape[1] != n_inputs:
         got = list(times.shape) if isinstance(times, Tensor) else type(times).__name__
         raise ValueError(
             f"Spike times must be a tensor [batch, {n_inputs}], got {got}. Flatten the images, or "
             "build the network for these inputs."
         )
-    if not times.is_floating_point():
-        raise ValueError(f"Spike times must be floats, got {times.dtype}. Silence is inf.")
-    bad = ~(times >= 0.0)
-    if bad.any():
-        raise ValueError(
-            f"Spike times must be >= 0 frames or inf, got {times[bad][0].item()} and "
-            f"{int(bad.sum()) - 1} more. Divide by the frame's duration; silence is inf."
-        )
 
 
 def layer_sizes(sizes: Sequence[int]) -> list[tuple[int, int]]:
     """Return inputs and outputs of each layer; refuse what is not a network."""
-    if len(sizes) < 2 or min(sizes) < 1:
+    found = [count(size, "Each size of a layer") for size in sizes]
+    if len(found) < 2 or min(found) < 1:
         raise ValueError(
             f"A network needs at least two sizes, each at least 1, got {list(sizes)}; for example "
             "(784, 340, 10)."
         )
-    return list(itertools.pairwise(sizes))
+    return list(itertools.pairwise(found))
 
 
 def normal(

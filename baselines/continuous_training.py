@@ -14,6 +14,7 @@ from torch import Tensor
 from baselines.continuous import ContinuousNetwork, Dense, check_spike_times
 from baselines.first_spikes import first_spike_loss, silence_penalty
 from rc_snn.loop import Loop, Row, Select, TrainResult, rank
+from rc_snn.numbers import check_fields, indices
 from rc_snn.sequences import check_paired
 from rc_snn.spikes import check_labels
 
@@ -57,6 +58,7 @@ class ContinuousConfig:
     """Keep the epoch with the best validation accuracy among those in this regime."""
 
     def __post_init__(self) -> None:
+        check_fields(self, jitter_epochs=0, seed=0)
         if min(self.epochs, self.batch_size) < 1 or not 0.0 < self.lr < math.inf:
             raise ValueError(
                 "epochs and batch_size must be at least 1 and lr positive, got "
@@ -67,8 +69,6 @@ class ContinuousConfig:
             raise ValueError(
                 f"temperature, horizon and max_norm must be positive and finite, got {positive}."
             )
-        if self.jitter_epochs is not None and self.jitter_epochs < 0:
-            raise ValueError(f"jitter_epochs must be >= 0 or None, got {self.jitter_epochs}.")
         negative = [
             name
             for name in ("weight_decay", "jitter", "silence", "drift", "lr_pulses")
@@ -83,13 +83,15 @@ class Timed:
     """Spike times with their classes.
 
     Raises:
-        ValueError: if there are none, or not one label for each sample.
+        ValueError: if there are none, not one label for each sample, or labels are no `[B]` of
+            whole numbers >= 0.
     """
 
     times: Float[Tensor, "batch inputs"]
     labels: Int[Tensor, " batch"]
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "labels", indices(self.labels, "Labels"))
         check_paired(len(self.times), len(self.labels), "sample")
 
     def __len__(self) -> int:

@@ -18,6 +18,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from baselines import kernels
+from rc_snn.borders import check_finite
+from rc_snn.fast.border import first_order, fits
+from rc_snn.spikes import check_labels
 
 
 class Crossing(NamedTuple):
@@ -83,20 +86,69 @@ def sort_spikes(
 ) -> Sorted:
     """Sort the inputs of every row by time.
 
+    Args:
+        times: input spikes in frames, >= 0, `inf` for silence.
+        index: the inputs that each row sees.
+        fast: by the kernel (CPU) or by tensors (any device).
+
+    Raises:
+        ValueError: if a time is NaN or negative, or an index is none of an input.
+
     Example:
         >>> times = torch.tensor([[0.5, torch.inf, 0.25]])
         >>> sort_spikes(times, torch.arange(3)[None], fast=False).order.tolist()
         [[[2, 0, 1]]]
     """
+    low, high = (int(x) for x in index.aminmax()) if index.numel() else (0, -1)
+    if times.dim() != 2 or index.dim() != 2 or not 0 <= low <= high < times.shape[1]:
+        raise ValueError(
+            f"Each row sees inputs of 0..{times.shape[-1] - 1}, [rows, inputs], got "
+            f"{list(index.shape)} in {low}..{high} for times {list(times.shape)}."
+        )
     if not fast:
+        if not (times >= 0.0).all():
+            raise ValueError(_NO_TIME)
         ordered, order = times[:, index].sort(dim=-1, stable=True)
         return Sorted(ordered, order, torch.isfinite(ordered).sum(dim=-1))
+    fits(index, index.shape, torch.int32, "index")
+    fits(times, times.shape, _kernel_dtype(times), "times")
     shape = (len(times), *index.shape)
     ordered = torch.empty(shape, dtype=times.dtype)
     order = torch.empty(shape, dtype=torch.int32)
     count = torch.empty(shape[:2], dtype=torch.int32)
-    kernels.sort_rows(*(x.numpy() for x in (times.contiguous(), index, ordered, order, count)))
+    inputs = (times.detach().contiguous(), index.contiguous())
+    kernels.sort_rows(*(x.numpy() for x in (*inputs, ordered, order, count)))
+    if count.numel() and int(count.min()) < 0:  # the kernel has seen each time already
+        raise ValueError(_NO_TIME)
     return Sorted(ordered, order, count)
+
+
+_NO_TIME = (
+    "Spike times must be >= 0 frames or inf, pulses and hidden spikes, too; one is NaN or negative."
+)
+
+
+def _kernel_dtype(tensor: Tensor) -> torch.dtype:
+    """Return its dtype, or one that kernels take."""
+    return tensor.dtype if tensor.dtype in (torch.float32, torch.float64) else torch.float32
+
+
+def check_crossing(spikes: Sorted, weight: Tensor, out: Crossing) -> None:
+    """Refuse what the kernels of a neuron model cannot take; see `Neuron.cross_fast`.
+
+    Raises:
+        ValueError: if sizes, types or indices do not fit each other.
+    """
+    shape = (*spikes.spiking.shape, weight.shape[0])
+    dtype, after = _kernel_dtype(weight), (*spikes.spiking.shape, weight.shape[-1])
+    fits(weight, (weight.shape[0], weight.shape[-1]), dtype, "weight")
+    fits(spikes.times, shape, dtype, "times")
+    fits(spikes.order, shape, torch.int32, "order")
+    fits(spikes.spiking, shape[:-1], torch.int32, "The numbers of inputs that spike")
+    for each, kind in ((out.time, dtype), (out.causal, torch.int32), (out.slope, dtype)):
+        fits(each, after, kind, "A crossing")
+    if kernels.beyond(spikes.order.numpy(), spikes.spiking.numpy()).any():
+        raise ValueError(f"Sorted inputs must be 0..{len(weight) - 1}: sort_spikes makes them.")
 
 
 def first_spikes(
@@ -116,13 +168,26 @@ def first_spikes(
         weight: one row per input of a row.
         index: the inputs that each row sees; None is one row that sees all, a dense layer.
         pulses: spikes that belong to the layer, and follow the inputs for every sample.
-        fast: by the kernels (CPU) or by tensors (any device); default: kernels where they apply.
+        fast: by the kernels (CPU, float32 and float64) or by tensors (any device); default: kernels
+            where they apply.
+
+    Raises:
+        ValueError: if sizes or types do not fit each other, a weight or pulse is not finite, or a
+            time is NaN or negative.
     """
-    n_inputs = times.shape[1] + (0 if pulses is None else len(pulses))
+    n_inputs = times.shape[-1] + (0 if pulses is None else len(pulses))
     if index is None:
         index = torch.arange(n_inputs, dtype=torch.int32, device=times.device)[None]
+    fit = weight.dim() == 2 and 0 not in weight.shape and weight.shape[0] == index.shape[-1]
+    if not fit or {x.dtype for x in (times, pulses) if x is not None} != {weight.dtype}:
+        kinds = [f"{list(x.shape)} of {x.dtype}" for x in (times, pulses, weight) if x is not None]
+        raise ValueError(
+            f"{index.shape[-1]} inputs and pulses of a neuron need as many rows of weights, of the "
+            f"times' type and at least one neuron; got {', '.join(kinds)}."
+        )
+    check_finite([("weight", weight), *([] if pulses is None else [("pulses", pulses)])])
     if fast is None:
-        fast = times.device.type == "cpu"
+        fast = times.device.type == "cpu" and _kernel_dtype(weight) is weight.dtype
     out: Tensor = _FirstSpikes.apply(neuron, times, pulses, weight, index, fast)
     return out
 
@@ -142,6 +207,7 @@ class _FirstSpikes(torch.autograd.Function):
         if pulses is not None:
             times = torch.cat([times, pulses.expand(len(times), -1)], dim=1)
         spikes = sort_spikes(times.detach(), index, fast=fast)
+        ctx.save_for_backward(weight)  # which refuses one that is changed in place by then
         weight = weight.detach()
         if fast:
             shape = (len(times), len(index), weight.shape[1])
@@ -157,9 +223,9 @@ class _FirstSpikes(torch.autograd.Function):
         ctx.run = Run(spikes, index, weight, crossing)
         return crossing.time.clone()  # the run keeps its own, whatever becomes of this one
 
-    @staticmethod
-    @torch.autograd.function.once_differentiable
+    @first_order
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
+        _ = ctx.saved_tensors
         _, wants_times, wants_pulses, *_ = ctx.needs_input_grad
         # Gradients of input times are made from this input on.
         since = 0 if wants_times else ctx.n_times if wants_pulses else ctx.n_all
@@ -233,8 +299,7 @@ class _FirstSpikeLoss(torch.autograd.Function):
         ctx.save_for_backward(p, labels)
         return -(p.gather(1, labels[:, None]) + 1e-8).log().mean()
 
-    @staticmethod
-    @torch.autograd.function.once_differentiable
+    @first_order
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
         p, labels = ctx.saved_tensors
         grad = -p
@@ -256,9 +321,7 @@ def first_spike_probabilities(
     return torch.where(silent, 0.0, -times).softmax(dim=1)
 
 
-def first_spike_loss(
-    times: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]
-) -> Float[Tensor, ""]:
+def first_spike_loss(times: Float[Tensor, "batch classes"], labels: Any) -> Float[Tensor, ""]:
     r"""Return the mean of -ln(p_y + 1e-8) with p = softmax(-t), a silent output having p = 0.
 
     .. math:: \partial L / \partial t_k = -(p_k - y_k) / batch
@@ -272,5 +335,5 @@ def first_spike_loss(
         >>> first_spike_loss(torch.tensor([[1.0, 1.0]]), torch.tensor([0]))  # ln 2
         tensor(0.6931)
     """
-    loss: Tensor = _FirstSpikeLoss.apply(times, labels.long())
+    loss: Tensor = _FirstSpikeLoss.apply(times, check_labels(labels, times.shape[1], len(times)))
     return loss

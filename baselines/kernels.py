@@ -27,10 +27,12 @@ BLOCK = 64
 @numba.njit(inline="always")
 @no_type_check
 def _gather(source, index, times, order):
-    """Collect the inputs of a row that spike; return how many."""
+    """Collect the inputs of a row that spike; return how many, or -1 if a time is none."""
     n = 0
     for i in range(len(index)):
         t = source[index[i]]
+        if not t >= 0:
+            return -1
         if t < np.inf:
             times[n] = t
             order[n] = i
@@ -41,6 +43,8 @@ def _gather(source, index, times, order):
 @no_type_check
 def _sort(spikes, index, times, order, count):
     """Sort the inputs of every row: spikes [B, all], index [L, N] -> times, order [B, L, N].
+
+    A row with a time that is NaN or negative, which has no bucket, is left with the count -1.
 
     Buckets first, then insertion. Buckets divide t / (1 + t), which spreads a frame and whatever
     comes long after it; equal times keep the order of the inputs.
@@ -54,7 +58,7 @@ def _sort(spikes, index, times, order, count):
             count[b, r] = n
             start[: 2 * n + 2] = 0
             for i in range(n):
-                bucket[i] = int(2 * n * (raw[i] / (raw[i] + 1)))
+                bucket[i] = min(2 * n, int(2 * n * (raw[i] / (raw[i] + 1))))
                 start[bucket[i] + 1] += 1
             for k in range(2 * n + 1):
                 start[k + 1] += start[k]
@@ -72,6 +76,22 @@ def _sort(spikes, index, times, order, count):
 
 
 sort_rows = compiled(_sort)
+
+
+@compiled
+@no_type_check
+def beyond(order, count):
+    """Say of which samples a row has more inputs that spike than inputs, or one that is none."""
+    n_rows, n_inputs = order.shape[1:]
+    found = np.zeros(len(order), np.int8)
+    for b in numba.prange(len(order)):
+        for r in range(n_rows):
+            bad = np.int8(count[b, r] < 0 or count[b, r] > n_inputs)
+            o = order[b, r]
+            for e in range(min(count[b, r], n_inputs)):  # what is behind them nobody has written
+                bad |= np.int8((o[e] < 0) | (o[e] >= n_inputs))
+            found[b] |= bad
+    return found
 
 
 @numba.njit(inline="always")

@@ -12,15 +12,18 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from rc_snn.borders import Form
+from rc_snn.borders import Form, check_weights
+from rc_snn.fast.border import fusable, plain
 from rc_snn.fast.event_products import event_linear
-from rc_snn.fast.fused import fusable, step_input
+from rc_snn.fast.fused import step_input
 from rc_snn.models import fresh_generator
+from rc_snn.numbers import check_fields, count, counts
 from rc_snn.output_spikes import first_output_spike
-from rc_snn.sequences import Sequences
+from rc_snn.runner import check_input_size
+from rc_snn.sequences import Sequences, input_size
 from rc_snn.spike_events import StepEvents
 from rc_snn.spikes import Decision
-from rc_snn.step_model import Advance, Inflow, State, StepCost
+from rc_snn.step_model import Advance, Inflow, State, StepCost, evaluated
 
 Input: TypeAlias = Float[Tensor, "batch inputs"] | StepEvents
 Current: TypeAlias = Float[Tensor, "batch neurons"]
@@ -56,6 +59,7 @@ class SnnTorchLIF:
     """Initial weights and biases are U(-s, s) / sqrt(inputs); torch's rule for Linear is s = 1."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if not 0.0 <= self.decay_mem <= 1.0:
             raise ValueError(f"decay_mem must be in [0, 1], got {self.decay_mem}.")
         check_positive(weight_scale=self.weight_scale)
@@ -99,14 +103,13 @@ class NorseLIF:
     """As in `SnnTorchLIF`; larger, because a step adds only dt / τ_mem of the current."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         check_positive(alpha=self.alpha, weight_scale=self.weight_scale)
         if not 0.0 < self.dt_s <= 5e-3:
             raise ValueError(
                 f"dt_s must be in (0, 0.005], got {self.dt_s}: in longer steps than tau_syn = 5 ms "
                 "the current would change its sign. Give seconds, not milliseconds."
             )
-        if self.surrogate not in ("super", "tanh"):
-            raise ValueError(f'surrogate must be "super" or "tanh", got {self.surrogate!r}.')
 
     def step(self, current: Current, state: State | None, spiking: bool) -> Step:
         """Advance a layer; a LIF neuron before its reset is a leaky integrator."""
@@ -162,11 +165,8 @@ class LIFNetwork(nn.Module):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        if min(n_inputs, n_hidden) < 1 or n_classes < 2:
-            raise ValueError(
-                "A LIF network needs inputs, hidden neurons and at least two classes, got "
-                f"n_inputs={n_inputs}, n_hidden={n_hidden}, n_classes={n_classes}."
-            )
+        n_inputs, n_hidden = counts(n_inputs=n_inputs, n_hidden=n_hidden)
+        (n_classes,) = counts(2, n_classes=n_classes)
         if not isinstance(neurons, get_args(Neurons)):
             raise ValueError(f"neurons must be SnnTorchLIF() or NorseLIF(), got {neurons!r}.")
         generator = fresh_generator(generator)
@@ -243,8 +243,8 @@ class RCLIF(LIFNetwork):
         return v, state
 
     def fused(self) -> Advance | None:
-        """Return the same step on events; None off the CPU, or where a subclass has its step."""
-        if not fusable(self.weight_ih) or type(self).step is not RCLIF.step:
+        """Return the same step on events; None off the CPU, and for a subclass or hooks."""
+        if not plain(self, RCLIF, "step", "advance") or not fusable(self.weight_ih, self.bias_h):
             return None
         return lambda step, inputs, state: self.step(
             step_input(inputs, step, self.weight_ih.dtype), state
@@ -259,8 +259,14 @@ class TTFSLIF(LIFNetwork):
     """LIF network whose first output spike answers (TTFS); `train_ttfs` trains it."""
 
     def forward(self, inputs: Sequences) -> tuple[Course, Course]:
-        """Return the outputs' spikes, and their potentials before reset, of all steps."""
-        fast, dtype, state, course = fusable(self.weight_ih), self.weight_ih.dtype, None, []
+        """Return the outputs' spikes, and their potentials before reset, of all steps.
+
+        Raises:
+            ValueError: if the sequences are of another size than the network's input.
+        """
+        check_input_size(self.n_inputs, input_size(inputs))
+        fast = type(self) is TTFSLIF and fusable(self.weight_ih, self.bias_h)
+        dtype, state, course = self.weight_ih.dtype, None, []
         for step in range(inputs.n_steps):
             x = step_input(inputs, step, dtype) if fast else Form(dtype).read(inputs.at(step))
             z, v, state = self.advance(x, state)
@@ -270,11 +276,17 @@ class TTFSLIF(LIFNetwork):
 
     @torch.no_grad()
     def decide(self, inputs: Sequences, *, batch_size: int = 250) -> Decision:
-        """Answer with the first output spike: see `first_output_spike`."""
+        """Answer with the first output spike: see `first_output_spike`.
+
+        Raises:
+            ValueError: if there are no sequences, or a weight is not finite.
+        """
         if len(inputs) == 0:
             raise ValueError("There are no sequences to decide on; inputs is empty.")
-        parts = torch.arange(len(inputs)).split(batch_size)
-        return Decision.cat([first_output_spike(*self(inputs.rows(part))) for part in parts])
+        check_weights(self)
+        parts = torch.arange(len(inputs)).split(count(batch_size, "batch_size", low=1))
+        with evaluated(self):
+            return Decision.cat([first_output_spike(*self(inputs.rows(part))) for part in parts])
 
 
 def rc_lif(library: Library, *, neurons: Mapping[str, Any] | None = None, **options: Any) -> RCLIF:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from baselines.lif import TTFSLIF, check_positive, first_spike_time
 from rc_snn.loop import Loop, Row, Select, TrainResult, rank
+from rc_snn.numbers import check_fields
 from rc_snn.optimizer import Adam
 from rc_snn.output_spikes import first_output_spike
 from rc_snn.sequences import Labelled
@@ -31,6 +32,7 @@ class TTFSConfig:
     select: Select = "any"
 
     def __post_init__(self) -> None:
+        check_fields(self)
         check_positive(temperature_steps=self.temperature_steps)
         TrainConfig(**{k: v for k, v in asdict(self).items() if k != "temperature_steps"})
 
@@ -78,7 +80,7 @@ class _Training(Loop):
     def update(self, batch: Labelled, epoch: int) -> Row:
         z, v = self.model(batch.inputs)
         decision, labels = first_output_spike(z.detach(), v.detach()), batch.labels.to(z.device)
-        loss = F.cross_entropy(-first_spike_time(z) / self.config.temperature_steps, labels.long())
+        loss = F.cross_entropy(-first_spike_time(z) / self.config.temperature_steps, labels)
         self.descend(loss)
         return {"loss": float(loss.detach()) * len(batch)} | _sums(decision, labels)
 

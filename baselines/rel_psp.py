@@ -1,5 +1,6 @@
 """ReL-PSP: first-spike networks with ramp-shaped postsynaptic potentials, in closed form."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,8 +10,9 @@ from torch import Tensor
 
 from baselines import kernels
 from baselines.continuous import ContinuousNetwork, Dense, layer_sizes, normal
-from baselines.first_spikes import Crossing, Parts, Run, Sorted
+from baselines.first_spikes import Crossing, Parts, Run, Sorted, check_crossing
 from rc_snn.models import fresh_generator
+from rc_snn.numbers import check_fields
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,14 @@ class ReLPSP:
     """Threshold θ, reached with >=. With the frame as unit of time it only scales the weights."""
     min_slope: float = 0.0
     """In gradients 1 / S is at most 1 / min_slope; 0 leaves them exact."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if not (0.0 < self.theta < math.inf and 0.0 <= self.min_slope < math.inf):
+            raise ValueError(
+                "theta must be positive and min_slope >= 0, both finite, got "
+                f"theta={self.theta}, min_slope={self.min_slope}."
+            )
 
     def cross(self, spikes: Sorted, weight: Float[Tensor, "inputs neurons"]) -> Crossing:
         """Find the first crossings by tensors: V at each next input, then the first to reach θ."""
@@ -59,6 +69,7 @@ class ReLPSP:
 
     def cross_fast(self, spikes: Sorted, weight: Tensor, out: Crossing) -> None:
         """Find the first crossings by the kernels."""
+        check_crossing(spikes, weight, out)
         w = weight.contiguous().numpy()
         kernels.rel_forward(
             *(x.numpy() for x in spikes), w, w.dtype.type(self.theta), *(x.numpy() for x in out)

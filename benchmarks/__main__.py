@@ -1,6 +1,6 @@
 """The commands of this package, a line each."""
 
-from rc_snn.commands import listing
+from rc_snn.commands import end, listing
 
 if __name__ == "__main__":
-    print(listing("benchmarks"))
+    end(lambda: print(listing("benchmarks")))

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 
 from benchmarks.run import Options, Outcome
+from rc_snn import commands
 
 MAX_RETRIES = 3
 """How often the worker of one run may die before the run is given up."""
@@ -50,6 +51,7 @@ def run_all(jobs: Sequence[Job], options: Options) -> Iterator[Outcome]:
         cores = max(os.cpu_count() or 1, threads)
         where = {"address": "local", "num_cpus": cores, "include_dashboard": False}
     with ray.init(**where, log_to_driver=False, logging_level=logging.ERROR):
+        commands.catch_stops()  # Ray has taken SIGTERM
         remote = ray.remote(
             num_cpus=threads,
             num_gpus=int(getattr(options, "device", "cpu") == "cuda"),
@@ -66,7 +68,7 @@ def run_all(jobs: Sequence[Job], options: Options) -> Iterator[Outcome]:
                 yield ray.get(ended)
             except RayError as error:
                 cause = getattr(error, "cause", None) or error
-                line = f"skipped: {job.name}: {type(cause).__name__}: {cause}"
+                line = f"skipped: {job.name}: {type(cause).__name__}: {commands.one_line(cause)}"
                 yield Outcome(job.name, True, line)
 
 

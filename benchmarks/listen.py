@@ -17,8 +17,10 @@ import tyro
 
 from encoders.audio import MIN_SAMPLES, SAMPLE_RATE, Samples, stream_audio
 from encoders.keyword_network import KeywordStream, load_network
+from encoders.log_mel import check_rate
 from rc_snn import commands
 from rc_snn.network import Network
+from rc_snn.numbers import check_fields
 from rc_snn.spikes import check_theta
 
 
@@ -38,12 +40,11 @@ class Listen:
     """Stop after this many seconds of each recording, or of the microphone."""
 
     def __post_init__(self) -> None:
+        check_fields(self, seconds=1)
         if self.microphone == bool(self.clips):
             raise ValueError("Name recordings, or pass --microphone: one of the two.")
         if self.theta is not None:
             check_theta(self.theta)
-        if self.seconds is not None and self.seconds < 1:
-            raise ValueError(f"seconds must be at least 1, got {self.seconds}.")
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,7 @@ def hear(
         theta: threshold θ; None takes the network's.
     """
     stream = KeywordStream(network, theta)
+    check_rate(stream.front_end)
     clip_samples = stream.front_end.clip_samples
     taken, silent = 0, True
     for part in _within_clips(pieces, clip_samples):

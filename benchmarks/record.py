@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import torch
 
 from rc_snn import files
+from rc_snn.numbers import json_value
 
 FORMAT = "rc_snn.record/1"
 
@@ -108,7 +109,11 @@ def new_record(
 
     `command` is the command line; default: this process's own.
     """
-    config = json.loads(json.dumps(config, allow_nan=False))  # tuples become lists, as on disk
+    # As they come back from disk: tuples are lists, numpy's numbers Python's.
+    config, metrics, training = (
+        json_value(part, what)
+        for part, what in ((config, "config"), (metrics, "metrics"), (training, "training"))
+    )
     return Record(
         benchmark=benchmark,
         name=name,

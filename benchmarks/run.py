@@ -13,9 +13,11 @@ from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias
 import torch
 
 from benchmarks import record
-from rc_snn import families
+from rc_snn import families, network
+from rc_snn.files import check_room, locked
 from rc_snn.loop import Samples, TrainResult
 from rc_snn.models import RCLSTM, ReadOut
+from rc_snn.numbers import check_fields
 from rc_snn.training import TrainConfig
 
 Profile: TypeAlias = Literal["quick", "paper"]
@@ -91,10 +93,16 @@ class Options:
     """Options that a command has from here, and no use for: always refused."""
 
     def __post_init__(self) -> None:
-        """Take folders as strings, too."""
+        """Take folders as strings, too; refuse numbers that count nothing."""
         for name in ("data", "results", "runs"):
             if isinstance(value := getattr(self, name), str):
                 object.__setattr__(self, name, Path(value))
+        check_fields(self, **{f.name: 0 if f.name == "seeds" else 1 for f in fields(self)})
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(
+                f"seeds must be one or more, each once, got {list(self.seeds)}: a run that counts "
+                "twice would make a mean look surer than it is."
+            )
 
     def check_used(self) -> None:
         """Refuse options that have no effect.
@@ -114,6 +122,24 @@ class Options:
 
 def _flags(names: Sequence[str]) -> str:
     return ", ".join(f"--{name.replace('_', '-')}" for name in names)
+
+
+def check_folders(options: Options, *names: str) -> None:
+    """Refuse folders in which nothing can be written, before anything is made for them.
+
+    Args:
+        options: say where results and runs go.
+        names: of the folders in results that will be written to.
+
+    Raises:
+        OSError: naming the folder.
+    """
+    for folder in (options.results / name for name in names):
+        check_room(folder)
+    if not isinstance(options, Measures):
+        check_room(options.runs)
+    if getattr(options, "ship", False):
+        check_room(network.SHELF)
 
 
 @dataclass(frozen=True)
@@ -244,7 +270,8 @@ def trained(run: Trains, data: Data, options: Options, folder: Path | None = Non
     """Train, or go on with what was stopped; `folder` holds the checkpoint, or `run_folder`."""
     source, folder = record.source(), folder or run_folder(run, options)
     if options.force:
-        (folder / "checkpoint.pt").unlink(missing_ok=True)
+        with locked(folder, "training"):
+            (folder / "checkpoint.pt").unlink(missing_ok=True)
     model = run.build()
     result = families.family(run.family).train(
         model,
@@ -275,7 +302,11 @@ def once(
     *,
     force: bool = False,
 ) -> Outcome:
-    """Make a run's record unless it exists; a run that fails says why, and takes no other down."""
+    """Make a run's record unless it exists; a run that fails says why, and takes no other down.
+
+    Two processes that make one record each write it whole; of two that train in one folder the
+    second fails.
+    """
     path = folder / f"{run.name}.json"
     if path.exists():
         found = record.read(path)

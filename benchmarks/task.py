@@ -14,9 +14,9 @@ import torch
 
 from benchmarks import cluster, record
 from benchmarks.record import Record
-from benchmarks.run import Options, Outcome, Run, find, once
+from benchmarks.run import Options, Outcome, Run, check_folders, find, once
 from rc_snn import commands
-from rc_snn.files import write_text
+from rc_snn.files import check_room, write_text
 
 
 class Makes(Protocol):
@@ -88,12 +88,17 @@ def prepare(options: Options) -> None:
 
 
 def make_all(task: Makes, options: Options) -> Iterator[Outcome]:
-    """Make every record that does not exist yet, in turn or on Ray; yield what became of each."""
+    """Make every record that does not exist yet, in turn or on Ray; yield what became of each.
+
+    Raises:
+        OSError: if nothing can be written in the folders of the options; before anything is made.
+    """
     command = record.command_line(task.name)
     made = [
         cluster.Job(run.name, partial(make, task, run, command=command))
         for run in task.runs(options)
     ]
+    check_folders(options, task.name)
     if options.ray or options.ray_address is not None:
         return cluster.run_all(made, options)
     return (job.function(options) for job in made)
@@ -120,10 +125,17 @@ def command(task: Task, options: Options) -> int:
     prepare(options)
     failed = False
     if options.train:
+        check_room(options.results / task.name)
         for outcome in make_all(owner(task), options):
             print(outcome.line, file=sys.stderr)
             failed |= outcome.failed
-    publish(task, task.find(options), options)
+    try:
+        found = task.find(options)
+    except ValueError:
+        if failed:  # which has been said, and is why there are none
+            return 1
+        raise
+    publish(task, found, options)
     return int(failed)
 
 
@@ -141,8 +153,8 @@ def publish(task: Task, records: Sequence[Record], options: Options) -> None:
     text = task.text(records).removesuffix("\n") + "\n"
     record.check_ours(written, made_of, text)
     record.check_ours(picture, made_of)
+    print(text, end="")  # first, for where nothing can be written
     write_text(written, text)
-    print(text, end="")
     task.draw(records, options, picture)
     if picture.exists():
         print(picture)

@@ -28,6 +28,7 @@ from bridges.stream.stream import SpikeStream
 from encoders.functional import encode, steps_to_times
 from encoders.mnist import Split, load_mnist
 from rc_snn import commands
+from rc_snn.files import check_room
 from rc_snn.network import Network, load, names, network_made_by
 from rc_snn.spikes import Decision, spike_steps
 
@@ -71,6 +72,7 @@ def main(config: Convert) -> str:
     Raises:
         ValueError: if the input is neither, or the output is taken.
         BridgeError: if the target cannot carry the spikes exactly.
+        OSError: if nothing can be written there.
     """
     if (config.input is None) == (config.model is None):
         raise ValueError("Name what to convert: a file or network that ships, or --model; one.")
@@ -79,6 +81,7 @@ def main(config: Convert) -> str:
     module = support.bridge(config.to)
     output = config.output or _named(config, module.TARGET.suffix)
     _check_free(config, output)
+    check_room(output.parent)
     if config.input is not None and Path(config.input).suffix in STREAMS:
         stream = _from_file(config.input, config)
     elif config.spikes == "model":

@@ -13,6 +13,7 @@ from jaxtyping import Float32
 
 from encoders.recording_files import FORMATS, GUESSED, announced, trimmed
 from rc_snn.files import allowance
+from rc_snn.numbers import count, plain
 
 SAMPLE_RATE = 16_000
 """Samples per second of Speech Commands, and of everything that `read_audio` returns."""
@@ -32,6 +33,39 @@ Source = Path | str | BufferedIOBase
 
 class AudioError(ValueError):
     """A recording that cannot be analysed; the message says what it is and what to do."""
+
+
+def read_samples(x: Any, what: str = "Samples") -> npt.NDArray[np.floating[Any]]:
+    """Return samples as floats whose full scale is 1; time is their last axis.
+
+    int16 is divided by its full scale, 32768, exactly; float32 and float64 stay as they are, and
+    float16 becomes float32. Integers of other sizes are refused: 24-bit samples are kept as int32,
+    8-bit ones with an offset, and what their full scale is they do not say.
+
+    Raises:
+        TypeError: if they are no such numbers.
+        ValueError: if they hold NaN or infinity, or reach beyond `MAX_LEVEL`: integers as floats.
+
+    Example:
+        >>> read_samples(np.array([-32768, 16384], np.int16))
+        array([-1. ,  0.5], dtype=float32)
+    """
+    array = plain(x, what)
+    if array.dtype == np.int16:
+        return np.asarray(array / np.float32(32768.0), np.float32)
+    if array.dtype.kind != "f" or array.dtype.itemsize > 8:
+        raise TypeError(
+            f"{what} must be floats whose full scale is 1, or int16, got {array.dtype}. Divide "
+            "integers by their own full scale: 2^31 for 24 bits kept in 32, and 8 bits are "
+            "(x - 128) / 128."
+        )
+    if array.size and not (level := float(np.abs(array).max())) <= MAX_LEVEL:
+        problem = f"reach {level:g}" if np.isfinite(level) else "hold NaN or infinity"
+        raise ValueError(
+            f"{what} {problem}; full scale is 1. Divide integers by theirs, 32768 for 16 bits, and "
+            "repair what is no number."
+        )
+    return array.astype(np.float32) if array.dtype.itemsize < 4 else array
 
 
 @dataclass(frozen=True)
@@ -125,7 +159,7 @@ def stream_audio(
         >>> [len(piece) for piece in pieces]
         [16000, 16000, 8000]
     """
-    if n_samples < 1:
+    if count(n_samples, "n_samples") < 1:
         raise ValueError(f"n_samples must be at least 1, got {n_samples}.")
     file, info, _ = _open(source)
     return info, _cut(_resampled(file, info), n_samples)

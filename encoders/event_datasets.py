@@ -7,10 +7,9 @@ import h5py
 import numpy as np
 import tonic.datasets
 
-from encoders.fetch import DataError, folders
+from encoders.fetch import DataError, filling, folders
 from encoders.transforms import transformed
-from rc_snn import files
-from rc_snn.files import allowance, first_look, read_bytes
+from rc_snn.files import HDF5, allowance, first_look, publish, read_bytes, scratch
 from rc_snn.files.limits import parse_npy
 from rc_snn.numbers import finite, whole
 
@@ -46,8 +45,23 @@ class _AtHand:
     def _check_exists(self) -> bool:
         return (Path(self.location_on_system) / self.place).exists()
 
+    def download(self) -> None:
+        """Fetch and unpack it elsewhere, alone: what bears its name is all of it."""
+        home = Path(self.location_on_system)
+        with filling(home, self.place):
+            if self._check_exists():  # another process has done it meanwhile
+                return
+            with scratch(home / self.place) as apart:
+                self.location_on_system = str(apart)
+                try:
+                    super().download()  # type: ignore[misc]
+                except RuntimeError as error:  # what tonic says of a wrong checksum
+                    raise DataError(f"{home / self.place}: {error} Try again.") from error
+                finally:
+                    self.location_on_system = str(home)
+                publish(apart / self.place, home / self.place)
 
-_LOOK = Path(files.__file__).with_name("hdf5_look.py")
+
 _ARRAYS = ("/spikes/times", "/spikes/units", "/labels")
 _CHANNELS = 700
 
@@ -82,7 +96,7 @@ class _Heidelberg(_AtHand):
         if not super()._check_exists():
             return False
         limit = str(allowance(self.path.stat().st_size))
-        first_look(self.path, _LOOK, limit, *_ARRAYS, "/extra")
+        first_look(self.path, HDF5, limit, *_ARRAYS, "/extra")
         return True
 
     def __len__(self) -> int:

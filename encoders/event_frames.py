@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -10,8 +10,9 @@ from jaxtyping import Float
 from tonic.transforms import Compose, Downsample, ToFrame
 from torch import Tensor
 
-from encoders.functional import Events
+from encoders.events import Events, read_events
 from encoders.nmnist import SIDE, NeuromorphicMNIST
+from rc_snn.numbers import check_fields
 from rc_snn.sequences import DenseSequences, Labelled
 from rc_snn.spikes import check_n_steps
 
@@ -49,15 +50,14 @@ class EventFrames:
     value: Value = "root"
 
     def __post_init__(self) -> None:
-        check_n_steps(self.n_steps)
         if type(self.step_us) is not int or self.step_us < 1:
             raise ValueError(
                 f"step_us must be a whole number of microseconds, at least 1, got {self.step_us!r}."
             )
+        check_fields(self)
+        check_n_steps(self.n_steps)
         if self.factor < 1 or SIDE % self.factor:
             raise ValueError(f"factor must divide {SIDE}, got {self.factor}. Try 2.")
-        if self.value not in get_args(Value):
-            raise ValueError(f"value must be one of {get_args(Value)}, got {self.value!r}.")
 
     @property
     def side(self) -> int:
@@ -84,7 +84,15 @@ class EventFrames:
         return (step + 1).double() * (self.step_us / 1000)
 
     def __call__(self, events: Events) -> Float[Tensor, "time inputs"]:
-        """Return the input of each step of one recording."""
+        """Return the input of each step of one recording.
+
+        Raises:
+            ValueError: if events lie before time 0 or outside of the sensor, or are no whole
+                numbers: see `event_columns`.
+        """
+        events = read_events(events, (SIDE, SIDE, 2))
+        if (np.diff(events["t"]) < 0).any():  # ToFrame cuts by bisection
+            events = events[np.argsort(events["t"], kind="stable")]
         if len(events) == 0:  # ToFrame would return one frame, whatever the window
             return torch.zeros(self.n_steps, self.n_inputs)
         to_frames = Compose(
@@ -134,6 +142,7 @@ class Disturb:
     drop: float = 0.0
 
     def __post_init__(self) -> None:
+        check_fields(self)
         numbers = (self.shift_px, self.turn_deg, self.stretch, self.shift_us, self.drop)
         if not all(0 <= x < float("inf") for x in numbers) or max(self.stretch, self.drop) >= 1:
             raise ValueError(
@@ -142,6 +151,7 @@ class Disturb:
 
     def __call__(self, events: Events, random: np.random.Generator) -> Events:
         """Return a disturbed copy, sorted by time; what leaves the sensor is lost."""
+        events = read_events(events, (SIDE, SIDE, 2))
         turn, slant = np.deg2rad(random.uniform(-self.turn_deg, self.turn_deg, 2))
         width, height = 1 + random.uniform(-self.stretch, self.stretch, 2)
         shift = random.uniform(-self.shift_px, self.shift_px, (2, 1))

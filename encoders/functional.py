@@ -4,12 +4,15 @@ import math
 from typing import Any, Literal, TypeAlias, TypedDict
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from encoders.events import EVENT_DTYPE as EVENT_DTYPE
+from encoders.events import Events as Events
+from encoders.events import event_columns
+from rc_snn.numbers import count, counts, finite, tensor
 from rc_snn.spikes import SpikeTimes, check_n_steps, check_steps, check_times
 
 Polarity: TypeAlias = Literal["bright_first", "dark_first"]
@@ -22,11 +25,6 @@ class Encoding(TypedDict):
     polarity: Polarity
     zero_pixels: ZeroPixels
 
-
-Events: TypeAlias = npt.NDArray[Any]
-
-EVENT_DTYPE = np.dtype([("x", np.int16), ("y", np.int16), ("t", np.int64), ("p", bool)])
-"""tonic's event array: column, row, time in microseconds, polarity."""
 
 FRAME_US = 255_000
 """Default duration of a frame: every grey level is then exactly one millisecond."""
@@ -145,9 +143,7 @@ def encode_alpha_psp(images: UInt8[Tensor, "batch height width"]) -> SpikeTimes:
     return (1.0 - grey.double() / 256.0).masked_fill(grey == 0, torch.inf)
 
 
-def spikes_to_events(
-    times: Float[Tensor, " neuron"], width: int, frame_us: int = FRAME_US
-) -> Events:
+def spikes_to_events(times: Any, width: int, frame_us: int = FRAME_US) -> Events:
     """Write the spikes of one sample as tonic events, sorted by time; silence leaves no event.
 
     Args:
@@ -164,14 +160,16 @@ def spikes_to_events(
         >>> spikes_to_events(times, width=3)["t"].tolist()
         [0, 204000]
     """
-    largest = np.iinfo(np.int16).max
+    largest, width, times = np.iinfo(np.int16).max, count(width, "width"), tensor(times, "times")
+    if times.dim() != 1:
+        raise ValueError(f"times are those of one sample, [neuron], got {list(times.shape)}.")
     if not 1 <= width <= largest or times.numel() % width or times.numel() // width > largest:
         raise ValueError(
             f"{times.numel()} neurons do not fill rows of width {width}, or a side exceeds the "
             f"{largest} columns and rows of tonic's int16 coordinates."
         )
-    check_frame_us(frame_us)
-    check_times(times)
+    frame_us = check_frame_us(frame_us)
+    times = check_times(times)
     index = torch.isfinite(times).nonzero().squeeze(1)
     exact = times[index].double() * frame_us
     t = exact.round()
@@ -198,20 +196,18 @@ def events_to_spikes(
         Spike times in frames, float64, row-major; pixels without an event are silent (`inf`).
 
     Raises:
-        ValueError: if an event lies outside grid or frame, or a pixel spikes twice.
+        TypeError: if events are no array of tonic's fields.
+        ValueError: if a number is not whole, an event lies outside grid or frame, or a
+            pixel spikes twice.
 
     Example:
         >>> times = torch.tensor([0.8, torch.inf, 0.0], dtype=torch.float64)
         >>> events_to_spikes(spikes_to_events(times, width=3), width=3, height=1)
         tensor([0.8000,    inf, 0.0000], dtype=torch.float64)
     """
-    check_frame_us(frame_us)
-    x, y, t = (events[name].astype(np.int64) for name in ("x", "y", "t"))
-    if (t != events["t"]).any():
-        raise ValueError(
-            f"Event times must be whole microseconds, got {events['t'][t != events['t']][0]}. "
-            "Scale them, and frame_us with them, or round them yourself."
-        )
+    frame_us = check_frame_us(frame_us)
+    width, height = counts(width=width, height=height)
+    x, y, t, _ = event_columns(events).values()
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height) & (t >= 0) & (t <= frame_us)
     if not inside.all():
         raise ValueError(
@@ -229,13 +225,15 @@ def events_to_spikes(
     return times
 
 
-def check_frame_us(frame_us: int) -> None:
-    """Refuse a frame without duration."""
-    if frame_us < 1:
+def check_frame_us(frame_us: int) -> int:
+    """Return the duration of a frame in whole microseconds; refuse none."""
+    found = count(frame_us, "frame_us")
+    if found < 1:
         raise ValueError(f"frame_us must be at least 1 microsecond, got {frame_us}.")
+    return found
 
 
-def steps_to_times(steps: Int[Tensor, "*shape"], n_steps: int) -> Float[Tensor, "*shape"]:
+def steps_to_times(steps: Any, n_steps: int) -> Float[Tensor, "*shape"]:
     """Return the start of each spike's step in frames, float64; `inf` for silence.
 
     The inverse of `rc_snn.spikes.spike_steps`, so steps survive the way through times and events.
@@ -244,8 +242,8 @@ def steps_to_times(steps: Int[Tensor, "*shape"], n_steps: int) -> Float[Tensor, 
         >>> steps_to_times(torch.tensor([0, 9, 10]), n_steps=10)
         tensor([0.0000, 0.9000,    inf], dtype=torch.float64)
     """
-    check_steps(steps, n_steps)
-    return (steps.double() / n_steps).masked_fill(steps >= n_steps, torch.inf)
+    found: Tensor = check_steps(steps, n_steps)
+    return (found.double() / n_steps).masked_fill(found >= n_steps, torch.inf)
 
 
 def encode(
@@ -263,6 +261,8 @@ def encode(
     """
     if name == "alpha_psp":
         return encode_alpha_psp(images)
+    if name != "latency":
+        raise ValueError(f'name must be "latency" or "alpha_psp", got {name!r}.')
     return encode_latency(images, polarity=polarity, zero_pixels=zero_pixels)
 
 
@@ -289,6 +289,9 @@ def random_affine(
         scale: bound of the relative stretch along each axis.
         shear: bound of the horizontal shear.
 
+    Raises:
+        ValueError: if the images are not uint8 `[batch, height, width]`, or a bound is negative.
+
     Example:
         >>> image = torch.full((1, 28, 28), 255, dtype=torch.uint8)
         >>> still = {"degrees": 0.0, "shift": 0.0, "scale": 0.0, "shear": 0.0}
@@ -296,6 +299,10 @@ def random_affine(
         >>> bool((same == image).all())
         True
     """
+    check_images(images)
+    bounds = finite([degrees, shift, scale, shear], "Bounds of random_affine")
+    if (bounds < 0).any():
+        raise ValueError(f"Bounds of random_affine must be >= 0, got {bounds.tolist()}.")
     n, height, width = images.shape
     draw = torch.rand(6, n, generator=generator) * 2 - 1
     angle = draw[0] * math.radians(degrees)

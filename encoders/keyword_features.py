@@ -13,11 +13,12 @@ from jaxtyping import Bool, Float, Float32, Int
 from torch import Tensor
 from tqdm import tqdm
 
-from encoders.fetch import DataError, cache_folder
-from encoders.log_mel import LogMel
+from encoders.fetch import DataError, cache_folder, filling
+from encoders.log_mel import LogMel, check_rate
 from encoders.speech_commands import KEYWORDS, SpeechCommands, SplitName, classes
 from rc_snn.checkpoint import digest
-from rc_snn.files import load_npz, replacing
+from rc_snn.files import check_room, load_npz, replacing
+from rc_snn.numbers import count
 from rc_snn.sequences import ContextSequences, Labelled
 
 FORMAT = "rc_snn.keyword_features/2"
@@ -61,7 +62,8 @@ class Normalisation:
     std: Float32[Tensor, " mel"]
 
     def __post_init__(self) -> None:
-        if not (torch.isfinite(self.mean).all() and (self.std > 0).all()):
+        known = torch.isfinite(self.mean).all() and torch.isfinite(self.std).all()
+        if self.mean.shape != self.std.shape or not (known and (self.std > 0).all()):
             raise ValueError(
                 "Normalisation needs finite means and positive deviations, got "
                 f"{self.mean.tolist()} and {self.std.tolist()}."
@@ -161,18 +163,25 @@ def load_features(
     The name of the file in the cache is a hash of all that its content depends on: every parameter
     of the front end, split, keywords, the recordings, and the versions of this format and of the
     libraries that read, resample and transform. A file that cannot be read, or does not fit, is
-    made anew.
+    made anew. Of two processes that need it one makes it, and the other waits.
 
     Raises:
         DataError: if there are no recordings.
+        OSError: if the cache cannot be written; XDG_CACHE_HOME names another.
     """
     front_end = front_end or LogMel()
+    check_rate(front_end)
     source = SpeechCommands(data, split, keywords=keywords, download=download)
     path = cache_folder() / "keyword_features" / f"{split}_{cache_key(source, front_end)}.npz"
     features = _read(path, source, front_end)
-    if features is None:
-        features = make_features(source, front_end)
-        _write(path, features)
+    if features is not None:
+        return features
+    with filling(path.parent, path.name):
+        features = _read(path, source, front_end)  # another process may have made it meanwhile
+        if features is None:
+            check_room(path.parent, 4 * len(source) * front_end.n_frames * front_end.n_mels)
+            features = make_features(source, front_end)
+            _write(path, features)
     return features
 
 
@@ -191,6 +200,7 @@ def cache_key(source: SpeechCommands, front_end: LogMel) -> str:
 
 def make_features(source: SpeechCommands, front_end: LogMel) -> Features:
     """Read all recordings of a split, and compute their features."""
+    check_rate(front_end)
     frames = np.empty((len(source), front_end.n_frames, front_end.n_mels), np.float32)
     names, n_short = source.recordings.names, 0
     for first in tqdm(range(0, len(names), _BATCH), desc=f"log-mel {source.split}", disable=None):
@@ -263,7 +273,7 @@ def shift_frames(
         [1.0, 2.0, 3.0, -1.0]
     """
     n, n_frames, _ = frames.shape
-    if not 0 <= max_shift < n_frames:
+    if not 0 <= count(max_shift, "max_shift") < n_frames:
         raise ValueError(f"max_shift must be in 0..{n_frames - 1} frames, got {max_shift}.")
     by = torch.randint(-max_shift, max_shift + 1, (n, 1), generator=generator)
     origin = torch.arange(n_frames) - by  # [clip, frame]

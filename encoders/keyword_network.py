@@ -12,7 +12,7 @@ from jaxtyping import Float32
 from encoders.keyword_features import Normalisation
 from encoders.log_mel import LogMel, LogMelStream
 from rc_snn.models import RCLSTM
-from rc_snn.network import Network, evaluated, load
+from rc_snn.network import Network, load
 from rc_snn.runner import StreamingRunner
 from rc_snn.spikes import Decision
 
@@ -151,13 +151,14 @@ class KeywordStream:
         assert self.decision.step is not None
         return float(self.front_end.heard_ms(self.decision.step))
 
-    def push(self, samples: Float32[npt.NDArray[Any], " samples"]) -> Decision | None:
-        """Take the next samples; return the decision once there is one.
+    def push(self, samples: Any) -> Decision | None:
+        """Take the next samples, floats or int16; return the decision once there is one.
 
         What comes after the decision is not analysed any more, nor counted.
 
         Raises:
-            ValueError: if the samples go beyond the clip before there is a decision.
+            ValueError: if the samples go beyond the clip before there is a decision, are not mono,
+                or reach beyond full scale: see `encoders.audio.read_samples`.
         """
         if self.decision is None:
             self._advance(self._frames.push(samples))
@@ -172,8 +173,7 @@ class KeywordStream:
 
     def _advance(self, frames: Float32[npt.NDArray[Any], "frame mel"]) -> None:
         width = self.front_end.context + 1
-        with evaluated(self.network.model):
-            for frame in self.normalisation(torch.from_numpy(frames)):
-                self._window = torch.cat([self._window, frame.unsqueeze(0)])[-width:]
-                if len(self._window) == width and self._runner.step(self._window.flatten()):
-                    return
+        for frame in self.normalisation(torch.from_numpy(frames)):
+            self._window = torch.cat([self._window, frame.unsqueeze(0)])[-width:]
+            if len(self._window) == width and self._runner.step(self._window.flatten()):
+                return

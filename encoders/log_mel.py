@@ -1,5 +1,6 @@
 """Log-mel energies of a recording, whole or as it arrives, and what was heard at a step."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +9,8 @@ import numpy.typing as npt
 from jaxtyping import Float, Float32, Int
 from torch import Tensor
 
-from encoders.audio import SAMPLE_RATE
+from encoders.audio import SAMPLE_RATE, read_samples
+from rc_snn.numbers import check_fields
 
 Frames = Float32[npt.NDArray[Any], "frame mel"]
 
@@ -62,9 +64,10 @@ class LogMel:
     """Further frames that a step reads: 10 on either side of its centre."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         for name in ("window_ms", "hop_ms", "clip_ms"):
             n = getattr(self, name) * self.sample_rate / 1000
-            if not (n >= 1 and n == int(n)):
+            if not (1 <= n < math.inf and n == int(n)):
                 raise ValueError(
                     f"{name} must be a whole number of samples at {self.sample_rate} Hz, got "
                     f"{getattr(self, name)} ms = {n} samples."
@@ -84,7 +87,7 @@ class LogMel:
                 "There must be a mel band, and 0 <= fmin_hz < fmax_hz <= sample_rate / 2; got "
                 f"n_mels={self.n_mels}, {self.fmin_hz}..{self.fmax_hz} Hz at {self.sample_rate} Hz."
             )
-        if not self.offset > 0.0:
+        if not 0.0 < self.offset < math.inf:
             raise ValueError(
                 f"offset must be positive: silence has log(offset); got {self.offset}."
             )
@@ -119,16 +122,25 @@ class LogMel:
         """Return the inputs of a step."""
         return (self.context + 1) * self.n_mels
 
-    def __call__(
-        self, samples: Float[npt.NDArray[Any], "*batch samples"]
-    ) -> Float32[npt.NDArray[Any], "*batch frame mel"]:
+    def __call__(self, samples: Any) -> Float32[npt.NDArray[Any], "*batch frame mel"]:
         """Return the log-mel energies of clips; shorter ones are padded with zeros at the end.
 
+        Args:
+            samples: `[samples]`, or `[*batch, samples]`; floats or int16, see
+                `encoders.audio.read_samples`.
+
         Raises:
-            ValueError: if they are longer than a clip. `LogMelStream` cuts nothing off either:
-                take it clip by clip.
+            TypeError: if they are integers of another size.
+            ValueError: if they are longer than a clip (`LogMelStream` cuts nothing off either:
+                take it clip by clip), look like `[samples, channels]`, or reach beyond full scale.
         """
-        n = samples.shape[-1]
+        samples = read_samples(samples)
+        n = samples.shape[-1] if samples.ndim else 0
+        if samples.ndim != 1 and n < self.window_samples:
+            raise ValueError(
+                f"Time is the last axis of samples, got {list(samples.shape)}: {n} samples are no "
+                f"window of {self.window_samples}. Of [samples, channels] pass x.mean(axis=1)."
+            )
         if n > self.clip_samples:
             raise ValueError(
                 f"A clip has at most {self.clip_samples} samples ({self.clip_ms} ms), got {n}. "
@@ -138,14 +150,12 @@ class LogMel:
         around = [(0, 0)] * (samples.ndim - 1) + [(half, self.clip_samples - n + half)]
         return self.energies(np.pad(samples, around))
 
-    def energies(
-        self, samples: Float[npt.NDArray[Any], "*batch samples"]
-    ) -> Float32[npt.NDArray[Any], "*batch frame mel"]:
+    def energies(self, samples: Any) -> Float32[npt.NDArray[Any], "*batch frame mel"]:
         """Return the log-mel energies of all full windows, without padding."""
         from librosa.feature import melspectrogram
 
         power = melspectrogram(
-            y=np.asarray(samples, np.float64),
+            y=np.asarray(read_samples(samples), np.float64),
             sr=self.sample_rate,
             n_fft=self.window_samples,
             hop_length=self.hop_samples,
@@ -192,6 +202,15 @@ class LogMel:
         return self.heard_ms(step) / self.clip_ms
 
 
+def check_rate(front_end: LogMel) -> None:
+    """Refuse a front end of another rate than that of everything that `read_audio` returns."""
+    if front_end.sample_rate != SAMPLE_RATE:
+        raise ValueError(
+            f"Recordings are read at {SAMPLE_RATE} Hz, the front end hears at "
+            f"{front_end.sample_rate} Hz. Resample them yourself, and pass it the samples."
+        )
+
+
 class LogMelStream:
     """The frames of one clip, as its samples arrive: the same numbers as `LogMel` on the whole.
 
@@ -222,12 +241,23 @@ class LogMelStream:
         """Frames returned."""
         self._left = np.zeros(self.front_end.window_samples // 2, np.float32)
 
-    def push(self, samples: Float32[npt.NDArray[Any], " samples"]) -> Frames:
+    def push(self, samples: Any) -> Frames:
         """Take the next samples; return the frames that they complete, none or several.
 
+        Args:
+            samples: `[samples]`, mono, floats or int16: see `encoders.audio.read_samples`.
+
         Raises:
-            ValueError: if they go beyond the clip: `room` says how many fit.
+            TypeError: if they are integers of another size.
+            ValueError: if they go beyond the clip (`room` says how many fit), are not mono, or
+                reach beyond full scale.
         """
+        samples = read_samples(samples)
+        if samples.ndim != 1:
+            raise ValueError(
+                f"Samples are [samples], mono, got {list(samples.shape)}. Of [samples, channels] "
+                "pass x.mean(axis=1)."
+            )
         if len(samples) > self.room:
             raise ValueError(
                 f"The clip has room for {self.room} more samples, got {len(samples)}. Push these, "
@@ -247,7 +277,7 @@ class LogMelStream:
         self.n_samples = self.front_end.clip_samples
         return self._advance(np.zeros(missing, np.float32))
 
-    def _advance(self, samples: Float32[npt.NDArray[Any], " samples"]) -> Frames:
+    def _advance(self, samples: Float[npt.NDArray[Any], " samples"]) -> Frames:
         front_end = self.front_end
         self._left = np.concatenate([self._left, samples])
         n = (len(self._left) - front_end.window_samples) // front_end.hop_samples + 1

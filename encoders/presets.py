@@ -11,9 +11,10 @@ import numpy.typing as npt
 import tonic
 
 from encoders import event_datasets
+from encoders.events import Events, event_columns
 from encoders.fetch import folders
-from encoders.functional import Events
 from encoders.nmnist import NeuromorphicMNIST
+from rc_snn.numbers import check_fields
 from rc_snn.sequences import Labelled
 from rc_snn.spikes import check_n_steps
 
@@ -59,23 +60,17 @@ class CountFrames:
         shape = (polarities, height, width) if grid else (polarities, width)
         if len(events) == 0:
             return np.zeros((0, *shape), np.int32)
-        # With one polarity the data sets write 1 for it.
-        p = events["p"] if polarities > 1 else np.zeros(len(events), int)
-        at = [events["t"] // self.step_us, p, *([events["y"]] if grid else []), events["x"]]
-        index = np.stack([np.asarray(x, np.int64) for x in at])
-        limits = np.array([index[0].max() + 1, *shape])[:, None]
-        if ((index < 0) | (index >= limits)).any():
+        found = event_columns(events, self.sensor)
+        step = found["t"] // self.step_us
+        n_steps = int(step.max()) + 1
+        if n_steps * math.prod(shape) > _MOST:
             raise ValueError(
-                f"Events lie before time 0 or outside of the sensor {self.sensor}. The file is "
-                "damaged, or of another sensor."
-            )
-        if math.prod(limits[:, 0].tolist()) > _MOST:
-            raise ValueError(
-                f"The last event is in step {index[0].max()}, of {self.step_us} µs: too many steps "
+                f"The last event is in step {n_steps - 1}, of {self.step_us} µs: too many steps "
                 "to be held. The file is damaged, or its steps must be longer."
             )
-        counts = np.zeros(limits[:, 0], np.int32)
-        np.add.at(counts, tuple(index), 1)
+        counts = np.zeros((n_steps, *shape), np.int32)
+        rows = (found["y"],) if grid else ()
+        np.add.at(counts, (step, found["p"], *rows, found["x"]), 1)
         return counts
 
 
@@ -107,6 +102,7 @@ class Preset:
     """Whether longer recordings lose their end; else they are refused."""
 
     def __post_init__(self) -> None:
+        check_fields(self, step_us=1)
         check_n_steps(self.n_steps)
 
     @property

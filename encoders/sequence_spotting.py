@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from rc_snn.numbers import count, whole
 from rc_snn.sequences import DenseSequences, Labelled
 
 N_STEPS, RUN = 25, 5
@@ -37,7 +38,7 @@ class Spotting:
 
 def check_task(n_steps: int, run: int) -> None:
     """Refuse sequences that cannot hold a run, or whose values do not fit a word."""
-    if not 2 <= run <= n_steps <= MAX_STEPS:
+    if not 2 <= count(run, "run") <= count(n_steps, "n_steps") <= MAX_STEPS:
         raise ValueError(
             f"Sequence spotting needs 2 <= run <= n_steps <= {MAX_STEPS}, got run={run} and "
             f"n_steps={n_steps}. The paper has runs of {RUN} in {N_STEPS} steps."
@@ -65,7 +66,7 @@ def draw(n: int, generator: torch.Generator, *, n_steps: int = N_STEPS, run: int
         (torch.Size([2000, 1]), tensor(0.5285))
     """
     check_task(n_steps, run)
-    if n < 1:
+    if count(n, "n") < 1:
         raise ValueError(f"n must be at least 1 sequence, got {n}.")
     words = torch.randint(2**n_steps, (n,), generator=generator, dtype=_word(n_steps))
     return spotting(words, n_steps=n_steps, run=run)
@@ -92,6 +93,7 @@ def spotting(words: Int[Tensor, " batch"], *, n_steps: int = N_STEPS, run: int =
         ([1, 0], [4, 4], [4, 7])
     """
     check_task(n_steps, run)
+    words = whole(words, "Sequences")
     if words.numel() and not 0 <= int(words.min()) <= int(words.max()) < 2**n_steps:
         raise ValueError(
             f"Sequences of {n_steps} steps are integers in 0..{2**n_steps - 1}, got "

@@ -1,5 +1,6 @@
 """Spikes of `snntorch.spikegen.latency` as our spike times; docs/LATENCY.md compares the codes."""
 
+import torch
 from torch import Tensor
 
 from encoders.functional import steps_to_times
@@ -42,9 +43,14 @@ def from_snntorch_latency(spikes_or_times: Tensor, n_steps: int | None = None) -
                 "latency_code pass n_steps, too; of one sample add a batch axis."
             )
         frames = spikes_or_times.flatten(2)
-        return steps_to_times(steps_from_frames(frames.float()), len(frames))
-    check_n_steps(n_steps)
+        return steps_to_times(steps_from_frames(frames), len(frames))
+    n_steps = check_n_steps(n_steps)
     times = spikes_or_times.flatten(1)
+    if times.dtype in (torch.float16, torch.bfloat16):
+        raise ValueError(
+            f"Times in steps must not be of 16 bits, got {times.dtype}, which has no number for "
+            "each step. Make them in float32."
+        )
     if not bool((times >= 0).all()):
         raise ValueError(
             f"Times in steps must be >= 0, got {times.min().item()}. They are the first of the two "

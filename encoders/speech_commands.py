@@ -1,7 +1,6 @@
 """Speech Commands, recordings of single words: from zip files, a folder or a checked download."""
 
 import hashlib
-import http.client
 import io
 import re
 import tarfile
@@ -255,22 +254,26 @@ def download_archive(url: str | None = None) -> Path:
     Raises:
         ConnectionError: if it cannot be downloaded; what has arrived stays, and is resumed.
         DataError: if the archive's bytes are not the published ones.
+        OSError: if the cache cannot be written.
     """
     url, cache = url or URL, cache_folder()
     target = cache / "speech_commands_v0.02"
     if target.is_dir():
         return cache
-    part = cache / "speech_commands_v0.02.part.tar.gz"
-    try:
-        fetch.download(part, url, partial(_check, url=url))
-    except (OSError, http.client.HTTPException) as error:
-        raise ConnectionError(
-            f"Speech Commands could not be downloaded from {url} ({error}). Try again: it goes on "
-            "where it stopped. Or name a folder that holds it."
-        ) from error
-    with replacing(target) as unpacked, tarfile.open(part) as archive:
-        archive.extractall(unpacked, filter="data")
-    part.unlink()
+    with fetch.filling(cache, target.name):
+        if target.is_dir():  # another process has done it meanwhile
+            return cache
+        part = cache / "speech_commands_v0.02.part.tar.gz"
+        try:
+            fetch.download(part, url, partial(_check, url=url))
+        except fetch.NETWORK_ERRORS as error:
+            raise ConnectionError(
+                f"Speech Commands could not be downloaded from {url} ({error}). Try again: it goes "
+                "on where it stopped. Or name a folder that holds it."
+            ) from error
+        with replacing(target) as unpacked, tarfile.open(part) as archive:
+            archive.extractall(unpacked, filter="data")
+        part.unlink()
     return cache
 
 

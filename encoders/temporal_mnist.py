@@ -20,6 +20,7 @@ from encoders.functional import (
 )
 from encoders.mnist import Digits, Split, load_mnist
 from encoders.transforms import transformed
+from rc_snn.numbers import count
 from rc_snn.sequences import Labelled, SpikeSequences
 from rc_snn.spikes import spike_steps
 
@@ -126,6 +127,7 @@ def deal(n: int, n_validation: int, *, seed: int = 0) -> tuple[list[int], list[i
         >>> len(training), len(validation), sorted(training + validation)
         (3, 2, [0, 1, 2, 3, 4])
     """
+    n, n_validation = count(n, "n"), count(n_validation, "n_validation")
     if not 0 < n_validation < n:
         raise ValueError(f"n_validation must be in 1..{n - 1}, got {n_validation}.")
     order = torch.randperm(n, generator=torch.Generator().manual_seed(seed)).tolist()

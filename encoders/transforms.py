@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from jaxtyping import Float, Int
 from tonic import Dataset
 from torch import Tensor
@@ -26,7 +25,8 @@ from encoders.functional import (
     spikes_to_events,
     steps_to_times,
 )
-from rc_snn.spikes import spike_frames, spike_steps, steps_from_frames
+from rc_snn.numbers import tensor
+from rc_snn.spikes import check_n_steps, spike_frames, spike_steps, steps_from_frames
 
 
 def transformed(data: Dataset, sample: Any, target: Any) -> tuple[Any, Any]:
@@ -41,9 +41,7 @@ def transformed(data: Dataset, sample: Any, target: Any) -> tuple[Any, Any]:
 
 
 def _batch_of_one(image: Tensor | npt.NDArray[np.uint8]) -> Tensor:
-    if not isinstance(image, Tensor):
-        image = torch.from_numpy(np.array(image))  # a copy: Pillow's arrays are read-only
-    return image.unsqueeze(0)
+    return tensor(image, "An image").unsqueeze(0)
 
 
 @dataclass(frozen=True)
@@ -51,6 +49,7 @@ class Latency:
     """Grey image `[height, width]`, uint8, to spike times; see `encode_latency`.
 
     Example:
+        >>> import torch
         >>> from tonic.transforms import Compose
         >>> encode = Compose([Latency(polarity="dark_first"), ToSteps(n_steps=10), ToFrames(10)])
         >>> encode(torch.zeros(28, 28, dtype=torch.uint8)).shape  # steps, pixels
@@ -73,6 +72,9 @@ class NotebookLatency:
 
     n_steps: int = 10
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "n_steps", check_n_steps(self.n_steps))
+
     def __call__(self, image: Tensor | npt.NDArray[np.uint8]) -> Float[Tensor, " neuron"]:
         """Return the spike times of the pixels, row-major, in frames."""
         return encode_notebook(_batch_of_one(image), self.n_steps)[0]
@@ -84,7 +86,10 @@ class ToSteps:
 
     n_steps: int
 
-    def __call__(self, times: Float[Tensor, " neuron"]) -> Int[Tensor, " neuron"]:
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "n_steps", check_n_steps(self.n_steps))
+
+    def __call__(self, times: Any) -> Int[Tensor, "*shape"]:
         """Return the step of each spike, `n_steps` for silence."""
         return spike_steps(times, self.n_steps)
 
@@ -95,7 +100,10 @@ class FromSteps:
 
     n_steps: int
 
-    def __call__(self, steps: Int[Tensor, " neuron"]) -> Float[Tensor, " neuron"]:
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "n_steps", check_n_steps(self.n_steps))
+
+    def __call__(self, steps: Any) -> Float[Tensor, "*shape"]:
         """Return the time of each spike in frames, `inf` for silence."""
         return steps_to_times(steps, self.n_steps)
 
@@ -106,16 +114,19 @@ class ToFrames:
 
     n_steps: int
 
-    def __call__(self, steps: Int[Tensor, " neuron"]) -> Float[Tensor, "time neuron"]:
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "n_steps", check_n_steps(self.n_steps))
+
+    def __call__(self, steps: Any) -> Float[Tensor, "time *shape"]:
         """Return 1 where a pixel spikes, else 0."""
         return spike_frames(steps, self.n_steps)
 
 
 @dataclass(frozen=True)
 class FromFrames:
-    """Dense frames to steps; see `rc_snn.spikes.steps_from_frames`."""
+    """Dense frames `[T, ...]` to steps, tonic's too; see `rc_snn.spikes.steps_from_frames`."""
 
-    def __call__(self, frames: Float[Tensor, "time neuron"]) -> Int[Tensor, " neuron"]:
+    def __call__(self, frames: Any) -> Int[Tensor, "*shape"]:
         """Return the step of each spike, the number of steps for silence."""
         return steps_from_frames(frames)
 
@@ -127,9 +138,10 @@ class ToEvents:
     sensor_size: tuple[int, int, int] = (28, 28, 1)
     frame_us: int = FRAME_US
 
-    def __call__(self, times: Float[Tensor, " neuron"]) -> Events:
+    def __call__(self, times: Any) -> Events:
         """Return the events, sorted by time."""
         width, height, _ = self.sensor_size
+        times = tensor(times, "times")
         if times.numel() != width * height:
             raise ValueError(
                 f"{times.numel()} spike times do not fill a sensor of {width}x{height} pixels. "

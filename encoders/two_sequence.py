@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from rc_snn.numbers import check_fields, count
 from rc_snn.sequences import DenseSequences, Labelled
 from rc_snn.spikes import check_n_steps
 
@@ -41,6 +42,7 @@ class TwoSequence:
     """Largest standard deviation σ."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         check_n_steps(self.n_steps)
         if not (0.0 < self.mean < math.inf and 0.0 < self.low < self.high < math.inf):
             raise ValueError(
@@ -71,7 +73,7 @@ def two_sequence(n: int, generator: torch.Generator, problem: TwoSequence = PAPE
         >>> data.inputs.frames.shape, data.labels.tolist()
         (torch.Size([40, 3, 1]), [0, 1, 1])
     """
-    if n < 1:
+    if count(n, "n") < 1:
         raise ValueError(f"n must be at least 1 sequence, got {n}.")
     labels = torch.randint(2, (n,), generator=generator)
     sigma = problem.low + (problem.high - problem.low) * torch.rand(n, generator=generator)

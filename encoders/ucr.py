@@ -5,6 +5,7 @@ BasicMotions, GunPoint, ItalyPowerDemand, JapaneseVowels, OSULeaf, PickupGesture
 It downloads the others on first use, into a folder of its own or that which is named.
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from encoders.fetch import DataError
+from encoders.fetch import DataError, filling
+from rc_snn.files import publish, scratch
 from rc_snn.sequences import DenseSequences, Labelled
 
 
@@ -128,7 +130,7 @@ def _read(
         raise ImportError(
             'UCR and UEA sets are read by aeon, which is not installed: pip install "rc_snn[aeon]".'
         ) from error
-    place = None if folder is None else str(folder)
+    place = _place(name, folder)
     options: Any = {"split": split, "extract_path": place, "return_metadata": True}
     try:
         x, y, about = load_classification(name, **options)
@@ -150,6 +152,32 @@ def _read(
             "them in a file of your own, and name its folder."
         )
     return series, labels, classes
+
+
+def _place(name: str, folder: Path | str | None) -> str | None:
+    """Return the folder that holds a set, fetched if need be; None is aeon's own, which ships some.
+
+    aeon would write file after file where it then looks: a set that is half there, or that another
+    process writes, would be read. So it is fetched elsewhere, alone.
+    """
+    import aeon.datasets
+
+    base = name.removesuffix("_nmv").removesuffix("_eq")  # as aeon has it: files of one folder
+
+    def has(root: Path) -> bool:
+        return all((root / base / f"{base}_{split}.ts").is_file() for split in ("TRAIN", "TEST"))
+
+    if folder is None and has(Path(aeon.datasets.__file__).parent / "data"):
+        return None
+    root = Path(os.environ.get("AEON_DATA", "~/aeon_data") if folder is None else folder)
+    root = root.expanduser()
+    if not has(root):
+        with filling(root, base):
+            if not has(root):  # another process may have fetched it meanwhile
+                with scratch(root / base) as apart:
+                    aeon.datasets.load_classification(name, extract_path=str(apart))
+                    publish(apart / base, root / base)
+    return str(root)
 
 
 def _held_out(

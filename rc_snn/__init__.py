@@ -3,6 +3,8 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from rc_snn.fast.cache_folder import give_numba_a_folder
+
 if TYPE_CHECKING:
     from rc_snn.models import RCLSTM as RCLSTM
     from rc_snn.models import RCConvLSTM as RCConvLSTM
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from rc_snn.training import train as train
 
 __version__ = "0.1.0"
+
+give_numba_a_folder()  # before anything here, or that uses it, imports numba
 
 _HOMES = {
     "models": ("RCLSTM", "RCConvLSTM"),

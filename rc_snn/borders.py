@@ -1,9 +1,18 @@
 """What a caller may pass where: the one check at the border, which says which call to use."""
 
+import math
+from collections.abc import Iterable
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
+
+from rc_snn.numbers import count, indices, number, tensor, whole
+
+MAX_STEPS = torch.iinfo(torch.int16).max
+"""Largest `n_steps`: steps are stored as int16 (MNIST: 94 MB instead of 376 MB as int64)."""
 
 
 def check_model(model: Any) -> None:
@@ -31,6 +40,66 @@ def check_model(model: Any) -> None:
         f"A step model, with step(x, state) and read_out(features), is needed; got {named(model)}: "
         f"{remedy}."
     )
+
+
+def check_finite(weights: Iterable[tuple[str, Tensor]]) -> None:
+    """Refuse weights that are NaN or infinite.
+
+    Raises:
+        ValueError: if one is; the message names the tensor.
+
+    Example:
+        >>> check_finite([("weight", torch.tensor([0.0, -torch.inf]))])
+        Traceback (most recent call last):
+        ...
+        ValueError: 1 of 2 values of weight are not finite. Lower the learning rate, clip the ...
+    """
+    for name, weight in weights:
+        weight = weight.detach()
+        # One pass: the exact question is for the rare case, a sum that overflows among them.
+        if not weight.is_floating_point() or math.isfinite(weight.sum()):
+            continue
+        broken = int((~torch.isfinite(weight)).sum())
+        if broken:
+            raise ValueError(
+                f"{broken} of {weight.numel()} values of {name} are not finite. Lower the learning "
+                "rate, clip the gradient, or load the weights again."
+            )
+
+
+_FOUND_FINITE: "WeakKeyDictionary[nn.Module, list[tuple[int, int]]]" = WeakKeyDictionary()
+
+
+def check_weights(model: Any) -> None:
+    """Refuse a module with weights that are NaN or infinite; look again when they have changed.
+
+    Logits do not always show it: a potential of NaN never fires, a silent input meets no weight.
+
+    Raises:
+        ValueError: as `check_finite`.
+    """
+    if not isinstance(model, nn.Module):
+        return
+    named = list(model.named_parameters())
+    now = [(weight.data_ptr(), version(weight)) for _, weight in named]
+    if _FOUND_FINITE.get(model) != now:
+        check_finite(named)
+        _FOUND_FINITE[model] = now
+
+
+def version(tensor: Tensor) -> int:
+    """Return how often a tensor, or one that shares its memory, was changed in place.
+
+    Tensors that inference mode made do not count it, and have no gradient that could be wrong.
+
+    Example:
+        >>> x = torch.zeros(2)
+        >>> before = version(x)
+        >>> _ = x[:1].add_(1.0)
+        >>> version(x) - before
+        1
+    """
+    return 0 if tensor.is_inference() else tensor._version
 
 
 def check_inputs(inputs: Any) -> None:
@@ -88,6 +157,90 @@ def check_decision(decision: Any) -> None:
     )
 
 
+def check_theta(theta: float) -> float:
+    """Return a threshold; refuse one that no probability can cross from below."""
+    found = number(theta, "theta")
+    if not 0.0 < found < 1.0:
+        raise ValueError(f"theta must be in (0, 1), got {theta}. The paper uses 0.95.")
+    return found
+
+
+def check_n_steps(n_steps: int) -> int:
+    """Return a number of steps; refuse none, or more than int16 can number."""
+    found = count(n_steps, "n_steps")
+    if not 1 <= found <= MAX_STEPS:
+        raise ValueError(f"n_steps must be in 1..{MAX_STEPS}, got {n_steps}. The paper uses 10.")
+    return found
+
+
+def check_times(
+    times: Any, what: str = "Spike times", latest: float = 1.0
+) -> Float[Tensor, "*shape"]:
+    """Return spike times; refuse those that are NaN, negative or later than the frame.
+
+    Half precision is refused: it cannot tell the steps of a frame apart, nor microseconds.
+
+    Args:
+        times: in frames, or `inf`; a tensor or an array, float32 or float64.
+        what: they are, for the message.
+        latest: the end of the frame; `inf` where spikes may come later.
+
+    Raises:
+        TypeError: if they are no numbers.
+        ValueError: if their type or one of them is refused.
+    """
+    found: Tensor = tensor(times, what)
+    if found.dtype not in (torch.float32, torch.float64):
+        raise ValueError(
+            f"{what} must be floats of 32 or 64 bits, got {found.dtype}. Of spike steps make times "
+            "with encoders.functional.steps_to_times; make floats of 16 bits anew in float32, which"
+            " a conversion does not mend: 0.1 is 0.09998 there, and a step earlier."
+        )
+    outside = ~((found >= 0.0) & (found <= latest)) & ~torch.isposinf(found)
+    if outside.any():
+        within = ">= 0 frames or inf" if latest == math.inf else f"in [0, {latest:g}] frames or inf"
+        raise ValueError(
+            f"{what} must be {within}, got {found[outside][0].item()} and "
+            f"{int(outside.sum()) - 1} more. Divide by the frame's duration; silence is inf."
+        )
+    return found
+
+
+def check_steps(steps: Any, n_steps: int) -> Int[Tensor, "*shape"]:
+    """Return spike steps in 0..n_steps, in a type that holds n_steps; refuse others.
+
+    Integers of any type, tensors or arrays; those of 8 bits become int16.
+    """
+    check_n_steps(n_steps)
+    found: Tensor = tensor(steps, "Spike steps")
+    if found.dtype not in (torch.int16, torch.int32, torch.int64):
+        small = found.dtype in (torch.uint8, torch.int8)
+        found = found.short() if small else whole(found, "Spike steps")
+    if found.numel():
+        low, high = map(int, torch.aminmax(found))
+        if not 0 <= low <= high <= n_steps:
+            raise ValueError(
+                f"Spike steps must be in 0..{n_steps} ({n_steps} is silence), got {low}..{high}. "
+                "Were they made with another n_steps?"
+            )
+    return found
+
+
+def check_decision_steps(step: Any, n_steps: int | None = None) -> Int[Tensor, " batch"]:
+    """Return decision steps as int64; refuse those outside 0..n_steps-1."""
+    do = "Pass the n_steps that the model ran with, or more."
+    return indices(step, "Decision steps", n_steps, do=do)
+
+
+def check_labels(labels: Any, n_classes: int, n: int | None = None) -> Int[Tensor, " batch"]:
+    """Return class indices `[B]` as int64, of n samples; refuse those outside 0..n_classes-1.
+
+    (torch's loss would skip -100 in silence, and take 1.9 for 1.)
+    """
+    do = "Check the labels, or the model's n_classes."
+    return indices(labels, "Class indices", n_classes, n, do)
+
+
 def check_samples(labels: Tensor, samples: int, n_steps: int) -> None:
     """Refuse labels that are no integer tensor, and frames that are batch first.
 
@@ -100,6 +253,8 @@ def check_samples(labels: Tensor, samples: int, n_steps: int) -> None:
         raise TypeError(
             f"Labels must be an integer tensor [B], got {got}: torch.as_tensor(labels)."
         )
+    if labels.dim() == 0:
+        raise ValueError("Labels must be [B], got a single number without an axis.")
     if len(labels) == n_steps != samples:
         raise ValueError(
             f"The sequences are read time first, as {n_steps} steps of {samples} samples, but "

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from rc_snn.fast.border import fusable, plain
 from rc_snn.fast.buffers import Buffers
 from rc_snn.fast.fused import FusedCell, Precision
 from rc_snn.fast.products import ConvLSTMRun, LSTMRun
@@ -59,6 +60,11 @@ class LSTMCell(nn.Module):
         # After the draw, which follows memory: a seed gives the weights it gave before.
         self.weight_hh.data = self.weight_hh.detach().t().contiguous().t()
 
+    @property
+    def weights(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return the weights that a step reads, as they are now."""
+        return self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh
+
     def forward(self, x: Float[Tensor, "batch inputs"], state: State | None = None) -> State:
         """Return the new `(h, c)`, each `[batch, hidden]`."""
         low = low_dtype(self.input_precision, x)
@@ -70,9 +76,12 @@ class LSTMCell(nn.Module):
         return lstm_gates(gates + F.linear(h.to(low), self.weight_hh.to(low)), c)
 
     def fused(self) -> FusedCell:
-        """Return the fast path for one run: the same steps, on the CPU."""
-        weights = (self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
-        precisions = (self.precision, self.input_precision)
+        """Return the fast path for one run: the same steps, on the CPU.
+
+        Raises:
+            ValueError: if the weights do not fit each other.
+        """
+        weights, precisions = self.weights, (self.precision, self.input_precision)
         return FusedCell(LSTMRun(*weights, *precisions, self.memory), *weights)
 
 
@@ -106,6 +115,11 @@ class ConvLSTMCell(nn.Module):
         self.memory = Buffers()
         init_uniform(self, 1.0 / math.sqrt((in_channels + channels) * k * k), generator)
 
+    @property
+    def weights(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the weights that a step reads, as they are now."""
+        return self.weight_ih, self.weight_hh, self.bias
+
     def forward(
         self, x: Float[Tensor, "batch height width channel"], state: State | None = None
     ) -> State:
@@ -117,9 +131,12 @@ class ConvLSTMCell(nn.Module):
         return lstm_gates(gates + _conv_last(h, self.weight_hh, self.precision), c)
 
     def fused(self, grid: tuple[int, int]) -> FusedCell:
-        """Return the fast path for one run on a grid: the same steps, on the CPU."""
-        weights = (self.weight_ih, self.weight_hh, self.bias)
-        precisions = (self.precision, self.input_precision)
+        """Return the fast path for one run on a grid: the same steps, on the CPU.
+
+        Raises:
+            ValueError: if the weights do not fit each other.
+        """
+        weights, precisions = self.weights, (self.precision, self.input_precision)
         return FusedCell(ConvLSTMRun(*weights, grid, *precisions, self.memory), *weights)
 
 
@@ -129,3 +146,9 @@ def _conv_last(
     low = low_dtype(precision, x)
     out = F.conv2d(x.to(low).permute(0, 3, 1, 2), weight.to(low), padding="same")
     return out.permute(0, 2, 3, 1).to(x.dtype)
+
+
+def can_fuse(*cells: nn.Module) -> bool:
+    """Return whether fused steps are these cells' own: without hooks, no subclasses, on the CPU."""
+    own = all(plain(cell, LSTMCell) or plain(cell, ConvLSTMCell) for cell in cells)
+    return own and all(fusable(*cell.weights) for cell in cells)  # type: ignore[misc]

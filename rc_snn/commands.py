@@ -1,11 +1,18 @@
-"""What every command shares: how it starts and fails, what it imports by name, which there are."""
+"""What every command shares: how it starts, fails and stops, what it imports, which there are."""
 
 import ast
 import importlib
 import importlib.util
+import math
+import os
 import re
+import select
+import signal
 import sys
+import threading
+import time
 from collections.abc import Callable
+from dataclasses import fields, is_dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -15,12 +22,25 @@ ERRORS: tuple[type[Exception], ...] = (ValueError, ImportError, OSError)
 """What says in words what to do: bad input or data, a missing package, a file, a network."""
 
 
+STOPS = (signal.SIGINT, signal.SIGTERM)
+"""Signals that end a command in one line, with the status 128 + their number."""
+_TWICE_S = 1.0
+"""Within this time a second signal is the first one, which a wrapper has passed on, too."""
+
+
+class Stopped(KeyboardInterrupt):
+    """One of `STOPS` has come: raised where the command was, so that everything is put away."""
+
+
 def run(
     main: Callable[[T], int | None],
     options: type[T],
     errors: tuple[type[Exception], ...] = ERRORS,
 ) -> NoReturn:
     """Read options from the command line, run a command with them, and exit with its status.
+
+    SIGINT and SIGTERM end it in one line, with the status 130 or 143. A reader of its output that
+    goes away, such as `head`, ends it in silence.
 
     Args:
         main: the command; returns the exit status, None is 0.
@@ -32,10 +52,158 @@ def run(
 
     spec = sys.modules["__main__"].__spec__  # of what follows `-m`
     prog = f"python -m {spec.name.removesuffix('.__main__')}" if spec else None
+
+    def call() -> int | None:
+        asked = tyro.cli(options, prog=prog)
+        check_numbers(asked)
+        return main(asked)
+
+    end(call, errors)
+
+
+def end(call: Callable[[], int | None], errors: tuple[type[Exception], ...] = ERRORS) -> NoReturn:
+    """Call a function, and exit with the status that it returns; `run` says what else ends it."""
+    _open_streams()
+    before = {number: signal.getsignal(number) for number in STOPS}
+    _Stops.running, _Stops.first, _Stops.number = True, None, signal.SIGINT
+    catch_stops()
     try:
-        sys.exit(main(tyro.cli(options, prog=prog)))
+        try:
+            status: Any = call()
+        except SystemExit as ended:  # of tyro, after `--help`
+            status = ended.code
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        status = _stopped(_Stops.number)
     except errors as error:
-        sys.exit(f"error: {error}")
+        unread = isinstance(error, BrokenPipeError) and _unread()
+        status = 128 + signal.SIGPIPE if unread else f"error: {one_line(error)}"
+    finally:
+        _Stops.running = False
+        _settle()
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in before.items():
+                signal.signal(number, handler)
+    sys.exit(status)
+
+
+MOST_THREADS = 1024
+"""More than any machine has; OpenMP ends the process that asks for what it cannot have."""
+
+
+def check_numbers(options: Any) -> None:
+    """Refuse numbers that no option can mean: counts below 1, seeds below 0, NaN and infinity.
+
+    Args:
+        options: a dataclass; each field that holds an integer is a count, but for seeds. Defaults
+            may be anything.
+
+    Raises:
+        ValueError: naming the option.
+
+    Example:
+        >>> from dataclasses import make_dataclass
+        >>> check_numbers(make_dataclass("Options", ["threads"])(0))
+        Traceback (most recent call last):
+        ...
+        ValueError: --threads must be at least 1, got 0.
+    """
+    held = fields(options) if is_dataclass(options) else ()
+    given = {f.name: x for f in held if (x := getattr(options, f.name)) != f.default}
+    for name, value in given.items():
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, bool) or not isinstance(number, int | float):
+                continue
+            flag = f"--{name.replace('_', '-')}"
+            least = 0 if name in ("seed", "seeds") else 1
+            if isinstance(number, int) and number < least:
+                raise ValueError(f"{flag} must be at least {least}, got {number}.")
+            if not math.isfinite(number):
+                raise ValueError(f"{flag} must be finite, got {number}.")
+            if name == "threads" and number > MOST_THREADS:
+                raise ValueError(f"{flag} must be at most {MOST_THREADS}, got {number}.")
+
+
+def one_line(error: BaseException) -> str:
+    r"""Return what an error says, in one line.
+
+    Example:
+        >>> one_line(ValueError("Take another.\n  Or none."))
+        'Take another. Or none.'
+    """
+    return " ".join(line.strip() for line in str(error).splitlines())
+
+
+class _Stops:
+    """What is known about signals: they belong to the process."""
+
+    running = False
+    """Whether a command runs: until then its modules are imported."""
+    first: float | None = None
+    """When the first of them came."""
+    number: int = signal.SIGINT
+    """Which it was: Ray's own code makes a plain KeyboardInterrupt of it."""
+
+
+def catch_stops() -> None:
+    """Let SIGINT and SIGTERM end the command that runs, if one does; Ray and others take them."""
+    if _Stops.running and threading.current_thread() is threading.main_thread():
+        _listen()
+
+
+def _listen() -> None:
+    for number in STOPS:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # in the background of a shell
+            signal.signal(number, _stop)
+
+
+def _stop(number: int, frame: Any) -> None:
+    now = time.monotonic()
+    if _Stops.first is not None:
+        if now - _Stops.first > _TWICE_S:  # whoever asks again does not want to wait
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        return
+    _Stops.first, _Stops.number = now, number
+    if _Stops.running:
+        raise Stopped
+    raise SystemExit(_stopped(number))
+
+
+def _stopped(number: int) -> int:
+    """Say that a signal has ended the command, and how to go on; return the exit status."""
+    go_on = "The same command goes on from what is written"
+    if "--force" in sys.argv:
+        go_on = "With --force it begins again; without, it goes on from what is written"
+    print(f"stopped by {signal.Signals(number).name}. {go_on}.", file=sys.stderr)
+    return 128 + number
+
+
+def _open_streams() -> None:
+    """Let what is closed go nowhere: else the next file that is opened would get its place."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest place that is free
+        if getattr(sys, name) is None:
+            mode = "r" if name == "stdin" else "w"
+            setattr(sys, name, open(number, mode, closefd=False))
+
+
+def _unread() -> bool:
+    """Return whether standard output is a pipe that nobody reads any more."""
+    poll = select.poll()
+    poll.register(1, 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
+
+
+def _settle() -> None:
+    """Let what cannot be written to standard output go nowhere: Python tries again at its end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 @cache
@@ -85,7 +253,8 @@ def refuse(package: str) -> None:
     """Exit with status 2 if `python -m` is about to run a file of this package that is no command.
 
     For the package's `__init__.py`. Python imports that before it runs the file, and until then
-    `sys.argv[0]` is "-m"; at any other import this does nothing.
+    `sys.argv[0]` is "-m"; at any other import this does nothing. What is a command can be stopped
+    in one line from here on, though it imports for seconds.
     """
     if sys.argv[:1] != ["-m"]:
         return
@@ -102,6 +271,8 @@ def refuse(package: str) -> None:
     if there and not runs:
         print(f"{asked} is no command. python -m {package} lists the commands.", file=sys.stderr)
         raise SystemExit(2)
+    if there and threading.current_thread() is threading.main_thread():
+        _listen()
 
 
 def _folder(package: str) -> Path:

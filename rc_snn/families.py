@@ -279,7 +279,7 @@ def check_spike_times(times: Any, n_inputs: int) -> Float[Tensor, "batch inputs"
 
     Raises:
         TypeError: if it is no tensor.
-        ValueError: if it is not `[batch, n_inputs]` of floats in [0, 1] or inf.
+        ValueError: if it is not `[batch, n_inputs]` of float32 or float64 in [0, 1] or inf.
     """
     if not isinstance(times, Tensor):
         raise TypeError(

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from rc_snn import checkpoint
-from rc_snn.files import replacing
+from rc_snn.borders import check_weights
+from rc_snn.files import check_room, locked, replacing, sweep
 from rc_snn.regimes import FAST_BELOW, SLOW_ABOVE
 from rc_snn.sequences import in_turn
 
@@ -70,11 +71,12 @@ def rank(select: Select, share: float, accuracy: float) -> tuple[float, float]:
 class Loop(ABC):
     """State of one run; a subclass says what an update and a validation are.
 
-    After every epoch `run_dir/checkpoint.pt` is replaced atomically; it holds weights, optimiser,
-    all random states, config and history. A run that was killed and started again with the same
-    arguments ends in bit-identical weights (same machine, torch and number of threads). The same
-    arguments are the same config, samples, model and initial weights: digests of them are in the
-    checkpoint, and a run with others is refused.
+    After every epoch `run_dir/log.csv` and then `run_dir/checkpoint.pt` are replaced atomically;
+    the checkpoint holds weights, optimiser, all random states, config and history. A run that was
+    killed and started again with the same arguments ends in bit-identical weights (same machine,
+    torch and number of threads). The same arguments are the same config, samples, model and initial
+    weights: digests of them are in the checkpoint, and a run with others is refused. One process at
+    a time works in a run_dir: a second one is refused (`rc_snn.files.Busy`).
 
     A subclass sets the optimiser and the scheduler. All randomness comes from `generator`, which
     the checkpoint keeps.
@@ -99,6 +101,7 @@ class Loop(ABC):
         `config` is a dataclass with at least epochs, batch_size, lr, schedule and seed; `fresh`
         draws the samples of an epoch anew.
         """
+        check_weights(model)
         self.model: Any = model
         self.data: Any = data
         self.validation: Any = validation
@@ -108,7 +111,7 @@ class Loop(ABC):
         self.generator = torch.Generator().manual_seed(config.seed)
         self.history: list[Row] = []
         self.best: dict[str, Any] = {}
-        self.checkpoint = run_dir / "checkpoint.pt"
+        self.checkpoint, self.log = run_dir / "checkpoint.pt", run_dir / "log.csv"
         kind = type(model)
         options = getattr(model, "options", None) or repr(model)
         self._made_of = {
@@ -173,13 +176,38 @@ class Loop(ABC):
         self.scheduler.step()
 
     def fit(self, description: str) -> TrainResult:
-        """Train to the last epoch, or go on from the checkpoint."""
-        self.run_dir.mkdir(parents=True, exist_ok=True)
-        if self.checkpoint.exists():
-            self._resume()
-        start = len(self.history)
-        self.writer = _tensorboard(self.run_dir, purge=start) if self.tensorboard else None
-        n = len(self.data)
+        """Train to the last epoch, or go on from the checkpoint.
+
+        Raises:
+            rc_snn.files.Busy: if another process works in `run_dir`.
+            OSError: if `run_dir` has no room for the checkpoint; before the first epoch, if that
+                can be known.
+        """
+        with locked(self.run_dir, "training"):
+            for path in (self.checkpoint, self.log):
+                sweep(path, alone=True)
+            check_room(self.run_dir, self._checkpoint_bytes())
+            if self.checkpoint.exists():
+                self._resume()
+            self.writer = None
+            if self.tensorboard:
+                self.writer = _tensorboard(self.run_dir, purge=len(self.history))
+            try:
+                self._epochs(description)
+            finally:
+                if self.writer is not None:
+                    self.writer.close()
+        self.model.load_state_dict(self.best["model"])
+        self.model.eval()
+        return TrainResult(self.history, self.best["epoch"], self.best["key"][0] == 1.0)
+
+    def _checkpoint_bytes(self) -> int:
+        """Return about how large a checkpoint is: weights, the best ones, and two for Adam."""
+        held = self.model.state_dict().values()
+        return 65_536 + 4 * sum(x.nbytes for x in held if isinstance(x, Tensor))
+
+    def _epochs(self, description: str) -> None:
+        start, n = len(self.history), len(self.data)
         bar = tqdm(
             total=self.config.epochs * n,
             initial=start * n,
@@ -191,11 +219,6 @@ class Loop(ABC):
         with bar:
             for epoch in range(start, self.config.epochs):
                 self._one(epoch, bar)
-        if self.writer is not None:
-            self.writer.close()
-        self.model.load_state_dict(self.best["model"])
-        self.model.eval()
-        return TrainResult(self.history, self.best["epoch"], self.best["key"][0] == 1.0)
 
     def _one(self, epoch: int, bar: "tqdm[Any]") -> None:
         began = time.perf_counter()
@@ -235,19 +258,18 @@ class Loop(ABC):
             "history": self.history,
             "best": self.best,
         }
+        self._write_log()  # first: it never lacks an epoch that the checkpoint has
         checkpoint.write(self.checkpoint, state)
-        self._log()
-
-    def _log(self) -> None:
-        """Write the CSV log anew from the history, so that a resumed run has no row twice."""
-        log = self.run_dir / "log.csv"
-        with replacing(log) as partial, partial.open("w", newline="") as file:
-            writer = csv.DictWriter(file, fieldnames=list(self.history[-1]))
-            writer.writeheader()
-            writer.writerows(self.history)
         if self.writer is not None:
             for name, value in self.history[-1].items():
                 self.writer.add_scalar(name, value, int(self.history[-1]["epoch"]))
+
+    def _write_log(self) -> None:
+        """Write the CSV log anew from the history, so that a resumed run has no row twice."""
+        with replacing(self.log) as partial, partial.open("w", newline="") as file:
+            writer = csv.DictWriter(file, fieldnames=list(self.history[-1]))
+            writer.writeheader()
+            writer.writerows(self.history)
 
     def _resume(self) -> None:
         state = checkpoint.read(self.checkpoint)
@@ -279,6 +301,7 @@ class Loop(ABC):
             raise ValueError(
                 f"{self.checkpoint} cannot be resumed ({error}). Move it away to start anew."
             ) from error
+        self._write_log()  # a kill may have come between the two
 
 
 def _inputs_digest(samples: Any) -> str:

@@ -9,8 +9,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from rc_snn.cells import ConvLSTMCell, LSTMCell, init_uniform
-from rc_snn.fast.fused import Precision, fusable, step_input
+from rc_snn.cells import ConvLSTMCell, LSTMCell, can_fuse, init_uniform
+from rc_snn.fast.border import plain
+from rc_snn.fast.fused import Precision, step_input
+from rc_snn.numbers import counts, finite, number
 from rc_snn.step_model import Advance, State, StepCost
 
 ReadOut: TypeAlias = Literal["softmax", "sigmoid"]
@@ -78,6 +80,7 @@ class Dropout(nn.Module):
 
     def __init__(self, p: float, generator: torch.Generator) -> None:
         super().__init__()
+        p = number(p, "dropout")
         if not 0.0 <= p < 1.0:
             raise ValueError(f"dropout must be in [0, 1), got {p}.")
         self.p, self.generator = p, generator
@@ -131,6 +134,11 @@ class RCLSTM(nn.Module):
     ) -> None:
         super().__init__()
         generator = fresh_generator(generator)
+        n_inputs, n_hidden = counts(n_inputs=n_inputs, n_hidden=n_hidden)
+        (n_classes,) = counts(2, n_classes=n_classes)
+        if n_dense is not None:
+            (n_dense,) = counts(n_dense=n_dense)
+        forget_bias = float(finite(forget_bias, "forget_bias"))
         self.n_inputs, self.n_hidden, self.n_classes = n_inputs, n_hidden, n_classes
         self.cell = LSTMCell(n_inputs, n_hidden, generator)
         self.dense = None if n_dense is None else _linear(n_hidden, n_dense, generator)
@@ -173,10 +181,14 @@ class RCLSTM(nn.Module):
         return self.dropout(state[0]), state
 
     def fused(self) -> Advance | None:
-        """Return the fast path for one run; None off the CPU, or where a subclass has its step."""
-        if not fusable(self.cell.weight_ih) or type(self).step is not RCLSTM.step:
+        """Return the fast path for one run; None where it would not be the reference's steps.
+
+        That is off the CPU, in other precisions than float32 and float64, under autocast, for
+        subclasses of the model or the cell (parametrizations make one), and where hooks listen.
+        """
+        if not plain(self, RCLSTM, "step") or not can_fuse(self.cell):
             return None
-        cell, dtype = self.cell.fused(), self.output.weight.dtype
+        cell, dtype = self.cell.fused(), self.cell.weight_ih.dtype
 
         def advance(step: int, inputs: Any, state: State | None) -> tuple[Tensor, State]:
             state = cell.step(step_input(inputs, step, dtype), state)
@@ -246,6 +258,9 @@ class RCConvLSTM(nn.Module):
         super().__init__()
         generator = fresh_generator(generator)
         height, width = image_shape
+        height, width, kernel_size = counts(height=height, width=width, kernel_size=kernel_size)
+        channels = [one for n in channels for one in counts(channels=n)]
+        forget_bias = float(finite(forget_bias, "forget_bias"))
         image_shape, depth = (height, width), len(channels)
         if depth == 0 or pool < 1 or min(image_shape) // pool**depth < 1:
             raise ValueError(
@@ -309,15 +324,19 @@ class RCConvLSTM(nn.Module):
         return self._advance(self.layers, x.reshape(-1, *self.image_shape, 1), state)
 
     def fused(self) -> Advance | None:
-        """Return the fast path for one run; None off the CPU, or where a subclass has its step."""
-        if not fusable(self.output.weight) or type(self).step is not RCConvLSTM.step:
+        """Return the fast path for one run; None where it would not be the reference's steps.
+
+        That is where `RCLSTM.fused` has none, either.
+        """
+        if not plain(self, RCConvLSTM, "step", "_advance") or not can_fuse(*self.layers):
             return None
+        dtype = self.layers[0].weight_ih.dtype
         cells = [
             layer.fused(grid).step for layer, grid in zip(self.layers, self.grids, strict=True)
         ]
 
         def advance(step: int, inputs: Any, state: State | None) -> tuple[Tensor, State]:
-            x = step_input(inputs, step, self.output.weight.dtype)
+            x = step_input(inputs, step, dtype)
             if isinstance(x, Tensor):
                 x = x.view(-1, *self.image_shape, 1)
             return self._advance(cells, x, state)

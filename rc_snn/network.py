@@ -7,8 +7,7 @@ makers of modules of trusted packages, and nothing else (see `load`).
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -23,11 +22,12 @@ from rc_snn.files.tensors import write_tensors
 from rc_snn.formats.content import FORMAT, check_weights, fill, read_content
 from rc_snn.formats.half import as_half
 from rc_snn.formats.makers import built, maker_of, recipe
+from rc_snn.numbers import json_value
 from rc_snn.polarity import warn_of_other_polarity
 from rc_snn.runner import check_input_size
 from rc_snn.sequences import DenseSequences, Sequences, SpikeSequences, input_size
 from rc_snn.spikes import Decision, check_n_steps, check_theta, spike_steps
-from rc_snn.step_model import StepModel
+from rc_snn.step_model import StepModel, evaluated
 
 SHELF = Path(__file__).parent / "weights"
 """Where the networks are that ship with the package."""
@@ -90,9 +90,9 @@ class Network:
             )
         object.__setattr__(self, "family", own.name)
         if self.theta is not None:
-            check_theta(self.theta)
+            object.__setattr__(self, "theta", check_theta(self.theta))
         if self.n_steps is not None:
-            check_n_steps(self.n_steps)
+            object.__setattr__(self, "n_steps", check_n_steps(self.n_steps))
         if self.reads not in ("times", "sequences"):
             raise ValueError(f'reads must be "times" or "sequences", got {self.reads!r}.')
         n = self.model.n_classes
@@ -116,18 +116,14 @@ class Network:
         texts = (self.name, self.record, self.family)
         mappings = (self.encoder, self.measured, self.tensors)
         listed = isinstance(self.classes, list | tuple)
-        whole = self.n_steps is None or type(self.n_steps) is int
         if not (
-            whole
-            and isinstance(self.theta, int | float | None)
-            and all(isinstance(x, str) for x in (*texts, *(self.classes if listed else [None])))
+            all(isinstance(x, str) for x in (*texts, *(self.classes if listed else [None])))
             and all(isinstance(x, Mapping) and all(isinstance(k, str) for k in x) for x in mappings)
             and all(isinstance(x, Tensor) for x in self.tensors.values())
         ):
             raise TypeError(
-                "name, record, family and classes of a network are texts, theta and n_steps are "
-                "numbers, encoder and measured are mappings of texts, and tensors one of texts to "
-                "tensors."
+                "name, record, family and classes of a network are texts, encoder and measured are "
+                "mappings of texts, and tensors one of texts to tensors."
             )
         if not 0 < len(self.name.encode(errors="replace")) <= 200 or set(self.name) & set("/\\\0"):
             raise ValueError(
@@ -245,7 +241,7 @@ class Network:
         }
         tensors = weights | dict(self.tensors)
         try:
-            header = {"format": FORMAT, "about": json.dumps(about, sort_keys=True, allow_nan=False)}
+            header = {"format": FORMAT, "about": json.dumps(json_value(about, ""), sort_keys=True)}
         except (TypeError, ValueError) as error:
             raise ValueError(
                 f"What {self.name} says of itself, such as encoder and measured, is not JSON "
@@ -268,7 +264,7 @@ def network_made_by(factory: str, n_steps: int | None = None) -> Network:
     made = made_by(factory)
     if not isinstance(made, Network):
         steps = isinstance(made, StepModel)
-        about: Any = {"theta": 0.95, "n_steps": n_steps or 10} if steps else {}
+        about: Any = {"theta": 0.95, "n_steps": 10 if n_steps is None else n_steps} if steps else {}
         try:
             made = Network(name=factory.rsplit(":", 1)[-1], model=made, **about)
         except TypeError as error:
@@ -323,18 +319,6 @@ def place(model: nn.Module) -> tuple[torch.device, torch.dtype]:
     own = (p for p in model.state_dict().values() if p.is_floating_point())
     first = next(own, torch.zeros(0))
     return first.device, first.dtype
-
-
-@contextmanager
-def evaluated(model: nn.Module) -> Iterator[None]:
-    """Evaluate a module for a while, and leave every part of it in the mode that it was in."""
-    modes = [(part, part.training) for part in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for part, training in modes:
-            part.training = training
 
 
 # -- Files ------------------------------------------------------------------------------------

@@ -2,11 +2,13 @@ r"""What rank-coded training minimises (Eq. 7), and the entropy reward above whi
 
 import math
 import warnings
+from typing import Any
 
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
+from rc_snn.numbers import count, number
 from rc_snn.spikes import check_labels, check_theta
 
 
@@ -23,7 +25,7 @@ def entropy(logits: Float[Tensor, "batch classes"]) -> Float[Tensor, " batch"]:
 
 
 def rc_loss(
-    logits: Float[Tensor, "batch classes"], target: Int[Tensor, " batch"], beta: float = 0.0
+    logits: Float[Tensor, "batch classes"], target: Any, beta: float = 0.0
 ) -> Float[Tensor, ""]:
     r"""Mean rank-coding loss over the batch, from the logits at each sample's decision step.
 
@@ -39,7 +41,8 @@ def rc_loss(
         beta: reward of output entropy, >= 0; above `critical_beta` the network learns not to fire.
 
     Raises:
-        ValueError: if a class index is out of range or beta is negative or not finite.
+        ValueError: if a class index is no whole number in range, there is not one for each sample,
+            or beta is negative or not finite.
 
     Source: Jeffares et al., ICLR 2022, Eq. 7.
 
@@ -48,18 +51,16 @@ def rc_loss(
         >>> rc_loss(torch.tensor([[0.0, 0.0]]), torch.tensor([1]), beta=0.5)  # (1 - 0.5) ln 2
         tensor(0.3466)
     """
-    check_labels(target, logits.shape[-1])
-    check_beta(beta)
+    target = check_labels(target, logits.shape[-1], len(logits))
+    beta = check_beta(beta)
     log_p = F.log_softmax(logits, dim=-1)
-    loss = F.nll_loss(log_p, target.long())
+    loss = F.nll_loss(log_p, target)
     if beta:
         loss = loss + beta * (log_p.exp() * log_p).sum(dim=-1).mean()
     return loss
 
 
-def max_pooling_loss(
-    logits: Float[Tensor, "time batch classes"], target: Int[Tensor, " batch"]
-) -> Float[Tensor, ""]:
+def max_pooling_loss(logits: Float[Tensor, "time batch classes"], target: Any) -> Float[Tensor, ""]:
     r"""Mean loss of the logits pooled over time: each class counts at its own best step.
 
     .. math:: L = -\ln \operatorname{softmax}_j \big( \max_t z(t) \big)
@@ -78,13 +79,11 @@ def max_pooling_loss(
         >>> max_pooling_loss(logits, torch.tensor([1]))  # ln 2
         tensor(0.6931)
     """
-    check_labels(target, logits.shape[-1])
-    return F.cross_entropy(logits.amax(dim=0), target.long())
+    target = check_labels(target, logits.shape[-1], logits.shape[1])
+    return F.cross_entropy(logits.amax(dim=0), target)
 
 
-def every_step_loss(
-    logits: Float[Tensor, "time batch classes"], target: Int[Tensor, " batch"]
-) -> Float[Tensor, ""]:
+def every_step_loss(logits: Float[Tensor, "time batch classes"], target: Any) -> Float[Tensor, ""]:
     r"""Mean loss over all steps, each with the sequence's label.
 
     .. math:: L = -\frac{1}{T} \sum_t \ln \hat y_j(t)
@@ -97,8 +96,8 @@ def every_step_loss(
         >>> every_step_loss(torch.zeros(5, 1, 2), torch.tensor([1]))  # ln 2 at each
         tensor(0.6931)
     """
-    check_labels(target, logits.shape[-1])
-    return F.cross_entropy(logits.flatten(0, 1), target.long().repeat(len(logits)))
+    target = check_labels(target, logits.shape[-1], logits.shape[1])
+    return F.cross_entropy(logits.flatten(0, 1), target.repeat(len(logits)))
 
 
 def critical_beta(theta: float, n_classes: int) -> float:
@@ -125,17 +124,18 @@ def critical_beta(theta: float, n_classes: int) -> float:
         >>> round(critical_beta(theta=0.95, n_classes=10), 4)
         0.2047
     """
-    check_theta(theta)
-    if n_classes < 2:
-        raise ValueError(f"n_classes must be at least 2, got {n_classes}.")
+    theta = check_theta(theta)
+    n_classes = count(n_classes, "n_classes", low=2)
     denominator = theta * (math.log(theta / (1.0 - theta)) + math.log(n_classes - 1))
     return 1.0 / denominator if denominator > 0.0 else math.inf
 
 
-def check_beta(beta: float) -> None:
-    """Refuse an entropy reward that is negative or not a number."""
-    if not (math.isfinite(beta) and beta >= 0.0):
+def check_beta(beta: float) -> float:
+    """Return an entropy reward; refuse one that is negative or not a number."""
+    found = number(beta, "beta")
+    if not 0.0 <= found < math.inf:
         raise ValueError(f"beta must be finite and >= 0, got {beta}. 0 turns the reward off.")
+    return found
 
 
 def warn_if_never_fires(beta: float, theta: float, n_classes: int) -> None:

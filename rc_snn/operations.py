@@ -2,7 +2,7 @@
 
 from collections.abc import Hashable, Iterable
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -10,8 +10,8 @@ from torch import Tensor
 
 from rc_snn.borders import Form
 from rc_snn.sequences import Sequences, SpikeSequences
-from rc_snn.spikes import Decision
-from rc_snn.step_model import Inflow, StepCost, StepModel, WatchedModel
+from rc_snn.spikes import MAX_STEPS, Decision, check_decision_steps, check_steps
+from rc_snn.step_model import Inflow, StepCost, StepModel, WatchedModel, evaluated
 
 
 class Operations(NamedTuple):
@@ -23,7 +23,7 @@ class Operations(NamedTuple):
     """Multiply-accumulates of products with anything but spikes."""
 
 
-def decision_macs(step: Int[Tensor, " batch"], cost: StepCost) -> Int[Tensor, " batch"]:
+def decision_macs(step: Any, cost: StepCost) -> Int[Tensor, " batch"]:
     """Return the dense multiply-adds that each decision took in rank-coded inference.
 
     The first step has no recurrent product. Matrix products and convolutions only.
@@ -33,11 +33,12 @@ def decision_macs(step: Int[Tensor, " batch"], cost: StepCost) -> Int[Tensor, " 
         >>> decision_macs(torch.tensor([0, 2]), cost)
         tensor([101, 323])
     """
-    steps = step + 1
-    return steps * (cost.input + cost.inner + cost.read_out) + step * cost.recurrent
+    known: Tensor = check_decision_steps(step)
+    steps = known + 1
+    return steps * (cost.input + cost.inner + cost.read_out) + known * cost.recurrent
 
 
-def training_macs(step: Int[Tensor, " batch"], cost: StepCost) -> Int[Tensor, " batch"]:
+def training_macs(step: Any, cost: StepCost) -> Int[Tensor, " batch"]:
     """Return the multiply-adds of forward and backward pass in rank-coded training.
 
     Forward: inference, and the read-out once more with a graph. Backward: for every product of the
@@ -49,15 +50,14 @@ def training_macs(step: Int[Tensor, " batch"], cost: StepCost) -> Int[Tensor, " 
         >>> training_macs(torch.tensor([0, 2]), cost)
         tensor([204, 666])
     """
-    forward = decision_macs(step, cost) + cost.read_out
-    steps = step + 1
-    backward = steps * (cost.input + 2 * cost.inner) + step * 2 * cost.recurrent + 2 * cost.read_out
+    known: Tensor = check_decision_steps(step)
+    forward = decision_macs(known, cost) + cost.read_out
+    feed, back = (known + 1) * (cost.input + 2 * cost.inner), known * 2 * cost.recurrent
+    backward = feed + back + 2 * cost.read_out
     return forward + backward
 
 
-def synaptic_operations(
-    step: Int[Tensor, " batch"], input_steps: Int[Tensor, "batch inputs"], cost: StepCost
-) -> Operations:
+def synaptic_operations(step: Any, input_steps: Any, cost: StepCost) -> Operations:
     """Return accumulates (per input spike and synapse) and multiply-accumulates, per sample.
 
     The split is NeuroBench's (Yik et al. 2025): a binary spike costs an accumulate at each target,
@@ -70,14 +70,22 @@ def synaptic_operations(
         >>> synaptic_operations(torch.tensor([0, 1]), torch.tensor([[0, 1], [0, 1]]), cost)
         Operations(ac=tensor([4., 8.], ...), mac=tensor([ 4., 24.], ...))
     """
+    step = check_decision_steps(step)
+    input_steps = check_steps(input_steps, MAX_STEPS)
+    if input_steps.shape != (len(step), len(cost.fan_out)):
+        raise ValueError(
+            f"Input steps must be [{len(step)}, {len(cost.fan_out)}], a row for each decision and "
+            f"a column for each input of the cost, got {list(input_steps.shape)}."
+        )
     arrived = input_steps <= step.unsqueeze(1)
     accumulates = arrived.double() @ cost.fan_out.double().to(step.device)
     return Operations(accumulates, hidden_macs(step, cost).double())
 
 
-def hidden_macs(step: Int[Tensor, " batch"], cost: StepCost) -> Int[Tensor, " batch"]:
+def hidden_macs(step: Any, cost: StepCost) -> Int[Tensor, " batch"]:
     """Return the multiply-adds of a decision but for the products with the input, dense."""
-    return (step + 1) * (cost.inner + cost.read_out) + step * cost.recurrent
+    known: Tensor = check_decision_steps(step)
+    return (known + 1) * (cost.inner + cost.read_out) + known * cost.recurrent
 
 
 @torch.no_grad()
@@ -90,7 +98,7 @@ def count_operations(
     is 0 or 1, it takes an accumulate for each spike and synapse, else its dense multiply-adds. So
     spikes between layers count as spikes, of a model that tells of them
     (`rc_snn.step_model.WatchedModel`); of any other they count as dense. Products with the input
-    are those of `shown_by`.
+    are those of `shown_by`. The model is evaluated, and left in the mode that it was in.
 
     Args:
         model: a step model, or one that can be watched.
@@ -118,10 +126,17 @@ def count_operations(
             f"Operations are counted to the step of each decision, got {len(inputs)} sequences and "
             f"{'decisions without steps' if step is None else f'{len(step)} decisions'}."
         )
+    with evaluated(model):
+        return _counted(model, inputs, step, batch_size)
+
+
+def _counted(
+    model: StepModel | WatchedModel, inputs: Sequences, step: Int[Tensor, " batch"], size: int
+) -> Operations:
     form, cost, binary = Form.of(model), model.cost(), dict[Hashable, bool]()
     taken: dict[Hashable, Float[Tensor, "2 batch"]] = {}
     none = torch.zeros(2, len(step), dtype=torch.float64, device=step.device)
-    for rows in torch.arange(len(step), device=step.device).split(batch_size):
+    for rows in torch.arange(len(step), device=step.device).split(size):
         part, state = inputs.rows(rows), None
         for t in range(int(step[rows].max()) + 1):
             on = step[rows] >= t
@@ -136,7 +151,7 @@ def count_operations(
                 binary[one.key] = binary.get(one.key, True) and one.binary
                 total[0, rows] += one.accumulates
                 total[1, rows] += one.dense
-    shown = shown_by(step, inputs, cost, batch_size=batch_size)
+    shown = shown_by(step, inputs, cost, batch_size=size)
     return Operations(
         sum((total[0] for key, total in taken.items() if binary[key]), shown.accumulates),
         sum((total[1] for key, total in taken.items() if not binary[key]), shown.multiplies),
@@ -162,7 +177,7 @@ class Shown(NamedTuple):
 
 @torch.no_grad()
 def shown_by(
-    step: Int[Tensor, " batch"],
+    step: Any,
     inputs: Sequences,
     cost: StepCost | None = None,
     *,
@@ -188,6 +203,9 @@ def shown_by(
         >>> shown_by(torch.tensor([0]), x).seen
         tensor([0.2500])
     """
+    step = check_decision_steps(step, inputs.n_steps)
+    if len(step) != len(inputs):
+        raise ValueError(f"There must be one step per sequence, got {len(step)} and {len(inputs)}.")
     if isinstance(inputs, SpikeSequences):
         inputs = replace(inputs, mean=None)
     n, n_steps = len(step), inputs.n_steps

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from rc_snn.borders import check_decision
+from rc_snn.numbers import finite, number, tensor
 from rc_snn.operations import (
     Operations,
     count_operations,
@@ -19,7 +20,15 @@ from rc_snn.operations import (
     training_macs,
 )
 from rc_snn.sequences import Sequences
-from rc_snn.spikes import Decision, SpikeTimes, check_labels, spike_steps
+from rc_snn.spikes import (
+    Decision,
+    SpikeTimes,
+    check_decision_steps,
+    check_labels,
+    check_n_steps,
+    check_times,
+    spike_steps,
+)
 from rc_snn.step_model import StepCost
 
 __all__ = [
@@ -51,6 +60,7 @@ def regime(share: float) -> Regime:
         >>> [regime(share) for share in (0.049, 0.05, 0.25, 0.26, math.inf)]
         ['fast', 'between', 'between', 'slow', 'slow']
     """
+    share = number(share, "share")
     if math.isnan(share) or share < 0.0:
         raise ValueError(f"A share of the frame must be >= 0, got {share}.")
     if share < FAST_BELOW:
@@ -106,7 +116,7 @@ class Account:
 
 def account(
     decision: Decision,
-    labels: Int[Tensor, " batch"],
+    labels: Any,
     input_times: SpikeTimes | None = None,
     n_steps: int | None = None,
     cost: StepCost | None = None,
@@ -134,7 +144,8 @@ def account(
     An answer that never comes, at time `inf`, is wrong whatever its label says.
 
     Raises:
-        ValueError: if sizes differ, a label is out of range, or n_steps and steps do not match.
+        ValueError: if sizes differ, a label is no whole number in range, n_steps and steps do not
+            match, operations or what was seen are no numbers, or a share is outside [0, 1].
 
     Example:
         >>> time = torch.tensor([0.1, 1.0], dtype=torch.float64)
@@ -146,6 +157,8 @@ def account(
     """
     check_decision(decision)
     n = len(decision)
+    if input_times is not None:
+        input_times = check_times(input_times, latest=1.0 if n_steps else math.inf)
     if isinstance(operations, Tensor):
         operations = (operations, torch.zeros_like(operations))
     rows = [len(x) for x in (input_times, seen, inputs) if x is not None]
@@ -159,9 +172,21 @@ def account(
             f"operations are those of each of {n} decisions, got the shapes "
             f"{[list(part.shape) for part in operations]}. Pass what count_operations returns."
         )
+    if input_times is not None and input_times.dim() != 2:
+        raise ValueError(f"Input times must be [batch, inputs], got {list(input_times.shape)}.")
+    if operations is not None:
+        operations = tuple(finite(part, "operations") for part in operations)
+    if seen is not None:
+        seen = finite(tensor(seen, "seen"), "seen")
+        if seen.shape != (n,) or not ((seen >= 0.0) & (seen <= 1.0)).all():
+            raise ValueError(
+                f"seen must be a share in [0, 1] for each of {n} decisions, got {list(seen.shape)} "
+                f"in {seen.min():g}..{seen.max():g}. Divide percent by 100."
+            )
     if len(rows) > 1:
         raise ValueError("input_times, inputs and seen all say what was seen; give one of them.")
-    check_labels(labels, decision.scores.shape[1])
+    labels = check_labels(labels, decision.scores.shape[1], n)
+    check_labels(decision.label, decision.scores.shape[1])
     if (decision.step is None) != (n_steps is None):
         raise ValueError(
             f"n_steps={n_steps}, but the decision {'has no' if decision.step is None else 'has'} "
@@ -169,11 +194,9 @@ def account(
         )
     right = (decision.label == labels) & torch.isfinite(decision.time)
     fired = int(decision.fired.sum())
-    if decision.step is not None and n_steps is not None and int(decision.step.max()) >= n_steps:
-        raise ValueError(
-            f"Decision steps must be in 0..{n_steps - 1}, got {int(decision.step.max())}. Pass the "
-            "n_steps that the model ran with."
-        )
+    if decision.step is not None and n_steps is not None:
+        n_steps = check_n_steps(n_steps)
+        check_decision_steps(decision.step, n_steps)
     if inputs is not None and inputs.n_steps != n_steps:
         raise ValueError(
             f"The sequences have {inputs.n_steps} steps, got n_steps={n_steps}. Pass inputs for "

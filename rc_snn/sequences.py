@@ -1,21 +1,22 @@
 """What a model reads, one step at a time: spikes, dense inputs, windows; and with labels."""
 
+import copy
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from rc_snn.borders import check_inputs, check_samples
+from rc_snn.borders import check_inputs, check_samples, version
 from rc_snn.data import datasets
 from rc_snn.data.datasets import Classes, LoadedSequences
 from rc_snn.data.packed import DenseSequences, SparseSequences
+from rc_snn.numbers import count, indices
 from rc_snn.spike_events import Events
-from rc_snn.spikes import check_n_steps
+from rc_snn.spikes import check_n_steps, check_steps
 
 __all__ = [
     "ContextSequences",
@@ -77,13 +78,14 @@ class SpikeSequences:
     sorted once; parts of a data set (`rows`) share them.
 
     Args:
-        steps: spike steps in 0..n_steps, `n_steps` for silence.
+        steps: spike steps in 0..n_steps, `n_steps` for silence; integers of any type.
         n_steps: steps per frame, T.
         mean: subtracted from the input of each step, `[T, inputs]`; None is zero. Where nearly all
             inputs spike together (a background), centring them is what lets Adam learn.
 
     Raises:
-        ValueError: if mean is not finite or not `[T, inputs]`.
+        ValueError: if a step is not in 0..n_steps, steps are not `[batch, inputs]`, or mean is not
+            finite or not `[T, inputs]`.
 
     Example:
         >>> SpikeSequences(torch.tensor([[1, 0, 2]]), n_steps=2).at(1)
@@ -96,7 +98,12 @@ class SpikeSequences:
     mean: Float[Tensor, "steps inputs"] | None = None
 
     def __post_init__(self) -> None:
-        check_n_steps(self.n_steps)
+        object.__setattr__(self, "n_steps", check_n_steps(self.n_steps))
+        object.__setattr__(self, "steps", check_steps(self.steps, self.n_steps))
+        if self.steps.dim() != 2:
+            raise ValueError(
+                f"Spike steps must be [batch, inputs], got {list(self.steps.shape)}: flat images."
+            )
         if self.mean is not None:
             shape = (self.n_steps, self.steps.shape[1])
             if self.mean.shape != shape or not torch.isfinite(self.mean).all():
@@ -113,10 +120,15 @@ class SpikeSequences:
         """Return the number of sequences."""
         return self.steps.shape[0]
 
-    @cached_property
+    @property
     def events(self) -> Events:
-        """Return the same spikes, sorted by step."""
-        return Events.encode(self.steps, self.n_steps, self.mean)
+        """Return the same spikes, sorted by step; sorted once, unless steps change in place."""
+        held, now = vars(self).get("_events"), version(self.steps)
+        if held is None or held[0] != now:
+            held = now, Events.encode(self.steps, self.n_steps, self.mean)
+            vars(self)["_events"] = held
+        found: Events = held[1]
+        return found
 
     def at(self, step: int) -> Float[Tensor, "batch inputs"]:
         """Return 1 for the inputs that spike at this step, else 0, minus the mean."""
@@ -125,8 +137,8 @@ class SpikeSequences:
 
     def rows(self, index: Int[Tensor, " rows"]) -> "SpikeSequences":
         """Return the sequences at these positions."""
-        part = SpikeSequences(self.steps[index], self.n_steps, self.dtype, self.mean)
-        vars(part)["events"] = self.events.rows(index)
+        part, steps = copy.copy(self), self.steps[index]  # checked once; samples leave at each step
+        vars(part).update(steps=steps, _events=(version(steps), self.events.rows(index)))
         return part
 
     def mean_input(self) -> Float[Tensor, "steps inputs"]:
@@ -173,6 +185,11 @@ class ContextSequences:
     index: Int[Tensor, " batch"] | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "context", count(self.context, "context"))
+        if self.frames.dim() != 3:
+            raise ValueError(
+                f"Frames must be [samples, frame, channel], got {list(self.frames.shape)}."
+            )
         if self.context < 0 or self.n_steps < 1:
             raise ValueError(
                 f"A window of context + 1 = {self.context + 1} frames needs at least as many, got "
@@ -217,12 +234,12 @@ class Labelled:
 
     Args:
         inputs: sequences, such as `DenseSequences(x)` with x of shape `[T, B, …]`, time first.
-        labels: the index of each one's class.
+        labels: the index of each one's class `[B]`; held as int64, whatever integers they are.
 
     Raises:
         TypeError: if inputs are no sequences, or labels no integer tensor; the message says how
             to make them.
-        ValueError: if there are none, or not one label for each sequence.
+        ValueError: if there are none, not one label for each sequence, or a label is negative.
     """
 
     inputs: Sequences
@@ -232,6 +249,7 @@ class Labelled:
         check_inputs(self.inputs)
         check_samples(self.labels, len(self.inputs), self.inputs.n_steps)
         check_paired(len(self.inputs), len(self.labels), "sequence")
+        object.__setattr__(self, "labels", indices(self.labels, "Labels"))
 
     @staticmethod
     def from_dataset(

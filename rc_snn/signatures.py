@@ -13,9 +13,10 @@ from types import UnionType
 from typing import Any, Literal, TypeVar
 
 import numpy as np
-import torch
 from jaxtyping import AbstractArray, jaxtyped
 from torch import Tensor
+
+from rc_snn.numbers import count, number
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -47,8 +48,8 @@ def checked(function: F) -> F:
         ValueError: mean: x must have the axes [batch classes], got [3].
     """
     signature = inspect.signature(function)
-    tests = {name: _test(p.annotation) for name, p in signature.parameters.items()}
-    tests = {name: test for name, test in tests.items() if test is not None}
+    found = {name: _test(p.annotation) for name, p in signature.parameters.items()}
+    tests = {name: test for name, test in found.items() if test is not None}
 
     @functools.wraps(function)
     def within(*args: Any, **kwargs: Any) -> Any:
@@ -101,8 +102,10 @@ def _parts(annotation: Any) -> Iterator[Any]:
 def _test_of_part(part: Any) -> Test | None:
     if isinstance(part, type) and issubclass(part, AbstractArray):
         return functools.partial(_array, part)
-    if part in _NUMBERS:
-        return functools.partial(_number, *_NUMBERS[part])
+    if part in (int, float):
+        return functools.partial(_number, count if part is int else number)
+    if part is bool:
+        return _truth
     if part in (None, type(None)):
         return _none
     if typing.get_origin(part) is Literal:
@@ -110,18 +113,18 @@ def _test_of_part(part: Any) -> Test | None:
     return functools.partial(_kind, part) if isinstance(part, type) else None
 
 
-_NUMBERS: dict[Any, tuple[Any, str]] = {
-    int: ((int, np.integer), "a whole number"),
-    float: ((int, float, np.integer, np.floating), "a number"),
-    bool: ((bool, np.bool_), "True or False"),
-}
+def _number(convert: Callable[[Any, str], Any], value: Any) -> Problem:
+    try:
+        convert(value, "it")
+    except (TypeError, ValueError) as error:
+        return type(error), str(error).removeprefix("it ")
+    return None
 
 
-def _number(types: Any, name: str, value: Any) -> Problem:
-    truth = isinstance(value, bool | np.bool_)
-    if isinstance(value, types) and truth == (name == "True or False"):
+def _truth(value: Any) -> Problem:
+    if isinstance(value, bool | np.bool_):
         return None
-    return TypeError, f"must be {name}, got {value!r:.60}."
+    return TypeError, f"must be True or False, got {value!r:.60}."
 
 
 def _none(value: Any) -> Problem:

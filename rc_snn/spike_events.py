@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -10,9 +10,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from rc_snn.spikes import check_n_steps
+from rc_snn.borders import version
+from rc_snn.spikes import check_steps
 
 Array: TypeAlias = npt.NDArray[Any]
+
+_INTEGERS = (torch.int16, torch.int32, torch.int64)
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,25 @@ class Events:
     starts: Int[Tensor, "stored times"]
     index: Int[Tensor, " batch"]
     mean: Float[Tensor, "steps inputs"] | None = None
+    _known: ClassVar[tuple[int, ...]]
+    """How often order, starts and index had been changed in place when they were found right."""
+    _arrays: ClassVar[tuple[Array, Array, Array] | None]
+
+    def __post_init__(self) -> None:
+        _check_tensors(self)
+        _check_values(self)
+        vars(self).update(_known=self._versions(), _arrays=None)
+
+    @classmethod
+    def _sound(cls, *parts: Tensor | None, known: tuple[int, ...] | None = None) -> "Events":
+        """Return events whose numbers are known to be right, at these versions or as they are."""
+        made: Events = object.__new__(cls)
+        vars(made).update(zip(("order", "starts", "index", "mean"), parts, strict=True))
+        vars(made).update(_known=known or made._versions(), _arrays=None)
+        return made
+
+    def _versions(self) -> tuple[int, int, int]:
+        return version(self.order), version(self.starts), version(self.index)
 
     @staticmethod
     def encode(
@@ -45,15 +67,16 @@ class Events:
         """Sort spike steps in 0..n_steps (`n_steps` is silence) into events.
 
         Raises:
-            ValueError: if a step is negative or beyond `n_steps`.
+            TypeError: if steps are no integers.
+            ValueError: if a step is negative or beyond `n_steps`, or the mean is not `[T, inputs]`.
         """
-        check_n_steps(n_steps)
-        n, n_inputs = steps.shape
-        if steps.numel() and not 0 <= int(steps.min()) <= int(steps.max()) <= n_steps:
+        steps = check_steps(steps, n_steps)
+        if steps.dim() != 2 or steps.shape[1] == 0:
             raise ValueError(
-                f"Spike steps must be in 0..{n_steps} ({n_steps} is silence), got "
-                f"{int(steps.min())}..{int(steps.max())}. Encode with the same n_steps."
+                f"Spike steps must be [batch, inputs], with inputs, got {list(steps.shape)}."
             )
+        n, n_inputs = steps.shape
+        _check_mean(mean, n_steps, n_inputs)
         dtype = torch.int16 if max(n_inputs, n_steps) < 2**15 else torch.int32
         order = torch.empty(n, n_inputs, dtype=dtype, device=steps.device)
         starts = torch.empty(n, n_steps + 1, dtype=dtype, device=steps.device)
@@ -65,7 +88,7 @@ class Events:
             starts[rows] = torch.searchsorted(
                 ordered, bounds.expand(len(ordered), -1).contiguous()
             ).to(dtype)
-        return Events(order, starts, torch.arange(n, device=steps.device), mean)
+        return Events._sound(order, starts, torch.arange(n, device=steps.device), mean)
 
     @property
     def n_inputs(self) -> int:
@@ -83,16 +106,31 @@ class Events:
 
     def rows(self, index: Int[Tensor, " rows"]) -> "Events":
         """Return the samples at these positions; the stored events are shared, not copied."""
-        return Events(self.order, self.starts, self.index[index], self.mean)
+        chosen = self.index[index]
+        known = (*self._known[:2], version(chosen))
+        return Events._sound(self.order, self.starts, chosen, self.mean, known=known)
 
     def at(self, step: int) -> "StepEvents":
         """Return the events of one step."""
         return StepEvents(self, step)
 
-    @cached_property
+    @property
     def arrays(self) -> tuple[Array, Array, Array]:
-        """Return order, starts and index as numpy arrays that share their memory."""
-        return self.order.numpy(), self.starts.numpy(), self.index.numpy()
+        """Return order, starts and index as numpy arrays, for kernels, which index by them.
+
+        Raises:
+            ValueError: if one was changed in place to what it cannot be.
+        """
+        if self._known != self._versions():
+            _check_tensors(self)
+            _check_values(self)
+            vars(self).update(_known=self._versions(), _arrays=None)
+        found = self._arrays
+        if found is None:
+            parts = (self.order, self.starts, self.index)
+            order, starts, index = (part.contiguous().numpy() for part in parts)
+            vars(self)["_arrays"] = found = order, starts, index
+        return found
 
 
 @dataclass(frozen=True)
@@ -101,6 +139,12 @@ class StepEvents:
 
     events: Events
     step: int
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.step, int) or not 0 <= self.step < self.events.n_steps:
+            raise ValueError(
+                f"A step must be a whole number in 0..{self.events.n_steps - 1}, got {self.step!r}."
+            )
 
     def __len__(self) -> int:
         """Return the number of samples."""
@@ -144,3 +188,51 @@ class StepEvents:
         chosen = inside ^ complement.unsqueeze(1)
         counts = chosen.sum(dim=1)
         return order[chosen].long(), counts.cumsum(0) - counts, complement
+
+
+def _check_tensors(events: Events) -> None:
+    """Refuse what are not three tensors of integers that fit each other."""
+    order, starts, index = events.order, events.starts, events.index
+    fit = order.dim() == starts.dim() == 2 and index.dim() == 1 and len(order) == len(starts)
+    if not fit or starts.shape[1] < 2 or order.shape[1] < 1:
+        raise ValueError(
+            "Events are order [stored, inputs], starts [stored, steps + 1] and index [batch], got "
+            f"{list(order.shape)}, {list(starts.shape)} and {list(index.shape)}. Events.encode "
+            "makes them of spike steps."
+        )
+    for part in (order, starts, index):
+        if part.dtype not in _INTEGERS or part.device != order.device:
+            raise ValueError(
+                "Events are int16, int32 or int64 on one device, got "
+                f"{[f'{x.dtype} on {x.device}' for x in (order, starts, index)]}."
+            )
+    _check_mean(events.mean, events.n_steps, events.n_inputs)
+
+
+def _check_values(events: Events) -> None:
+    """Refuse numbers by which a kernel would reach beyond its arrays, or count an input twice."""
+    order, starts, index = events.order, events.starts, events.index
+    n_stored, n_inputs = order.shape
+    wrong = None
+    if not (order.sort(dim=1).values == torch.arange(n_inputs, device=order.device)).all():
+        wrong = f"each row of order holds every input in 0..{n_inputs - 1} once"
+    elif starts.numel() and not (
+        (starts[:, 0] == 0).all()
+        and (starts[:, 1:] >= starts[:, :-1]).all()
+        and int(starts.max()) <= n_inputs
+    ):
+        wrong = f"starts rise from 0 to {n_inputs} at most"
+    elif index.numel() and not 0 <= int(index.min()) <= int(index.max()) < n_stored:
+        wrong = f"index is in 0..{n_stored - 1}"
+    if wrong is not None:
+        raise ValueError(
+            f"These are no events: {wrong}. Events.encode makes them of spike steps; do not change "
+            "them in place."
+        )
+
+
+def _check_mean(mean: Tensor | None, n_steps: int, n_inputs: int) -> None:
+    if mean is not None and (mean.shape != (n_steps, n_inputs) or not mean.isfinite().all()):
+        raise ValueError(
+            f"mean must be finite and of shape {(n_steps, n_inputs)}, got {tuple(mean.shape)}."
+        )

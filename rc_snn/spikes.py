@@ -3,20 +3,50 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+
+from rc_snn.borders import (
+    MAX_STEPS,
+    check_decision_steps,
+    check_labels,
+    check_n_steps,
+    check_steps,
+    check_theta,
+    check_times,
+)
+from rc_snn.numbers import flags, indices, tensor
+
+__all__ = [
+    "MAX_STEPS",
+    "Decision",
+    "FirstSpike",
+    "SpikeSteps",
+    "SpikeTimes",
+    "check_decision_steps",
+    "check_labels",
+    "check_n_steps",
+    "check_steps",
+    "check_theta",
+    "check_times",
+    "crossed",
+    "decision_spikes",
+    "first_spike",
+    "first_step",
+    "log_theta_below",
+    "spike_frames",
+    "spike_steps",
+    "steps_from_frames",
+]
 
 SpikeTimes: TypeAlias = Float[Tensor, "batch neuron"]
 """Spike times in frames: 0 is the start and 1 the end of the input frame, `inf` is silence."""
 
 SpikeSteps: TypeAlias = Int[Tensor, "batch neuron"]
 """Spike steps in 0..n_steps-1; a silent unit holds `n_steps`, a step that no sequence reaches."""
-
-MAX_STEPS = torch.iinfo(torch.int16).max
-"""Largest `n_steps`: steps are stored as int16 (MNIST: 94 MB instead of 376 MB as int64)."""
 
 
 class FirstSpike(NamedTuple):
@@ -37,6 +67,11 @@ class Decision:
         step: decision step, 0..n_steps-1; None for continuous-time models.
         fired: False where nothing reached θ and the answer was forced at the end.
         scores: class scores at the decision; probabilities for rank-coded models.
+
+    Labels and steps of any integer type are held as int64, and `fired` of 0 and 1 as booleans.
+
+    Raises:
+        ValueError: if they are not `[B]`, all of one B, with scores `[B, C]`, or hold other values.
     """
 
     label: Int[Tensor, " batch"]
@@ -44,6 +79,20 @@ class Decision:
     step: Int[Tensor, " batch"] | None
     fired: Bool[Tensor, " batch"]
     scores: Float[Tensor, "batch classes"]
+
+    def __post_init__(self) -> None:
+        n = len(tensor(self.label, "label"))
+        held = {"label": indices(self.label, "label"), "fired": flags(tensor(self.fired), "fired")}
+        if self.step is not None:
+            held["step"] = indices(self.step, "Decision steps", n=n)
+        for name, value in held.items():
+            object.__setattr__(self, name, value)
+        if self.fired.shape != (n,) or self.time.shape != (n,) or self.scores.shape[:-1] != (n,):
+            raise ValueError(
+                f"A decision has one fired and one time for each of {n} labels, and scores [B, C]; "
+                f"got fired {list(self.fired.shape)}, time {list(self.time.shape)}, scores "
+                f"{list(self.scores.shape)}."
+            )
 
     def __len__(self) -> int:
         """Return the number of samples."""
@@ -92,38 +141,6 @@ class Decision:
             step=torch.cat(steps) if steps else None,
             fired=torch.cat([part.fired for part in parts]),
             scores=torch.cat([part.scores for part in parts]),
-        )
-
-
-def check_theta(theta: float) -> None:
-    """Refuse a threshold that no probability can cross from below."""
-    if not 0.0 < theta < 1.0:
-        raise ValueError(f"theta must be in (0, 1), got {theta}. The paper uses 0.95.")
-
-
-def check_n_steps(n_steps: int) -> None:
-    """Refuse a time grid without steps, or with more than int16 can number."""
-    if not 1 <= n_steps <= MAX_STEPS:
-        raise ValueError(f"n_steps must be in 1..{MAX_STEPS}, got {n_steps}. The paper uses 10.")
-
-
-def check_times(times: Float[Tensor, "*shape"]) -> None:
-    """Refuse spike times that are NaN, negative or later than the frame."""
-    outside = ~((times >= 0.0) & (times <= 1.0)) & ~torch.isposinf(times)
-    if outside.any():
-        raise ValueError(
-            f"Spike times must be in [0, 1] frames or inf, got {times[outside][0].item()} and "
-            f"{int(outside.sum()) - 1} more. Divide by the frame's duration; silence is inf."
-        )
-
-
-def check_steps(steps: Int[Tensor, "*shape"], n_steps: int) -> None:
-    """Refuse spike steps that are not on this grid."""
-    check_n_steps(n_steps)
-    if steps.numel() and not (0 <= int(steps.min()) and int(steps.max()) <= n_steps):
-        raise ValueError(
-            f"Spike steps must be in 0..{n_steps} ({n_steps} is silence), got "
-            f"{int(steps.min())}..{int(steps.max())}. Were they made with another n_steps?"
         )
 
 
@@ -223,34 +240,35 @@ def first_spike(p: Float[Tensor, "time batch classes"], theta: float) -> FirstSp
     return first_step(crossed(p.amax(dim=-1), theta))  # amax of a NaN is NaN
 
 
-def spike_steps(times: Float[Tensor, "*shape"], n_steps: int) -> Int[Tensor, "*shape"]:
+def spike_steps(times: Any, n_steps: int) -> Int[Tensor, "*shape"]:
     """Read spike times on a grid of steps: `step = floor(time * n_steps)`.
 
     A time within four roundings of a step's edge is taken to lie on it, so that `step / n_steps`
     always comes back as `step`; a spike at the frame's end (time 1) belongs to the last step.
 
     Args:
-        times: spike times in frames, in [0, 1], or `inf`.
+        times: spike times in frames, in [0, 1], or `inf`; float32 or float64.
         n_steps: steps per frame, T.
 
     Returns:
         int16 steps in 0..n_steps-1; silent units hold `n_steps`.
 
     Raises:
-        ValueError: if a time is NaN, negative or later than the frame, or n_steps < 1.
+        ValueError: if a time is NaN, negative or later than the frame, times are in half precision
+            or integers, or n_steps < 1.
 
     Example:
         >>> spike_steps(torch.tensor([0.0, 0.1, 0.99, 1.0, float("inf")]), n_steps=10)
         tensor([ 0,  1,  9,  9, 10], dtype=torch.int16)
     """
     check_n_steps(n_steps)
-    check_times(times)
+    times = check_times(times)
     nudge = 1.0 + 4.0 * torch.finfo(times.dtype).eps
     steps = torch.floor(times * nudge * n_steps).clamp(max=n_steps - 1)
     return torch.where(torch.isposinf(times), float(n_steps), steps).to(torch.int16)
 
 
-def spike_frames(steps: Int[Tensor, "*shape"], n_steps: int) -> Float[Tensor, "time *shape"]:
+def spike_frames(steps: Any, n_steps: int) -> Float[Tensor, "time *shape"]:
     """Expand spike steps into a dense spike tensor, time first: 1 where a unit spikes, else 0.
 
     Args:
@@ -265,13 +283,16 @@ def spike_frames(steps: Int[Tensor, "*shape"], n_steps: int) -> Float[Tensor, "t
         tensor([[0., 1., 0.],
                 [1., 0., 0.]])
     """
-    check_steps(steps, n_steps)
-    grid = torch.arange(n_steps, device=steps.device).view(-1, *[1] * steps.dim())
-    return (steps == grid).float()
+    found: Tensor = check_steps(steps, n_steps)
+    grid = torch.arange(n_steps, device=found.device).view(-1, *[1] * found.dim())
+    return (found == grid).float()
 
 
-def steps_from_frames(frames: Float[Tensor, "time *shape"]) -> Int[Tensor, "*shape"]:
+def steps_from_frames(frames: Any) -> Int[Tensor, "*shape"]:
     """Read a dense spike tensor back into spike steps; the inverse of `spike_frames`.
+
+    Args:
+        frames: `[T, ...]`, 0 or 1, in numbers of any type: a tensor, or an array as tonic makes it.
 
     Raises:
         ValueError: if a value is neither 0 nor 1, or a unit spikes more than once.
@@ -280,16 +301,18 @@ def steps_from_frames(frames: Float[Tensor, "time *shape"]) -> Int[Tensor, "*sha
         >>> steps_from_frames(torch.tensor([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]]))
         tensor([1, 0, 2], dtype=torch.int16)
     """
-    check_n_steps(frames.shape[0])
-    if not ((frames == 0) | (frames == 1)).all():
+    frames = tensor(frames, "Spike frames")
+    check_n_steps(frames.shape[0] if frames.dim() else 0)
+    spikes = frames != 0
+    if not torch.equal(spikes, frames == 1):
         raise ValueError("Spike frames must hold only 0 and 1. Threshold the tensor first.")
-    counts = frames.sum(dim=0)
+    counts = spikes.sum(dim=0)
     if (counts > 1).any():
         raise ValueError(
             f"{int((counts > 1).sum())} units spike more than once; a rank code has one spike "
             "per unit. Keep the first spike of each unit, or use a format with several."
         )
-    steps = torch.where(counts > 0, frames.argmax(dim=0), frames.shape[0])
+    steps = torch.where(counts > 0, spikes.byte().argmax(dim=0), frames.shape[0])
     return steps.to(torch.int16)
 
 
@@ -338,26 +361,10 @@ def decision_spikes(
             "that covers its latest spike and set decision.step."
         )
     check_labels(decision.label, n_classes)
-    step = decision.step
-    if len(decision) and not (0 <= int(step.min()) and int(step.max()) < n_steps):
-        raise ValueError(
-            f"Decision steps must be in 0..{n_steps - 1}, got {int(step.min())}..{int(step.max())}."
-            " Pass the n_steps that the model ran with, or more."
-        )
+    step = check_decision_steps(decision.step, n_steps)
     spikes = torch.zeros(n_steps, len(decision), n_classes, device=decision.label.device)
     sample = torch.arange(len(decision), device=spikes.device)
     if forced == "silent":
         step, sample = step[decision.fired], sample[decision.fired]
     spikes[step, sample, decision.label[sample]] = 1.0
     return spikes
-
-
-def check_labels(labels: Int[Tensor, " batch"], n_classes: int) -> None:
-    """Refuse class indices outside 0..n_classes-1 (torch's loss would skip -100 in silence)."""
-    outside = (labels < 0) | (labels >= n_classes)
-    if outside.any():
-        index = int(outside.nonzero()[0])
-        raise ValueError(
-            f"Class indices must be in 0..{n_classes - 1}, got {int(labels[index])} at position "
-            f"{index}. Check the labels, or the model's n_classes."
-        )

@@ -1,12 +1,13 @@
 """The contract that any recurrent model can meet: one step, a read-out, what a step costs."""
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 State: TypeAlias = tuple[Tensor, ...]
 """What a model carries from step to step: tensors whose first axis is the batch."""
@@ -108,3 +109,32 @@ class FusedModel(StepModel, Protocol):
 
 Advance: TypeAlias = Callable[[int, Any, State | None], tuple[Tensor, State]]
 """Advance by one step of a run: `(step, inputs, state) -> (features, state)`."""
+
+
+@contextmanager
+def evaluated(model: Any) -> Iterator[None]:
+    """Evaluate a module for a while, and leave every part of it in the mode that it was in.
+
+    That holds after an exception, too. What is no `nn.Module` has no modes.
+
+    Example:
+        >>> model = nn.Sequential(nn.Dropout(0.5), nn.Dropout(0.5).eval())
+        >>> with evaluated(model):
+        ...     print(model.training, model[0].training)
+        False False
+        >>> model.training, [part.training for part in model]
+        (True, [True, False])
+    """
+    parts = list(model.modules()) if isinstance(model, nn.Module) else []
+    modes = [(part, part.training) for part in parts]
+    if not any(training for _, training in modes):
+        yield
+        return
+    try:
+        model.eval()
+        yield
+    finally:
+        for part, training in modes:  # parents first
+            if part.training != training and type(part).train is not nn.Module.train:
+                part.train(training)  # which does more than to set the mode
+            part.training = training

@@ -12,10 +12,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from rc_snn import families
 from rc_snn.families import RankCoded
-from rc_snn.network import Network, evaluated, load, place
+from rc_snn.network import Network, load, place
 from rc_snn.sequences import DenseSequences, Sequences
 from rc_snn.spikes import Decision
-from rc_snn.step_model import StepModel
+from rc_snn.step_model import StepModel, evaluated
 
 STEPS = 10
 """Steps of drawn sequences, where the network does not say how many it reads."""

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias
 
 import torch
 from jaxtyping import Float
@@ -13,8 +13,15 @@ from torch import Tensor, nn
 from rc_snn.borders import check_labelled, check_model
 from rc_snn.fast.fused import Precision
 from rc_snn.loop import Loop, Row, Select, TrainResult, rank
-from rc_snn.models import Dropout, check_precision
-from rc_snn.objective import every_step_loss, max_pooling_loss, rc_loss, warn_if_never_fires
+from rc_snn.models import Dropout
+from rc_snn.numbers import check_fields
+from rc_snn.objective import (
+    check_beta,
+    every_step_loss,
+    max_pooling_loss,
+    rc_loss,
+    warn_if_never_fires,
+)
 from rc_snn.optimizer import Adam
 from rc_snn.runner import check_input_size, decide, run, trace
 from rc_snn.sequences import Labelled, input_size
@@ -74,18 +81,11 @@ class TrainConfig:
     those at the end of the sequence), or of first spikes at θ, however the network was trained."""
 
     def __post_init__(self) -> None:
-        if self.method not in get_args(Method):
-            raise ValueError(f"method must be one of {get_args(Method)}, got {self.method!r}.")
-        if self.judge not in ("method", "spike"):
-            raise ValueError(f'judge must be "method" or "spike", got {self.judge!r}.')
+        check_fields(self, seed=0, switch_epoch=0)
         if self.max_norm is not None and not 0.0 < self.max_norm < math.inf:
             raise ValueError(f"max_norm must be positive and finite, got {self.max_norm}.")
         if self.beta and self.method in WHOLE_SEQUENCE:
             raise ValueError(f"{self.method} has no entropy reward; set beta=0, got {self.beta}.")
-        if self.select not in ("fast", "slow", "any"):
-            raise ValueError(f'select must be "fast", "slow" or "any", got {self.select!r}.')
-        if self.schedule not in ("constant", "one_cycle"):
-            raise ValueError(f'schedule must be "constant" or "one_cycle", got {self.schedule!r}.')
         if not 0 <= self.first_step_epochs <= self.epochs:
             raise ValueError(
                 f"first_step_epochs must be in 0..epochs={self.epochs}, got "
@@ -95,7 +95,6 @@ class TrainConfig:
             raise ValueError(
                 f"first_step_epochs is for method rc; {self.method} has no threshold to lower."
             )
-        check_precision(self.precision)
         if not 0.0 <= self.weight_decay < math.inf:
             raise ValueError(f"weight_decay must be finite and >= 0, got {self.weight_decay}.")
         if min(self.epochs, self.batch_size) < 1 or not 0.0 < self.lr < math.inf:
@@ -109,6 +108,8 @@ class TrainConfig:
                 f"beta_after={self.beta_after}, switch_epoch={self.switch_epoch}."
             )
         check_theta(self.theta)
+        for beta in (self.beta, self.beta_after):
+            check_beta(0.0 if beta is None else beta)
 
     def beta_at(self, epoch: int) -> float:
         """Return β in this epoch."""
@@ -165,7 +166,7 @@ def evaluate(model: StepModel, data: Labelled, theta: float | None) -> tuple[Dec
     assert decision.step is not None
     labels = data.labels.to(decision.label.device)
     right = (decision.label == labels).double().mean()
-    loss = -decision.scores.gather(1, labels.long().unsqueeze(1)).clamp_min(1e-38).log().mean()
+    loss = -decision.scores.gather(1, labels.unsqueeze(1)).clamp_min(1e-38).log().mean()
     step = decision.step.double()
     return decision, {
         "accuracy": float(right),
@@ -236,7 +237,7 @@ class _Training(Loop):
         """Return the decisions on a batch, and the loss with its graph."""
         labels = batch.labels.to(next(self.model.parameters()).device)
         if self.config.method in WHOLE_SEQUENCE:
-            logits = trace(self.model, batch.inputs)
+            logits = trace(self.model, batch.inputs, training=True)
             loss = WHOLE_SEQUENCE[self.config.method](logits, labels)
             return _at_the_end(logits.detach()), loss
         decision, at_spike = run(self.model, batch.inputs, self.config.theta_at(epoch))
@@ -269,4 +270,4 @@ def _at_the_end(logits: Float[Tensor, "time batch classes"]) -> Decision:
 def check_fit(n_inputs: int, n_classes: int, data: Labelled) -> None:
     """Refuse data that do not fit a model of these sizes: input size or class indices."""
     check_input_size(n_inputs, input_size(data.inputs))
-    check_labels(data.labels, n_classes)
+    check_labels(data.labels, n_classes, len(data.inputs))

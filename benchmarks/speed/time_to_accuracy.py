@@ -27,6 +27,7 @@ from encoders.functional import Polarity
 from encoders.mnist import Digits, load_mnist
 from encoders.temporal_mnist import latency_sequences
 from rc_snn import commands, families
+from rc_snn.files import check_room
 from rc_snn.objective import rc_loss
 from rc_snn.regimes import FAST_BELOW
 from rc_snn.spikes import first_spike, spike_frames
@@ -183,6 +184,7 @@ def table(records: Sequence[record.Record]) -> str:
 
 def main(options: TimeToAccuracy) -> int:
     """Measure what has no record yet, and print both; return the exit status."""
+    check_room(options.results / "time_to_accuracy")
     torch.set_num_threads(options.threads)
     digits = load_mnist(options.data)
     for recipe in options.recipe:

@@ -27,6 +27,7 @@ from benchmarks.table1.shipped import evaluate_shipped
 from encoders.functional import random_affine
 from encoders.mnist import MNIST_TITLE, Digits, Split, embedded_digits, load_mnist
 from rc_snn import families, network
+from rc_snn.files import check_room
 from rc_snn.formats.half import round_to_half
 
 
@@ -153,6 +154,8 @@ def main(options: Table1) -> int:
         raise ValueError("device is cuda, but torch finds none. Use --device cpu.")
     if options.train:
         check_planned(options)
+    if options.outside:
+        check_room(options.results / TASK.name)
     digits = load_mnist(options.data)
     known, joined, status = digits.title == MNIST_TITLE, bool(options.model or options.network), 0
     scored = [outside.measure(n, digits, options.results) for n in outside.networks(options)]

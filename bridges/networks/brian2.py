@@ -83,7 +83,7 @@ def create(
         BridgeError: if a layer is a convolution.
         ImportError: if Brian2 is not installed.
     """
-    check_run(network, times, dt, frames=max(dt, 1.0))
+    check_run(network, times, dt, max(dt, 1.0), frame_ms)
     b2 = load(TARGET)
     build = _Builder(b2, dt, precise, frame_ms * b2.ms)
     sample, unit, at = input_spikes(times)
@@ -132,6 +132,7 @@ def spike_times(
         >>> [t.shape[1] for t in spike_times(net, torch.rand(1, 4), dt=0.1, frames=0.5)]
         [3, 2]
     """
+    check_run(network, times, dt, frames)
     built = create(network, times, dt=dt, precise=precise)
     b2 = load(TARGET)
     with interpreted():

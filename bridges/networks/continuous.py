@@ -1,5 +1,6 @@
 """Networks whose neurons spike once, as simulators need them: per layer one linear equation."""
 
+import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -125,13 +126,17 @@ def pulse_pairs(layer: Layer, batch: int) -> Pairs:
     return Pairs(source, target, np.tile(layer.pulse_weight, batch).ravel())
 
 
-def check_run(network: ContinuousNetwork, times: Tensor, dt: float, frames: float) -> None:
+def check_run(
+    network: ContinuousNetwork, times: Tensor, dt: float, frames: float, frame_ms: float = 1000.0
+) -> None:
     """Refuse what no clock-driven run can be made of."""
     check_spike_times(times, network.n_inputs)
     if len(times) == 0:
         raise ValueError("The batch is empty; a simulation needs at least one sample.")
-    if not 0.0 < dt <= frames:
+    if not 0.0 < dt <= frames < math.inf:
         raise ValueError(f"dt must be in (0, frames] frames, got dt={dt} and frames={frames}.")
+    if not 0.0 < frame_ms < math.inf:
+        raise ValueError(f"frame_ms must be positive and finite, got {frame_ms}.")
 
 
 @dataclass(frozen=True)

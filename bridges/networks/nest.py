@@ -84,7 +84,7 @@ def create(
         BridgeError: if a layer is a convolution.
         ImportError: if NEST is not installed.
     """
-    check_run(network, times, dt, frames)
+    check_run(network, times, dt, frames, frame_ms)
     nest = kernel()
     nest.ResetKernel()
     nest.resolution = dt * frame_ms

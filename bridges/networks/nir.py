@@ -1,6 +1,7 @@
 """Models as NIR graphs: the read-out of rank-coded networks, and networks that spike once."""
 
 import itertools
+import math
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,17 @@ from torch import Tensor
 from baselines.continuous import ContinuousNetwork, check_spike_times
 from bridges.errors import BridgeError
 from bridges.networks.continuous import Layer, layers
+from bridges.stream.clock import read_dt
 from bridges.target import load
 from bridges.targets.nir import TARGET
+from rc_snn.borders import Form
 from rc_snn.files import replacing
 from rc_snn.models import RCLSTM, RCConvLSTM
 from rc_snn.network import Network
-from rc_snn.sequences import Sequences
+from rc_snn.runner import check_input_size
+from rc_snn.sequences import Sequences, input_size
 from rc_snn.spikes import log_theta_below
-from rc_snn.step_model import State
+from rc_snn.step_model import State, evaluated
 
 FRAME_S = 0.255
 """Seconds per frame: one millisecond per grey level, as in `encoders.functional`."""
@@ -48,6 +52,7 @@ def graph(model: Any, *, frame_s: float = FRAME_S, dt_s: float | None = None) ->
 
     Raises:
         BridgeError: if the model is recurrent, or a layer is a convolution.
+        ValueError: if `frame_s` or `dt_s` is not positive and finite.
 
     Example:
         >>> from baselines.alpha_psp import alpha_psp
@@ -61,6 +66,9 @@ def graph(model: Any, *, frame_s: float = FRAME_S, dt_s: float | None = None) ->
             "has neither sigmoid nor tanh, so the gates of an LSTM cannot be expressed. Export "
             "the read-out with `read_out` and the hidden states with `hidden_states`."
         )
+    for name, seconds in (("frame_s", frame_s), ("dt_s", 1.0 if dt_s is None else dt_s)):
+        if not 0.0 < seconds < math.inf:
+            raise ValueError(f"{name} must be positive and finite seconds, got {seconds}.")
     nir = load(TARGET)
     stages = layers(model)
     n_inputs = model.n_inputs
@@ -69,7 +77,7 @@ def graph(model: Any, *, frame_s: float = FRAME_S, dt_s: float | None = None) ->
     edges: list[tuple[str, str]] = []
     first, before = n_inputs, "input"
     for i, layer in enumerate(stages):
-        scale = _scale(layer, frame_s) / (dt_s or 1.0)
+        scale = _scale(layer, frame_s) / (1.0 if dt_s is None else dt_s)
         pulses = np.zeros((layer.n_neurons, total))
         pulses[:, first : first + len(layer.pulses)] = layer.pulse_weight.T * scale
         first += len(layer.pulses)
@@ -190,13 +198,15 @@ def hidden_states(model: RCLSTM | RCConvLSTM, inputs: Sequences, dt_s: float) ->
         >>> hidden_states(RCLSTM(3, 4, 5), DenseSequences(torch.zeros(10, 2, 3)), 1e-3).shape
         (2, 10, 5)
     """
+    check_input_size(model.n_inputs, input_size(inputs))
     state: State | None = None
-    rows = []
-    for step in range(inputs.n_steps):
-        features, state = model.step(inputs.at(step), state)
-        log_z = model.read_out(features).double().logsumexp(dim=1, keepdim=True)
-        rows.append(torch.cat([features.double(), log_z], dim=1))
-    return load(TARGET).TimeGriddedData(torch.stack(rows, dim=1).cpu().numpy(), dt_s)
+    form, rows = Form.of(model), []
+    with evaluated(model):
+        for step in range(inputs.n_steps):
+            features, state = model.step(form.read(inputs.at(step)), state)
+            log_z = model.read_out(features).double().logsumexp(dim=1, keepdim=True)
+            rows.append(torch.cat([features.double(), log_z], dim=1))
+    return load(TARGET).TimeGriddedData(torch.stack(rows, dim=1).cpu().numpy(), read_dt(dt_s))
 
 
 def export(

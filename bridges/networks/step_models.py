@@ -5,6 +5,7 @@ coded: which of its values are read out, and a state that `rc_snn.runner.run` ca
 `StepModule` adds both; `SNNTorchModel` and `NorseModel` know their library's states.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -19,8 +20,9 @@ from bridges.networks.step_layers import check_neuron, flat_layers, forget, refu
 from bridges.networks.step_state import Tree, fill, map_tensors, tensors_of
 from bridges.target import load
 from bridges.targets import norse
+from rc_snn.numbers import count
 from rc_snn.operations import unwatched
-from rc_snn.step_model import Inflow, State, StepCost
+from rc_snn.step_model import Inflow, State, StepCost, evaluated
 
 Features: TypeAlias = Literal["potential", "output", "count"]
 """What is read out of the last neurons: potential, spikes of this step, or spikes so far."""
@@ -71,6 +73,9 @@ class StepModule(nn.Module):
         gain: float = 1.0,
     ) -> None:
         super().__init__()
+        n_inputs, n_classes = count(n_inputs, "n_inputs"), count(n_classes, "n_classes")
+        if not math.isfinite(gain):
+            raise ValueError(f"gain must be finite, got {gain}.")
         if n_inputs < 1 or n_classes < 2:
             raise ValueError(
                 "A step model needs inputs and at least two classes, got "
@@ -141,9 +146,10 @@ class StepModule(nn.Module):
             BridgeError: if the network has other weights, or reads its input otherwise.
         """
         x = self._example()
-        _, tree = self.advance(x, None)
-        with products(self, but=self.linear) as found:
-            self.advance(x, tree)
+        with evaluated(self):
+            _, tree = self.advance(x, None)
+            with products(self, but=self.linear) as found:
+                self.advance(x, tree)
         self._check_first(found)
         feed = [p.feed for p in found if not p.loop]
         return StepCost(
@@ -184,13 +190,12 @@ class StepModule(nn.Module):
     @torch.no_grad()
     def _learn_form(self) -> None:
         """Learn the form of the state, and check what comes out."""
-        modes = [(part, part.training) for part in self.modules()]
-        self.eval()  # no dropout
         x = self._example()
         try:
-            features, tree = self.advance(x, None)
-            again, _ = self.advance(x, None)
-            logits = self.read_out(features)
+            with evaluated(self):
+                features, tree = self.advance(x, None)
+                again, _ = self.advance(x, None)
+                logits = self.read_out(features)
         except (RuntimeError, TypeError, ValueError) as error:
             if isinstance(error, BridgeError):
                 raise
@@ -199,9 +204,6 @@ class StepModule(nn.Module):
                 f"None ({error}). Give it inputs [batch, {self.n_inputs}]: an image needs "
                 "nn.Unflatten first."
             ) from error
-        finally:
-            for part, training in modes:
-                part.training = training
         if not torch.equal(features, again):
             raise BridgeError(
                 "The module answers the same input differently when it is called again: it keeps "
@@ -244,7 +246,7 @@ class _Spiking(StepModule):
         super()._learn_form()
         if self.features != "count":
             return
-        with torch.no_grad():
+        with torch.no_grad(), evaluated(self):
             output, _, _ = self._advance(self._example(), None)
         if not ((output == 0) | (output == 1)).all():
             raise BridgeError(

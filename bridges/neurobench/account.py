@@ -16,6 +16,7 @@ from torch import Tensor
 
 from bridges.neurobench.layers import CellLSTM, Grid, LayeredLIF, Synapses
 from bridges.neurobench.models import RankCoded
+from rc_snn.numbers import whole
 from rc_snn.regimes import decision_macs, synaptic_operations
 from rc_snn.spikes import check_steps
 from rc_snn.step_model import StepCost
@@ -102,6 +103,7 @@ def books(
         (Operations(acs=16.0, macs=24.0, dense=72.0), Operations(acs=42.0, macs=8.0, dense=82.0))
     """
     check_steps(input_steps, network.n_steps)
+    decided = whole(decided, "Decision steps", 0, network.n_steps - 1)
     step = decided if network.early_exit else torch.full_like(decided, network.n_steps - 1)
     net = network.network
     inside = step_cost(net.synapses(), zeros=True)

@@ -16,6 +16,7 @@ from bridges.neurobench.models import ContinuousModel, RankCoded
 from bridges.target import Target, load
 from encoders.functional import Polarity, ZeroPixels, encode_latency
 from encoders.mnist import Split
+from rc_snn.numbers import count, whole
 from rc_snn.spikes import check_steps, spike_frames, spike_steps
 
 __all__ = [
@@ -49,8 +50,11 @@ class SpikeFrames(Dataset[tuple[Tensor, Tensor]]):
 
     Args:
         steps: spike steps in 0..n_steps, `n_steps` for silence.
-        labels: the right classes.
+        labels: the right classes, whole numbers of any type.
         n_steps: steps per frame, T.
+
+    Raises:
+        ValueError: if a step or label is not whole, or out of range, or there are not as many.
 
     Example:
         >>> data = SpikeFrames(torch.tensor([[1, 0, 2]]), torch.tensor([7]), n_steps=2)
@@ -63,9 +67,15 @@ class SpikeFrames(Dataset[tuple[Tensor, Tensor]]):
     def __init__(
         self, steps: Int[Tensor, "batch inputs"], labels: Int[Tensor, " batch"], n_steps: int
     ) -> None:
+        n_steps = count(n_steps, "n_steps", low=1)
+        if steps.is_floating_point():  # others stay as small as they are
+            steps = whole(steps, "Spike steps")
+        labels = whole(labels, "Labels", low=0)
         check_steps(steps, n_steps)
-        if len(steps) != len(labels):
-            raise ValueError(f"Got {len(steps)} rows of spikes and {len(labels)} labels.")
+        if labels.shape != steps.shape[:1]:
+            raise ValueError(
+                f"Got {len(steps)} rows of spikes and {labels.numel()} labels, [B] each."
+            )
         self.steps, self.labels, self.n_steps = steps, labels, n_steps
 
     def __len__(self) -> int:

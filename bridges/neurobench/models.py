@@ -19,6 +19,7 @@ from bridges.neurobench.layers import Gates, Mean, as_layers
 from rc_snn.models import RCLSTM, RCConvLSTM
 from rc_snn.network import Network
 from rc_snn.spikes import Decision, check_n_steps, check_theta
+from rc_snn.step_model import evaluated
 
 
 class RankCoded(nn.Module):
@@ -100,13 +101,17 @@ class RankCoded(nn.Module):
         Raises:
             ValueError: if the batch is empty, has another T, or a score is not finite.
         """
-        n, last = len(frames), self.n_steps - 1
-        if n == 0 or frames.shape[1] != self.n_steps:
+        if len(frames) == 0 or frames.shape[1] != self.n_steps:
             raise ValueError(
                 f"Frames must be [batch, {self.n_steps}, ...] with at least one sample, got "
                 f"{list(frames.shape)}. Encode with the network's n_steps."
             )
         frames = frames.flatten(2).to(next(self.parameters(), torch.zeros(0)).dtype)
+        with evaluated(self):
+            return self._decide(frames)
+
+    def _decide(self, frames: Tensor) -> Decision:
+        n, last = len(frames), self.n_steps - 1
         rows, state = torch.arange(n, device=frames.device), None
         step_of, fired, found = torch.full_like(rows, -1), torch.zeros_like(rows).bool(), []
         for step in range(self.n_steps):

@@ -15,12 +15,14 @@ from typing import TypeAlias
 import numpy as np
 
 from bridges.errors import BridgeError
+from bridges.reading import reading
 from bridges.stream.clock import tick_us
 from bridges.stream.pixels import LONGEST_SIDE, SensorSize, sensor_size, to_recordings
 from bridges.stream.stream import Array, SpikeStream
 from bridges.target import Target, load
 from encoders.functional import EVENT_DTYPE
 from rc_snn.files import replacing
+from rc_snn.numbers import polarities, whole
 
 Paths: TypeAlias = Path | str | Sequence[Path | str]
 
@@ -35,10 +37,12 @@ class EventFormat:
         target: the bridge's.
         read: returns the events of a file (fields x, y, t, p), and the width and height
             that the file states, None if it states none.
+        look: program of `bridges.looks` that reads a file first; "": `read` is safe on any bytes.
     """
 
     target: Target
     read: Callable[[Path], tuple[Array, tuple[int, int] | None]]
+    look: str = ""
 
     @property
     def suffix(self) -> str:
@@ -95,20 +99,27 @@ class EventFormat:
 
         Raises:
             BridgeError: if the file states another sensor, or holds what is no stream of events.
-            ValueError: if there is no such file, or it cannot be read.
+            ValueError: if there is no such file, it cannot be read, or an event lies outside the
+                sensor.
         """
         path = Path(path)
         if not path.is_file() or path.suffix != self.suffix:
             raise ValueError(f"There is no {self.suffix} file {path}.")
-        try:
+        if self.look:
+            load(self.target, self.target.needs[-1])  # or say how to install it
+        with reading(path, self.target.title, self.look, 16):
             events, size = self.read(path)
-        except (OSError, RuntimeError) as error:
-            raise ValueError(f"{path} cannot be read as {self.target.title} ({error}).") from error
         if size and size != tuple(sensor_size[:2]):
             raise BridgeError(
                 f"{path} is of a sensor of (width, height) {size}, sensor_size says {sensor_size}. "
                 "Pass that of the recording."
             )
+        for name, side in zip("xy", sensor_size, strict=False):
+            if events.size and int(events[name].max()) >= side:
+                raise ValueError(
+                    f"{path}: an event has {name} = {events[name].max()}, outside the sensor of "
+                    f"(width, height) {tuple(sensor_size[:2])}. Is that of the recording?"
+                )
         return _tonic_events(events)
 
     def files_of(self, paths: Paths) -> list[Path]:
@@ -169,6 +180,7 @@ def _tonic_events(events: Array) -> Array:
     if events.size and max(int(events["x"].max()), int(events["y"].max())) >= LONGEST_SIDE:
         raise BridgeError(f"An event lies beyond the {LONGEST_SIDE} pixels of tonic's coordinates.")
     copy = np.zeros(len(events), EVENT_DTYPE)
-    for name in "xytp":  # faery and aedat name it "on", with "p" as its title: both find it
-        copy[name] = events[name]
+    for name, low in (("x", 0), ("y", 0), ("t", None)):
+        copy[name] = whole(events[name], name, low)
+    copy["p"] = polarities(events["p"], "p")  # faery and aedat name it "on", with "p" as its title
     return copy

@@ -7,13 +7,10 @@ events are ON.
 """
 
 from dataclasses import replace
-from typing import TypeAlias
 
 from bridges.errors import BridgeError
+from bridges.stream.columns import SensorSize as SensorSize
 from bridges.stream.stream import Array, SpikeStream
-
-SensorSize: TypeAlias = tuple[int, int, int]
-"""Width, height, polarities, as tonic has it."""
 
 LONGEST_SIDE = 2**15
 """Of a sensor in tonic's events, whose coordinates are int16."""

@@ -6,13 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 
-import numpy as np
-
 from bridges.errors import BridgeError
+from bridges.reading import reading
 from bridges.stream import file as stream_file
 from bridges.stream.stream import SpikeStream
 from bridges.target import Target, interpreter
-from rc_snn.files import replacing
+from rc_snn.files import load_npz, replacing
 
 FOLDER = Path(__file__).parents[1] / "targets" / "scripts"
 Exporter: TypeAlias = Callable[[SpikeStream, Path | str], Path]
@@ -72,5 +71,6 @@ def run(target: Target, stream: SpikeStream) -> SpikeStream:
             raise BridgeError(
                 f"The script of {target.title} failed:\n{(done.stdout + done.stderr)[-2000:]}"
             )
-        with np.load(recorded) as file:
-            return stream.with_spikes(file["samples"], file["ticks"], file["units"])
+        with reading(recorded, f"what {target.title} recorded"):
+            held = load_npz(recorded, "recorded spikes")
+            return stream.with_spikes(held["samples"], held["ticks"], held["units"])

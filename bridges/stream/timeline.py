@@ -44,30 +44,43 @@ def cut(
     units: Int[np.ndarray, " spikes"],
     start: Float[np.ndarray, " samples"],
     like: SpikeStream,
+    stop: Float[np.ndarray, " samples"] | None = None,
 ) -> SpikeStream:
     """Return a stream like another, with spikes given by their times on the common timeline.
 
     A spike belongs to the last sample that starts no later than half a tick after it: starts and
-    spikes of others may differ by a rounding.
+    spikes of others may differ by a rounding. A sample's end is part of it.
 
     Args:
         times: in seconds, in any order.
         units: unit of each spike.
         start: when the samples start, in seconds.
         like: says the grid.
+        stop: when the samples end, in seconds; NaN, or None: nobody knows.
 
     Raises:
-        BridgeError: if the samples do not start one after the other, a time is on no tick, or a
-            spike is in no sample.
+        BridgeError: if the samples do not start one after the other, or overlap, a time is on no
+            tick, or a spike is in no sample.
     """
-    if (np.diff(start) <= 0).any():
+    if not (np.isfinite(start).all() and (np.diff(start) > 0).all()):
         raise BridgeError("Samples must start one after the other. Sort the trials by start.")
+    ends = np.full(len(start), np.inf) if stop is None else np.where(np.isnan(stop), np.inf, stop)
+    known, half = np.isfinite(ends), 0.5 * like.dt_s
+    overlapping = known[:-1] & (ends[:-1] > start[1:] + half)
+    if overlapping.any():
+        i = int(overlapping.argmax())
+        raise BridgeError(
+            f"Samples {i} and {i + 1} overlap: one ends at {ends[i]} s, the other starts at "
+            f"{start[i + 1]} s, and a spike between would be lost to one. Read them one by one."
+        )
     sample = np.searchsorted(start - 0.5 * like.dt_s, times, side="right") - 1
     ticks = to_ticks(times - start[np.maximum(sample, 0)], like.dt_s)
     outside = (sample < 0) | (ticks >= like.n_steps)
+    outside |= times > ends[np.maximum(sample, 0)] + half
     if outside.any():
         raise BridgeError(
             f"{int(outside.sum())} spikes are in no sample of {like.n_steps} ticks (first: "
-            f"{times[outside][0]} s). Pass a larger n_steps, or drop them yourself."
+            f"{times[outside][0]} s): before the first, between two, or too late for n_steps. Pass "
+            "a larger n_steps, or drop them yourself."
         )
     return like.with_spikes(sample, ticks, units)

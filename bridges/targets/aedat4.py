@@ -44,6 +44,6 @@ def _read(path: Path) -> tuple[Array, tuple[int, int]]:
     return np.concatenate([none, *packets]), (about["width"], about["height"])
 
 
-FORMAT = EventFormat(TARGET, _read)
+FORMAT = EventFormat(TARGET, _read, look="aedat4")
 read_events, from_files = FORMAT.read_events, FORMAT.from_files
 round_trip, export = FORMAT.round_trip, FORMAT.export

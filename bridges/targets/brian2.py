@@ -60,11 +60,11 @@ def from_monitor(monitor: Any, like: SpikeStream, n_units: int | None = None) ->
         n_units: units per sample, if not those of `like`.
 
     Raises:
-        BridgeError: if a recorded time is on no tick.
+        BridgeError: if a recorded time is on no tick, or the group is of another size.
     """
     neuron = np.asarray(monitor.i, np.int64)
     ticks = to_ticks(np.asarray(monitor.t / load(TARGET).second), like.dt_s)
-    return like.with_neurons(neuron, ticks, n_units)
+    return like.with_neurons(neuron, ticks, n_units, of=int(monitor.source.N))
 
 
 def round_trip(stream: SpikeStream) -> SpikeStream:

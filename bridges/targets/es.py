@@ -45,6 +45,6 @@ def _read(path: Path) -> tuple[Array, tuple[int, int]]:
     return events, (width, height)
 
 
-FORMAT = EventFormat(TARGET, _read)
+FORMAT = EventFormat(TARGET, _read, look="es")
 read_events, from_files = FORMAT.read_events, FORMAT.from_files
 round_trip, export = FORMAT.round_trip, FORMAT.export

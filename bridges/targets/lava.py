@@ -11,6 +11,7 @@ from bridges.errors import BridgeError
 from bridges.stream import script
 from bridges.stream.stream import SpikeStream
 from bridges.target import Target
+from rc_snn.numbers import plain
 
 TARGET = Target(
     name="lava",
@@ -66,7 +67,8 @@ def from_ring_buffer(
         >>> from_ring_buffer(np.eye(4, 3), like=stream).ticks.tolist()
         [0, 1, 2]
     """
-    n_units = n_units or like.n_units
+    n_units = like.n_units if n_units is None else n_units
+    data = plain(data, "Data of a sink")
     if data.shape != (len(like) * n_units, like.n_steps):
         raise BridgeError(
             f"The data has shape {data.shape}, the stream {len(like) * n_units} units in all "

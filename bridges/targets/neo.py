@@ -17,6 +17,7 @@ from bridges.stream import script
 from bridges.stream.clock import to_ticks
 from bridges.stream.stream import Array, SpikeStream
 from bridges.target import Target, load
+from rc_snn.numbers import count, json_value, whole
 
 TARGET = Target(
     name="neo",
@@ -75,7 +76,7 @@ def to_block(stream: SpikeStream) -> Any:
         n_units=stream.n_units,
         n_steps=stream.n_steps,
         shape=list(stream.shape),
-        metadata=json.dumps(dict(stream.metadata)),
+        metadata=json.dumps(json_value(dict(stream.metadata), "metadata")),
     )
     times, units = stream.times(), list(range(stream.n_units))
     for i in range(len(stream)):
@@ -93,9 +94,13 @@ def to_block(stream: SpikeStream) -> Any:
 def from_block(block: Any, dt_s: float | None = None, n_steps: int | None = None) -> SpikeStream:
     """Return the spikes of a Neo `Block`, each segment a sample.
 
-    A train's unit is its annotation `channel_id`, as Neo and PyNN write it, or else its position
-    in the segment. Time counts from the segment's earliest `t_start`. Annotations that all segments
-    have become `samples`, where they make an array.
+    A train's unit is its annotation `channel_id`, as Neo and PyNN write it, or, if no train has
+    one, its position in the segment. Time counts from the segment's earliest `t_start`. Annotations
+    that all segments have become `samples`, where they make an array.
+
+    Two trains of a segment are two units: with one `channel_id`, as sorted units of an electrode or
+    cells of two populations have it, they are refused and never merged. Number them yourself,
+    `for i, train in enumerate(segment.spiketrains): train.annotate(channel_id=i)`.
 
     Args:
         block: made by `to_block`, or by others.
@@ -103,38 +108,40 @@ def from_block(block: Any, dt_s: float | None = None, n_steps: int | None = None
         n_steps: length of a sample in ticks; default: the Block's annotation of that name.
 
     Raises:
-        BridgeError: if the Block does not say its grid and you do not, or a time is on no tick.
+        BridgeError: if the Block does not say its grid and you do not, a time is on no tick, or
+            trains do not say which unit they are.
         ValueError: if a spike comes after `n_steps`.
     """
     notes = block.annotations
-    dt_s, n_steps = dt_s or notes.get("dt_s"), n_steps or notes.get("n_steps")
+    dt_s = notes.get("dt_s") if dt_s is None else dt_s
+    n_steps = notes.get("n_steps") if n_steps is None else n_steps
     if dt_s is None or n_steps is None:
         raise BridgeError(
             "This Block says neither how long a tick is nor how many a sample has. Pass both: "
             "from_block(block, dt_s=..., n_steps=...)."
         )
     columns: tuple[list[Array], ...] = ([], [], [])
-    n_units = int(notes.get("n_units", 1))
-    for i, segment in enumerate(block.segments):
-        # Each train, and not `multiplexed`: that overlooks trains which were appended later.
-        trains = list(segment.spiketrains)
+    # Each train, and not `multiplexed`: that overlooks trains which were appended later.
+    segments = [list(segment.spiketrains) for segment in block.segments]
+    numbered = _units_of(segments, ours="n_units" in notes)
+    last = max((int(units.max()) for units in numbered if units.size), default=0)
+    n_units = count(notes.get("n_units", last + 1), "n_units")
+    for i, (trains, units_of) in enumerate(zip(segments, numbered, strict=True)):
         start = min((_seconds(train.t_start) for train in trains), default=0.0)
-        for position, train in enumerate(trains):
-            unit = int(train.annotations.get("channel_id", position))
-            n_units = n_units if "n_units" in notes else max(n_units, unit + 1)
+        for unit, train in zip(units_of, trains, strict=True):
             if len(train):
                 columns[0].append(np.full(len(train), i))
                 columns[1].append(_seconds(train) - start)
                 columns[2].append(np.full(len(train), unit))
     sample, times, units = (np.concatenate([np.zeros(0), *column]) for column in columns)
-    silent = SpikeStream.silent(len(block.segments), n_units, int(n_steps), float(dt_s))
+    silent = SpikeStream.silent(len(block.segments), n_units, count(n_steps, "n_steps"), dt_s)
     empty = replace(
         silent,
-        shape=tuple(int(size) for size in np.atleast_1d(notes.get("shape", n_units))),
+        shape=tuple(whole(np.atleast_1d(notes.get("shape", n_units)), "shape").tolist()),
         metadata=json.loads(notes.get("metadata", "{}")),
         samples=_rows([segment.annotations for segment in block.segments]),
     )
-    return empty.with_spikes(sample, to_ticks(times, float(dt_s)), units)
+    return empty.with_spikes(sample, to_ticks(times, dt_s), units)
 
 
 def round_trip(stream: SpikeStream) -> SpikeStream:
@@ -145,8 +152,48 @@ def round_trip(stream: SpikeStream) -> SpikeStream:
 export = script.exporter(TARGET)
 
 
+_IDENTITY = ("unit_id", "source_population", "source_id")
+"""Annotations that say which unit a train is of, where an electrode has several."""
+
+
+def _units_of(segments: list[list[Any]], *, ours: bool) -> list[Array]:
+    """Return the unit of each train of each segment; refuse those that would be merged.
+
+    In a Block of ours the channel is the unit, also if a train was added to one that there was.
+    """
+    said = [[train.annotations.get("channel_id") for train in trains] for trains in segments]
+    if all(channel is None for channels in said for channel in channels):
+        if len(sizes := {len(trains) for trains in segments}) > 1:
+            raise BridgeError(
+                f"Segments have {sorted(sizes)} trains without a channel_id: which is which? "
+                "Annotate each, train.annotate(channel_id=unit)."
+            )
+        return [np.arange(len(trains)) for trains in segments]
+    known: dict[int, tuple[Any, ...]] = {}
+    units = []
+    for i, (trains, channels) in enumerate(zip(segments, said, strict=True)):
+        try:
+            found = whole(channels or np.zeros(0, int), "channel_id", 0, 2**31 - 2)
+        except (TypeError, ValueError) as error:
+            raise BridgeError(
+                f"Trains of segment {i} do not say their unit by a whole number each: {error} "
+                "Annotate them, train.annotate(channel_id=unit)."
+            ) from error
+        for unit, train in zip(found.tolist(), trains, strict=True):
+            own = tuple(str(train.annotations.get(name)) for name in _IDENTITY)
+            alone = ours or (found == unit).sum() == 1
+            if not alone or known.setdefault(unit, own) != own:
+                raise BridgeError(
+                    f"Several units have channel_id {unit} ({', '.join(_IDENTITY)} of one in "
+                    f"segment {i}: {', '.join(own)}), and would be merged. Number them yourself: "
+                    "for i, train in enumerate(segment.spiketrains): train.annotate(channel_id=i)."
+                )
+        units.append(found)
+    return units
+
+
 def _seconds(quantity: Any) -> Any:
-    return quantity.magnitude * _seconds_per(quantity.dimensionality.string)
+    return np.asarray(quantity.magnitude, np.float64) * _seconds_per(quantity.dimensionality.string)
 
 
 @cache
@@ -160,6 +207,7 @@ def _rows(notes: list[Any]) -> dict[str, Array]:
     rows = {}
     for name in shared:
         values = [np.asarray(note[name]) for note in notes]
-        if all(v.shape == values[0].shape and v.dtype.kind in _KINDS for v in values):
+        alike = {(v.shape, v.dtype.kind) for v in values}  # else a number might become text
+        if len(alike) == 1 and values[0].dtype.kind in _KINDS:
             rows[name] = np.stack(values)
     return rows

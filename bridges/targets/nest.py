@@ -111,8 +111,14 @@ def from_recorder(
         n_units: units per sample, if not those of `like`.
 
     Raises:
-        BridgeError: if a recorded time is on no tick, or another node spiked.
+        BridgeError: if a recorded time is on no tick, another node spiked, there are not as many
+            nodes, or the recorder counts times in steps.
     """
+    if recorder.time_in_steps:  # of which its offsets have to be taken away
+        raise BridgeError(
+            "The recorder has times in steps of the kernel, and not in ms. Create it with "
+            "time_in_steps=False, NEST's default."
+        )
     ids, senders = np.asarray(nodes.tolist()), np.asarray(recorder.events["senders"], np.int64)
     if strangers := np.setdiff1d(senders, ids).tolist():
         raise BridgeError(
@@ -121,7 +127,7 @@ def from_recorder(
         )
     neuron = np.searchsorted(ids, senders)
     ticks = to_ticks(recorder.events["times"], like.dt_s, "ms") - TARGET.shift
-    return like.with_neurons(neuron, ticks, n_units)
+    return like.with_neurons(neuron, ticks, n_units, of=len(ids))
 
 
 def round_trip(stream: SpikeStream) -> SpikeStream:

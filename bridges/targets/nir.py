@@ -6,10 +6,12 @@ from typing import Any
 import numpy as np
 
 from bridges.errors import BridgeError
-from bridges.stream.clock import seconds, to_ticks
+from bridges.reading import SPIKE, reading
+from bridges.stream.clock import read_dt, seconds, to_ticks
 from bridges.stream.stream import SpikeStream
 from bridges.target import Target, load
-from rc_snn.files import replacing
+from rc_snn.files import allowance, replacing
+from rc_snn.numbers import count, whole
 
 TARGET = Target(
     name="nir",
@@ -65,14 +67,17 @@ def from_event_data(
     Args:
         data: event data, with times in seconds.
         dt_s: seconds per tick, which event data do not hold.
-        n_steps: length of a sample in ticks; default: `t_max / dt`, rounded.
+        n_steps: length of a sample in ticks; default: `t_max / dt`, a whole number but for
+            rounding.
         middle: times are those of the middles of ticks, as `to_event_data` writes them; False:
             those of their starts.
 
     Raises:
-        BridgeError: if a time is on no tick, or ids and times are not padded alike.
+        BridgeError: if a time or the end is on no tick, or ids and times are not padded alike.
     """
-    idx, time = np.asarray(data.idx), np.asarray(data.time, np.float64)
+    idx, time = whole(data.idx, "Ids"), np.asarray(data.time, np.float64)
+    if idx.ndim != 2 or idx.shape != time.shape:
+        raise BridgeError(f"Event data are [sample, event], got {idx.shape} and {time.shape}.")
     held = idx >= 0
     if (held != np.isfinite(time)).any():
         raise BridgeError(
@@ -81,8 +86,8 @@ def from_event_data(
         )
     sample, place = np.nonzero(held)
     ticks = to_ticks(time[sample, place] - (dt_s / 2 if middle else 0.0), dt_s)
-    steps = round(float(data.t_max) / dt_s) if n_steps is None else n_steps
-    empty = SpikeStream.silent(len(idx), int(data.n_neurons), steps, dt_s)
+    steps = int(to_ticks(np.array([data.t_max]), dt_s)[0]) if n_steps is None else n_steps
+    empty = SpikeStream.silent(len(idx), count(data.n_neurons, "n_neurons"), steps, dt_s)
     return empty.with_spikes(sample, ticks, idx[sample, place])
 
 
@@ -107,13 +112,13 @@ def from_time_gridded(data: Any) -> SpikeStream:
         BridgeError: if the data are measurements and not spikes.
     """
     grid = np.asarray(data.data)
-    if grid.dtype != bool:
+    if grid.dtype != bool or grid.ndim != 3:
         raise BridgeError(
-            f"Spikes on a grid are bool, got {grid.dtype}; NIR takes other numbers for "
-            "measurements. Threshold them."
+            f"Spikes on a grid are bool [sample, time, unit], got {grid.dtype} {list(grid.shape)}; "
+            "NIR takes other numbers for measurements. Threshold them."
         )
     n, n_steps, n_units = grid.shape
-    empty = SpikeStream.silent(n, n_units, n_steps, float(data.dt))
+    empty = SpikeStream.silent(n, n_units, n_steps, read_dt(data.dt))
     sample, tick, unit = np.nonzero(grid)
     return empty.with_spikes(sample, tick, unit)
 
@@ -134,10 +139,60 @@ def export(stream: SpikeStream, path: Path | str) -> Path:
     return path
 
 
-def from_file(path: Path | str, dt_s: float, *, n_steps: int | None = None) -> SpikeStream:
-    """Read the spikes that `export` wrote; dt is not in the file."""
-    data = load(TARGET).read_data(path)
-    return from_event_data(data.nodes[NODE].observables[OBSERVABLE], dt_s, n_steps=n_steps)
+def from_file(
+    path: Path | str,
+    dt_s: float,
+    *,
+    n_steps: int | None = None,
+    node: str = NODE,
+    observable: str = OBSERVABLE,
+    middle: bool = True,
+) -> SpikeStream:
+    """Read spikes from a file of NIR data: events, or a grid of truth values.
+
+    Args:
+        path: the file.
+        dt_s: seconds per tick, which event data do not hold; of a grid it must be the file's.
+        n_steps: of events: see `from_event_data`.
+        node: whose spikes; default: that of `export`.
+        observable: of the node; default: that of `export`.
+        middle: of events: see `from_event_data`.
+
+    Raises:
+        BridgeError: if the file has no such node or observable, its data are no spikes, or a time
+            is on no tick.
+        OSError: if there is no such file.
+        ValueError: if it cannot be read.
+    """
+    nir = load(TARGET)
+    with reading(path, TARGET.title, "hdf5"):
+        nodes = nir.read_data(path).nodes
+        found = {
+            (name, kind): data
+            for name, held in nodes.items()
+            for kind, data in getattr(held, "observables", {}).items()
+        }
+    if (node, observable) not in found:
+        has = ", ".join(f"{name}/{kind}" for name, kind in found) or "none"
+        raise BridgeError(
+            f"{path} has no observable {observable!r} of a node {node!r}; it has {has}. Pass node "
+            "and observable."
+        )
+    data = found[node, observable]
+    n = np.count_nonzero(data.idx >= 0 if isinstance(data, nir.EventData) else data.data)
+    if n * SPIKE > allowance(Path(path).stat().st_size):
+        raise ValueError(
+            f"{path} packs {n} spikes, more than a file of its size is expected to. Write it with "
+            "compression=None."
+        )
+    if isinstance(data, nir.ValuedEventData):
+        raise BridgeError(f"{path} holds events with values; a spike has none. Threshold them.")
+    if isinstance(data, nir.EventData):
+        return from_event_data(data, dt_s, n_steps=n_steps, middle=middle)
+    stream = from_time_gridded(data)
+    if stream.dt_s != dt_s:
+        raise BridgeError(f"{path} holds a grid of {stream.dt_s} s, not of dt_s={dt_s}.")
+    return stream
 
 
 def round_trip(stream: SpikeStream) -> SpikeStream:

@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from bridges.stream import script
@@ -41,7 +41,7 @@ def spikes(stream: SpikeStream) -> Float[Tensor, "time batch *channels"]:
     return stream.to_tensor()
 
 
-def from_spikes(z: Float[Tensor, "time batch *channels"], dt_s: float) -> SpikeStream:
+def from_spikes(z: Shaped[Tensor, "time batch *channels"], dt_s: float) -> SpikeStream:
     """Return the spikes that a layer with time put out.
 
     Args:

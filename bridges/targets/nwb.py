@@ -21,11 +21,13 @@ from typing import Any
 import numpy as np
 
 from bridges.errors import BridgeError
+from bridges.reading import reading
 from bridges.stream.clock import to_ticks
 from bridges.stream.stream import Array, SpikeStream
 from bridges.stream.timeline import by_unit, cut, starts, stops
 from bridges.target import Target, load
 from rc_snn.files import replacing
+from rc_snn.numbers import json_value, whole
 
 TARGET = Target(
     name="nwb",
@@ -76,7 +78,7 @@ def to_nwbfile(stream: SpikeStream, *, session_start_time: datetime = EPOCH) -> 
         session_description="Spikes of a simulation, one trial per sample.",
         identifier=_digest(stream),
         session_start_time=session_start_time,
-        notes=json.dumps({_NOTES: {**notes, "metadata": dict(stream.metadata)}}),
+        notes=json.dumps({_NOTES: {**notes, "metadata": _metadata(stream)}}),
     )
     times, ends = by_unit(stream)
     rows = np.arange(stream.n_units)
@@ -106,9 +108,10 @@ def to_nwbfile(stream: SpikeStream, *, session_start_time: datetime = EPOCH) -> 
 def from_nwbfile(nwb: Any, dt_s: float | None = None, n_steps: int | None = None) -> SpikeStream:
     """Return the spikes of a pynwb `NWBFile`, each trial a sample.
 
-    A spike belongs to the last trial that has started: see `bridges.stream.timeline.cut`. A file
-    without trials is one sample, which starts at 0. Other columns of the trials become `samples`,
-    where they are arrays.
+    A spike belongs to the last trial that has started, and not ended: see
+    `bridges.stream.timeline.cut`. Times are those of the session, as NWB has them, of which a
+    trial's start is taken away. A file without trials is one sample, which starts at 0. Other
+    columns of the trials become `samples`, where they are arrays.
 
     Args:
         nwb: made by `to_nwbfile`, or by others.
@@ -116,23 +119,24 @@ def from_nwbfile(nwb: Any, dt_s: float | None = None, n_steps: int | None = None
         n_steps: length of a sample in ticks; default: what our notes say.
 
     Raises:
-        BridgeError: if there are no spike times, nobody says the grid, a time is on no tick, or a
-            spike is in no trial of `n_steps` ticks.
+        BridgeError: if there are no spike times, nobody says the grid, a time is on no tick, trials
+            overlap, or a spike is in none of `n_steps` ticks.
     """
     if nwb.units is None or "spike_times" not in nwb.units.colnames:
         raise BridgeError("This NWB file has no spike times: its units table lacks the column.")
     ours = _read_notes(nwb.notes)
-    dt_s, n_steps = dt_s or nwb.units.resolution, n_steps or ours.get("n_steps")
+    dt_s = nwb.units.resolution if dt_s is None else dt_s
+    n_steps = ours.get("n_steps") if n_steps is None else n_steps
     if dt_s is None or n_steps is None:
         raise BridgeError(
             "This NWB file does not say how long a tick is, or how many a sample has. Pass dt_s "
             "and n_steps."
         )
-    start, samples = np.zeros(1), {}
+    start, stop, samples = np.zeros(1), None, {}
     if nwb.trials is not None:
-        start = np.asarray(nwb.trials["start_time"].data[:], np.float64)
+        start, stop = (np.asarray(nwb.trials[name].data[:], np.float64) for name in _BOUNDS)
         samples = _samples(nwb.trials)
-    silent = SpikeStream.silent(len(start), len(nwb.units), int(n_steps), float(dt_s))
+    silent = SpikeStream.silent(len(start), len(nwb.units), n_steps, dt_s)
     like = replace(
         silent,
         shape=tuple(ours.get("shape", ())),
@@ -140,9 +144,15 @@ def from_nwbfile(nwb: Any, dt_s: float | None = None, n_steps: int | None = None
         samples=samples,
     )
     index = nwb.units["spike_times"]
-    counts = np.diff(np.asarray(index.data[:], np.int64), prepend=0)
+    ends = np.asarray(index.data[:], np.int64)
     times = np.asarray(index.target.data[:], np.float64)
-    return cut(times, np.repeat(np.arange(len(counts)), counts), start, like)
+    counts = np.diff(ends, prepend=0)
+    if len(ends) != len(nwb.units) or (counts < 0).any() or counts.sum() != len(times):
+        raise BridgeError(
+            f"The units table has {len(nwb.units)} rows and {len(times)} spike times, which its "
+            "spike_times_index does not divide among them."
+        )
+    return cut(times, np.repeat(np.arange(len(counts)), counts), start, like, stop)
 
 
 def export(stream: SpikeStream, path: Path | str) -> Path:
@@ -162,8 +172,15 @@ def export(stream: SpikeStream, path: Path | str) -> Path:
 def from_file(
     path: Path | str, dt_s: float | None = None, n_steps: int | None = None
 ) -> SpikeStream:
-    """Read an NWB file: see `from_nwbfile`."""
-    with load(TARGET).NWBHDF5IO(str(path), "r") as io:
+    """Read an NWB file: see `from_nwbfile`.
+
+    Raises:
+        BridgeError: as `from_nwbfile` does.
+        OSError: if there is no such file.
+        ValueError: if it cannot be read.
+    """
+    load(TARGET)  # or say how to install it
+    with reading(path, TARGET.title, "nwb", 8), load(TARGET).NWBHDF5IO(str(path), "r") as io:
         return from_nwbfile(io.read(), dt_s, n_steps)
 
 
@@ -208,26 +225,39 @@ def to_tsgroup(stream: SpikeStream) -> Any:
 def from_tsgroup(group: Any, dt_s: float) -> SpikeStream:
     """Return the spikes of a pynapple `TsGroup`; each interval of its time support is a sample.
 
-    Its keys are the units, the largest of them the last unit. The intervals end half a tick before
-    a whole number of ticks, as those of `to_tsgroup` do.
+    Its keys are the units, the largest of them the last unit. The intervals last a whole number of
+    ticks, or end half a tick before, as those of `to_tsgroup` do. Times are those of the session:
+    a group of pynapple's `compute_perievent`, whose keys are trials and whose times count from
+    their events, is refused.
 
     Args:
         group: made by `to_tsgroup`, or by what you did with that.
         dt_s: seconds per tick.
 
     Raises:
-        BridgeError: if a time is on no tick, or the intervals differ in length.
+        BridgeError: if a time is on no tick or in no interval, the intervals differ in length, the
+            group has no unit, or its times are those of trials.
     """
+    keys = whole(
+        list(group.keys()), "Keys of a TsGroup, which are its units,", 0, 2**31 - 2
+    ).tolist()
+    if not keys:
+        raise BridgeError("This TsGroup has no unit. Was the choice of units empty?")
     support = group.time_support
-    start = np.asarray(support.start, np.float64)
-    lengths = np.unique(to_ticks(np.asarray(support.end) - start + 0.5 * dt_s, dt_s))
+    start, stop = (np.asarray(bound, np.float64) for bound in (support.start, support.end))
+    if start.min(initial=0.0) < 0.0 or {"events", "ref_times"} & set(group.metadata_columns):
+        raise BridgeError(
+            "Times of this TsGroup count from events, as compute_perievent makes them, and its "
+            "keys are trials. Pass the group of the session, restricted to the trials."
+        )
+    ends = np.rint(2.0 * (stop - start) / dt_s) % 2 == 1  # half a tick before the next starts
+    lengths = np.unique(to_ticks(stop - start + np.where(ends, 0.5 * dt_s, 0.0), dt_s))
     if len(lengths) != 1:
         raise BridgeError(f"Samples must have one length, got {lengths.tolist()} ticks.")
-    keys = [int(key) for key in group.keys()]
     trains = [np.asarray(group[key].times(), np.float64) for key in keys]
     like = SpikeStream.silent(len(start), max(keys) + 1, int(lengths[0]), dt_s)
     units = np.repeat(keys, [len(train) for train in trains])
-    return cut(np.concatenate(trains), units, start, like)
+    return cut(np.concatenate(trains), units, start, like, stop)
 
 
 def _rows(stream: SpikeStream) -> dict[str, Any]:
@@ -277,8 +307,12 @@ def _read_notes(notes: str | None) -> Mapping[str, Any]:
         return {}
 
 
+def _metadata(stream: SpikeStream) -> Any:
+    return json_value(dict(stream.metadata), "metadata")
+
+
 def _digest(stream: SpikeStream) -> str:
-    grid = [stream.dt_s, stream.n_units, stream.n_steps, stream.shape, dict(stream.metadata)]
+    grid = [stream.dt_s, stream.n_units, stream.n_steps, stream.shape, _metadata(stream)]
     digest = hashlib.blake2b(json.dumps(grid, sort_keys=True).encode(), digest_size=16)
     arrays = {"ticks": stream.ticks, "units": stream.units, "offsets": stream.offsets}
     arrays |= {f"samples/{name}": array for name, array in stream.samples.items()}

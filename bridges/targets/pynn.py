@@ -139,15 +139,17 @@ def from_population(
         n_units: units per sample, if not those of `like`.
 
     Raises:
-        BridgeError: if a recorded time is on no tick.
+        BridgeError: if a recorded time is on no tick, or the population is of another size.
     """
     with _quiet():
         recorded = population.get_data("spikes").segments[-1].spiketrains
     cells = np.asarray([train.annotations["source_index"] for train in recorded], np.int64)
     cell = np.repeat(cells, [len(train) for train in recorded])
+    if units := {train.dimensionality.string for train in recorded} - {"ms"}:
+        raise BridgeError(f"PyNN records in ms, but these trains are in {units}. Rescale them.")
     times = np.concatenate([np.zeros(0), *(train.magnitude for train in recorded)])
     ticks = to_ticks(times, like.dt_s, "ms") - later(like, backend)
-    return like.with_neurons(cell, ticks, n_units)
+    return like.with_neurons(cell, ticks, n_units, of=population.size)
 
 
 def round_trip(stream: SpikeStream, simulator: Simulator = "brian2") -> SpikeStream:

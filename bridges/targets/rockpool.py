@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from bridges.errors import BridgeError
 from bridges.stream import script
 from bridges.stream.clock import to_ticks
 from bridges.stream.stream import SpikeStream
@@ -69,7 +70,7 @@ def from_ts_events(
             `TSEvent.from_raster`, and not their middles.
 
     Raises:
-        BridgeError: if a spike is on no tick.
+        BridgeError: if a spike is on no tick, or a series does not start at 0 s.
         ValueError: if there are not as many series as samples, or a spike comes too late.
 
     Example:
@@ -79,6 +80,10 @@ def from_ts_events(
     """
     if len(series) != len(like):
         raise ValueError(f"There must be one series for each of {len(like)} samples.")
+    if late := [s.t_start for s in series if not abs(s.t_start) < like.dt_s / 2]:
+        raise BridgeError(
+            f"A series starts at {late[0]} s; ticks count from 0. Move it: series.start_at(0.0)."
+        )
     sample = np.repeat(np.arange(len(series)), [len(s.times) for s in series])
     times = np.concatenate([np.zeros(0), *(s.times for s in series)])
     units = np.concatenate([np.zeros(0, np.int64), *(s.channels for s in series)])

@@ -1,13 +1,15 @@
 """sinabs: spikes as its `[batch, time, channel]` rasters, and back from any layer's output."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from bridges.stream import script
+from bridges.stream.columns import of_counts
 from bridges.stream.stream import SpikeStream
 from bridges.target import Target
 
@@ -48,7 +50,7 @@ def raster(stream: SpikeStream) -> Float[Tensor, "batch time *channels"]:
     return counts.float().view(*shape[:2], *stream.shape)
 
 
-def from_raster(counts: Float[Tensor, "batch time *channels"], dt_s: float) -> SpikeStream:
+def from_raster(counts: Shaped[Tensor, "batch time *channels"], dt_s: float) -> SpikeStream:
     """Return the spikes that a layer put out.
 
     Args:
@@ -62,15 +64,10 @@ def from_raster(counts: Float[Tensor, "batch time *channels"], dt_s: float) -> S
         >>> from_raster(torch.tensor([[[1.0], [0.0], [2.0]]]), dt_s=1e-3).ticks.tolist()
         [0, 2, 2]
     """
-    if not bool(((counts >= 0) & (counts % 1 == 0)).all()):  # inf % 1 is NaN
-        raise ValueError("A raster must hold counts of spikes. Is the layer's spike_fn None?")
-    n, n_steps, *shape = counts.shape
-    flat = counts.detach().cpu().reshape(n, n_steps, -1)
-    where = flat.nonzero().unbind(1)
-    columns = (column.repeat_interleave(flat[where].long()).numpy() for column in where)
-    sample, tick, unit = columns
-    empty = SpikeStream.silent(n, flat.shape[2], n_steps, dt_s)
-    return replace(empty, shape=tuple(shape)).with_spikes(sample, tick, unit)
+    what = "Values of a raster, counts of spikes unless the layer's spike_fn is None,"
+    spikes, (n, n_steps, *shape) = of_counts(counts, what)
+    empty = SpikeStream.silent(n, math.prod(shape), n_steps, dt_s)
+    return replace(empty, shape=tuple(shape)).with_spikes(*spikes)
 
 
 def round_trip(stream: SpikeStream) -> SpikeStream:

@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from bridges.stream import script
@@ -44,7 +44,7 @@ def spk_rec(stream: SpikeStream) -> Float[Tensor, "time batch *channels"]:
     return stream.to_tensor()
 
 
-def from_spk_rec(spk_rec: Float[Tensor, "time batch *channels"], dt_s: float) -> SpikeStream:
+def from_spk_rec(spk_rec: Shaped[Tensor, "time batch *channels"], dt_s: float) -> SpikeStream:
     """Return the spikes of a recording, such as `torch.stack(spk_rec)` of a loop over steps.
 
     Args:

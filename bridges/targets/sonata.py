@@ -10,6 +10,10 @@ A file of ours holds, with what SONATA asks for and what it leaves open:
     /rc_snn/metadata, /rc_snn/samples/<name>      JSON; arrays with one row per sample; ours
 
 Readers of SONATA list the populations below /spikes and overlook the rest.
+
+Files of others are read by h5py, as they are written: libsonata refuses timestamps without a unit,
+which BMTK takes for ms, and the first version of the format, with /spikes/gids and no population
+(NEST's example is such a file).
 """
 
 import json
@@ -22,10 +26,12 @@ from typing import Any
 import numpy as np
 
 from bridges.errors import BridgeError
+from bridges.reading import reading
 from bridges.stream.clock import Unit, to_ticks
 from bridges.stream.stream import Array, SpikeStream
 from bridges.target import Target, load
-from rc_snn.files import replacing
+from rc_snn.files import parse_json, replacing
+from rc_snn.numbers import finite, json_value, whole
 
 TARGET = Target(
     name="sonata",
@@ -96,7 +102,8 @@ def _write(stream: SpikeStream, file: Any) -> None:
         population["timestamps"].attrs["units"] = "ms"
         population["node_ids"] = stream.units[part].astype(np.uint64)
     ours = file.create_group("rc_snn")
-    ours["metadata"] = json.dumps(dict(stream.metadata))  # an attribute ends at 64 kB
+    metadata = json_value(dict(stream.metadata), "metadata")
+    ours["metadata"] = json.dumps(metadata)  # an attribute ends at 64 kB
     for name, array in stream.samples.items():
         text = array.dtype.kind == "U"
         ours[f"samples/{name}"] = array.astype(h5py.string_dtype()) if text else array
@@ -110,7 +117,7 @@ def from_file(
     *,
     populations: Sequence[str] | None = None,
 ) -> SpikeStream:
-    """Read a SONATA spike file by libsonata, each population a sample.
+    """Read a SONATA spike file, each population a sample.
 
     SONATA states no grid: say it for files of others.
 
@@ -122,53 +129,110 @@ def from_file(
         populations: which, in this order; default: all, by name.
 
     Raises:
-        BridgeError: if nobody says the grid, a time is on no tick, an id is not below `n_units`, or
-            the file states a unit of time other than ms or s.
-        ValueError: if a spike comes after `n_steps`.
+        BridgeError: if nobody says the grid, a time is on no tick, an id is not below `n_units`,
+            the file has no such population, or states a unit of time other than ms or s.
+        OSError: if there is no such file.
+        ValueError: if it cannot be read, or a spike comes after `n_steps`.
     """
-    with load(TARGET).File(path, "r") as file:
+    h5py = load(TARGET)
+    with reading(path, TARGET.title, "hdf5", 16), h5py.File(path, "r") as file:
+        if "spikes" not in file:
+            raise BridgeError(
+                f"{Path(path).name} has no group /spikes: it holds {', '.join(file) or 'nothing'}. "
+                "Pass a spike file, not a network's or a report."
+            )
         held = dict(file["spikes"].attrs)
-        names = list(populations or file["spikes"])
-        times_in = [_unit(file["spikes"][name]) for name in names]
+        found = _populations(file["spikes"], Path(path).name)
+        if lacking := [name for name in populations or () if name not in found]:
+            raise BridgeError(
+                f"{Path(path).name} has no population {lacking[0]!r}; it has "
+                f"{', '.join(map(repr, found)) or 'none'}."
+            )
+        names = list(found) if populations is None else list(populations)
+        spikes = [_spikes(found[name]) for name in names]
         ours = file.get("rc_snn", {})
-        metadata = json.loads(ours["metadata"][()]) if "metadata" in ours else {}
+        text = ours["metadata"].asstr()[()] if "metadata" in ours else "{}"
+        metadata = dict(parse_json(text, "its metadata"))
         samples = {} if populations else _samples(ours.get("samples", {}))
+        shape = [int(size) for size in held.get("shape", ())] if n_units is None else ()
     said = {"dt_s": dt_s, "n_units": n_units, "n_steps": n_steps}
-    grid: dict[str, Any] = {name: said[name] or held.get(name) for name in _GRID}
+    grid = {name: held.get(name) if said[name] is None else said[name] for name in _GRID}
     if lacking := [name for name, value in grid.items() if value is None]:
         raise BridgeError(
             f"{Path(path).name} does not say {', '.join(lacking)}, which SONATA has no place for. "
             f"Pass {'it' if len(lacking) == 1 else 'them'} to from_file."
         )
-    reader = load(TARGET, "libsonata").SpikeReader(str(path))
-    spikes = [reader[name].get_dict() for name in names]
-    dt = float(grid["dt_s"])
-    ticks = [to_ticks(s["timestamps"], dt, unit) for s, unit in zip(spikes, times_in, strict=True)]
-    ids = _join([s["node_ids"] for s in spikes], np.uint64)
-    if ids.size and ids.max() >= grid["n_units"]:  # before int64 wraps it round
+    dt = float(finite(grid["dt_s"], "dt_s"))
+    units, steps = (int(whole(grid[name], name, low=1)) for name in ("n_units", "n_steps"))
+    ticks = [to_ticks(times, dt, unit) for _, times, unit in spikes]
+    ids = _join([ids for ids, _, _ in spikes], np.uint64)
+    if ids.size and ids.max() >= units:  # before int64 wraps it round
         raise BridgeError(
-            f"node_ids reach {ids.max()}; with n_units={grid['n_units']} they end at "
-            f"{grid['n_units'] - 1}. Pass a larger n_units."
+            f"node_ids reach {ids.max()}; with n_units={units} they end at {units - 1}. Pass a "
+            "larger n_units."
         )
     sample = np.repeat(np.arange(len(names)), [len(t) for t in ticks])
-    shape = tuple(int(size) for size in held.get("shape", ())) if n_units is None else ()
-    silent = SpikeStream.silent(len(names), int(grid["n_units"]), int(grid["n_steps"]), dt)
-    empty = replace(silent, shape=shape, metadata=metadata, samples=samples)
+    silent = SpikeStream.silent(len(names), units, steps, dt)
+    empty = replace(silent, shape=tuple(shape), metadata=metadata, samples=samples)
     return empty.with_spikes(sample, _join(ticks, np.int64), ids)
 
 
 def round_trip(stream: SpikeStream) -> SpikeStream:
-    """Write the spikes as SONATA, and return what libsonata reads."""
+    """Write the spikes as SONATA, and return what is read; libsonata must find the same.
+
+    Raises:
+        BridgeError: if it does not.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        return from_file(export(stream, Path(folder, f"spikes{TARGET.suffix}")))
+        path = export(stream, Path(folder, f"spikes{TARGET.suffix}"))
+        reader = load(TARGET, "libsonata").SpikeReader(str(path))
+        theirs = [reader[name].get_dict() for name in sorted(reader.get_population_names())]
+        back = from_file(path)
+    times = _join([spikes["timestamps"] for spikes in theirs], np.float64)
+    ids = _join([spikes["node_ids"] for spikes in theirs], np.uint64)
+    sample = np.repeat(np.arange(len(theirs)), [len(spikes["node_ids"]) for spikes in theirs])
+    if not back.with_spikes(sample, to_ticks(times, stream.dt_s, "ms"), ids).same_spikes(back):
+        raise BridgeError("libsonata finds other spikes in this file than were written.")
+    return back
 
 
-def _unit(population: Any) -> Unit:
-    unit = population["timestamps"].attrs.get("units", "none")
+def _populations(spikes: Any, file: str) -> dict[str, Any]:
+    """Return the groups with spikes by name; of the first version of SONATA, the one there is."""
+    if "timestamps" in spikes:
+        return {"": spikes}
+    h5py = load(TARGET)
+    groups = {name: held for name, held in spikes.items() if isinstance(held, h5py.Group)}
+    if not groups:
+        raise BridgeError(f"{file} has no population below /spikes. Is it a spike file?")
+    return groups
+
+
+def _spikes(population: Any) -> tuple[Array, Array, Unit]:
+    """Return ids, times, and the unit of these."""
+    name = population.name
+    ids = [key for key in ("node_ids", "gids") if key in population]
+    if not ids or "timestamps" not in population:
+        raise BridgeError(
+            f"Population {name} lacks timestamps or node_ids; it has {', '.join(population)}."
+        )
+    who, when = population[ids[0]], population["timestamps"]
+    if who.dtype.kind not in "iu" or when.dtype.kind not in "iuf" or who.ndim != 1:
+        raise BridgeError(f"Population {name} has {who.dtype} ids and {when.dtype} timestamps.")
+    if who.shape != when.shape:
+        raise BridgeError(f"Population {name} has {len(who)} ids and {len(when)} timestamps.")
+    numbers = who[()]
+    if who.dtype.kind == "i" and numbers.size and numbers.min() < 0:
+        raise BridgeError(f"Population {name} has an id of {numbers.min()}.")
+    return numbers.astype(np.uint64), when[()].astype(np.float64), _unit(when, name)
+
+
+def _unit(timestamps: Any, population: str) -> Unit:
+    """Return the unit of time, which is SONATA's where none is stated."""
+    unit = timestamps.attrs.get("units", "ms")
     unit = unit.decode() if isinstance(unit, bytes) else str(unit)
     if unit not in _UNITS:
         raise BridgeError(
-            f"The timestamps of population {Path(population.name).name} have units {unit!r}; they "
+            f"The timestamps of population {Path(population).name} have units {unit!r}; they "
             f"must be one of {', '.join(_UNITS)}. Set the attribute."
         )
     return _UNITS[unit]

@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from bridges.stream import script
@@ -42,7 +42,7 @@ def x_seq(stream: SpikeStream) -> Float[Tensor, "time batch *channels"]:
     return stream.to_tensor()
 
 
-def from_s_seq(s_seq: Float[Tensor, "time batch *channels"], dt_s: float) -> SpikeStream:
+def from_s_seq(s_seq: Shaped[Tensor, "time batch *channels"], dt_s: float) -> SpikeStream:
     """Return the spikes that a layer with `step_mode="m"` put out.
 
     Args:

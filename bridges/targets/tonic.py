@@ -11,9 +11,11 @@ from torch import Tensor
 from bridges.errors import BridgeError
 from bridges.stream import script
 from bridges.stream.clock import tick_us
+from bridges.stream.columns import read_events, read_sensor
 from bridges.stream.pixels import SensorSize, as_image, sensor_size, to_recordings
 from bridges.stream.stream import Array, SpikeStream
 from bridges.target import Target, load
+from rc_snn.numbers import count, plain, whole
 
 TARGET = Target(
     name="tonic",
@@ -62,14 +64,23 @@ class ToFrameOnClock:
     frame_us: int
     n_frames: int
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sensor_size", read_sensor(self.sensor_size))
+        for name in ("frame_us", "n_frames"):
+            object.__setattr__(self, name, count(getattr(self, name), name, low=1))
+
     def __call__(self, events: Array) -> Array:
         """Return how many events each pixel and polarity has in each frame.
 
         Raises:
-            BridgeError: if an event is before the start or after the end, or a count exceeds int16.
+            BridgeError: if an event is before the start or after the end, has a polarity too many,
+                or a count exceeds int16.
+            ValueError: if an event lies outside the sensor, a number is not whole, or a field is
+                missing.
         """
         end_us = self.n_frames * self.frame_us
-        out = int(((events["t"] < 0) | (events["t"] >= end_us)).sum())
+        columns = read_events([events], self.sensor_size)
+        out = int(((columns["t"] < 0) | (columns["t"] >= end_us)).sum())
         if out:
             raise BridgeError(
                 f"{out} events are outside the frames' {end_us} µs. Drop them yourself: "
@@ -80,7 +91,10 @@ class ToFrameOnClock:
         to_frame = load(TARGET, "tonic.transforms").ToFrame(
             self.sensor_size, time_window=self.frame_us, start_time=0, end_time=end_us
         )
-        frames: Array = to_frame(events[np.argsort(events["t"], kind="stable")])  # a copy
+        held = np.zeros(len(events), [(name, np.int64) for name in columns])
+        for name, column in columns.items():
+            held[name] = column
+        frames: Array = to_frame(held[np.argsort(held["t"], kind="stable")])
         if int(frames.sum(dtype=np.int64)) != len(events):
             raise BridgeError("More than 32,767 events of a pixel in one frame. Shorten frame_us.")
         return frames
@@ -174,16 +188,19 @@ def from_frames(frames: Iterable[npt.ArrayLike | Tensor], like: SpikeStream) -> 
     samples, ticks, units = [], [], []
     n = 0
     for n, recording in enumerate(frames, start=1):
-        counts = np.asarray(recording)
+        counts = plain(recording, f"Recording {n - 1}")
         if counts.shape != shape:
             raise BridgeError(
                 f"Recording {n - 1} has frames of shape {counts.shape}; the stream's are {shape}."
             )
         tick, unit = counts.reshape(like.n_steps, like.n_units).nonzero()
         times = counts.reshape(like.n_steps, like.n_units)[tick, unit]
-        if not ((times > 0) & (times == np.rint(times))).all():
-            raise BridgeError(f"Recording {n - 1} holds other numbers than counts of events.")
-        times = times.astype(np.int64)
+        try:
+            times = whole(times.astype(int) if times.dtype == bool else times, "Counts", low=1)
+        except ValueError as error:
+            raise BridgeError(
+                f"Recording {n - 1} holds other numbers than counts of events: {error}"
+            ) from error
         ticks.append(np.repeat(tick, times))
         units.append(np.repeat(unit, times))
         samples.append(np.full(times.sum(), n - 1))

@@ -1,5 +1,6 @@
 """Anybody's data set as sequences: read by workers, padded, packed; or read batch by batch."""
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -208,7 +209,8 @@ def _class_of(label: Any, classes: Classes | None, given: bool, what: str) -> in
             raise ValueError(f"{what} has the label {plain}; there are {n} classes.")
     if isinstance(plain, str):
         raise ValueError(f"{what} has the label {plain!r}. Pass classes=[…] in their order.")
-    if not isinstance(plain, int | float) or plain != int(plain) or plain < 0:
+    known = isinstance(plain, int | float) and math.isfinite(plain) and plain == int(plain)
+    if not known or plain < 0:
         raise ValueError(
             f"{what} must have one label, the index of its class, got {label!r}. Use the data "
             "set's target_transform, or classes=[…] for names."

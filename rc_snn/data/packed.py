@@ -1,5 +1,6 @@
 """Sequences as memory holds them: dense numbers of any type, or only those that are not zero."""
 
+import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,9 +13,27 @@ from jaxtyping import Int, Shaped
 from torch import Tensor
 
 from rc_snn.borders import named
+from rc_snn.numbers import whole
 from rc_snn.spikes import check_n_steps
 
 Array: TypeAlias = npt.NDArray[Any]
+
+
+SMALL = (torch.bool, torch.uint8, torch.int8, torch.int16)
+"""Whole numbers that float32 holds, all of them, and that torch can look up by index."""
+
+
+def _as_float32_holds(x: Tensor) -> Tensor:
+    """Return whole numbers as they are, unsigned ones as signed; refuse what float32 rounds."""
+    x = x.to({torch.uint16: torch.int32, torch.uint32: torch.int64}.get(x.dtype, x.dtype))
+    x = whole(x, "Frames") if x.dtype == torch.uint64 else x
+    low, high = torch.aminmax(x) if x.numel() else (0, 0)
+    if low < -(2**24) or high > 2**24:
+        raise ValueError(
+            f"Whole numbers in frames must be within ±2^24, got {int(low)}..{int(high)}: a run "
+            "reads them in float32, which rounds larger ones. Scale them, or pass floats."
+        )
+    return x
 
 
 @dataclass(frozen=True)
@@ -30,7 +49,8 @@ class DenseSequences:
 
     Raises:
         TypeError: if it is no tensor of real numbers.
-        ValueError: if there is no axis of time and one of samples.
+        ValueError: if there is no axis of time and one of samples, or a whole number is beyond
+            ±2^24, up to which float32 holds all of them.
 
     Example:
         >>> DenseSequences(torch.zeros(40, 3, 1)).at(0).shape
@@ -47,6 +67,8 @@ class DenseSequences:
         if self.frames.dim() < 2:
             raise ValueError(f"frames must be [T, B, …], got {list(self.frames.shape)}.")
         check_n_steps(self.n_steps)
+        if self.frames.dtype not in SMALL and not self.frames.is_floating_point():
+            object.__setattr__(self, "frames", _as_float32_holds(self.frames))
 
     @property
     def n_steps(self) -> int:
@@ -74,7 +96,9 @@ class DenseSequences:
 
     def rows(self, index: Int[Tensor, " rows"]) -> "DenseSequences":
         """Return the sequences at these positions."""
-        return DenseSequences(self.frames[:, index])
+        part = copy.copy(self)  # what was checked once; samples leave a run at every step
+        vars(part)["frames"] = self.frames[:, index]
+        return part
 
     def to(self, device: torch.device | str) -> "DenseSequences":
         """Return the sequences on another device."""

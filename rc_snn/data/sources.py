@@ -99,11 +99,11 @@ def _array(sample: Any, what: str) -> Array:
             "makes steps of them: transform=tonic.transforms.ToFrame(sensor_size, "
             "time_window=…, start_time=0)."
         )
-    if x.dtype.kind not in "buif" or x.ndim == 0:
+    if x.dtype.kind not in "buif" or x.ndim == 0 or x.dtype.itemsize > 8:
         raise TypeError(
             f"{what} must be numbers of shape [T, …], got {x.dtype} of shape {list(x.shape)}."
         )
-    return x
+    return x.astype(x.dtype.newbyteorder("="), copy=False)  # torch reads no other
 
 
 def source_of(data: Any, batch_first: bool | None) -> Source:

@@ -11,7 +11,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from rc_snn.exits.curves import ROUNDING, checked_clock, first_reached
+from rc_snn.exits.curves import ROUNDING, as_thresholds, checked, first_reached
+from rc_snn.numbers import number
 
 
 def conformal_threshold(
@@ -57,8 +58,8 @@ def conformal_threshold(
         >>> conformal_threshold(score, right, 0.5)  # k = 2: one of three may be wrong
         -inf
     """
-    _check_share("epsilon", epsilon)
-    checked_clock(score, None)
+    epsilon = _checked_share("epsilon", epsilon)
+    score, right, _ = checked(score, right)
     n = score.shape[1]
     allowed = math.floor(epsilon * (n + 1) + ROUNDING)
     if allowed < 1:
@@ -115,9 +116,9 @@ def selective_threshold(
         >>> round(selective_threshold(score, right, torch.tensor([0.5, 0.8]), 0.1), 2)
         0.8
     """
-    _check_share("epsilon", epsilon)
-    _check_share("delta", delta)
-    checked_clock(score, None)
+    epsilon, delta = _checked_share("epsilon", epsilon), _checked_share("delta", delta)
+    score, right, _ = checked(score, right)
+    thresholds = as_thresholds(thresholds, score)
     sample = torch.arange(score.shape[1], device=score.device)
     certified = math.inf
     for threshold in thresholds.tolist():
@@ -143,6 +144,8 @@ def binomial_at_most(k: int, n: int, p: float) -> float:
     return float((ways + i * math.log(p) + (n - i) * math.log1p(-p)).exp().sum())
 
 
-def _check_share(name: str, value: float) -> None:
-    if not 0.0 < value < 1.0:
+def _checked_share(name: str, value: float) -> float:
+    found = number(value, name)
+    if not 0.0 < found < 1.0:
         raise ValueError(f"{name} must be in (0, 1), got {value}.")
+    return found

@@ -18,12 +18,13 @@ Sorting the m(t) once gives the curve at every θ that there is, exactly.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from rc_snn.numbers import finite, flags, tensor
 from rc_snn.spikes import check_labels, crossed, first_step
 
 ROUNDING = 1e-9
@@ -55,7 +56,7 @@ class Curve:
 
 
 def right_answers(
-    trace: Float[Tensor, "time batch classes"], labels: Int[Tensor, " batch"]
+    trace: Float[Tensor, "time batch classes"], labels: Any
 ) -> Bool[Tensor, "time batch"]:
     """Return where the likeliest class of a trace is the right one.
 
@@ -64,8 +65,7 @@ def right_answers(
         tensor([[False],
                 [ True]])
     """
-    check_labels(labels, trace.shape[-1])
-    return trace.argmax(dim=-1) == labels
+    return trace.argmax(dim=-1) == check_labels(labels, trace.shape[-1], trace.shape[1])
 
 
 def every_threshold(score: Float[Tensor, "time batch"]) -> Float[Tensor, " points"]:
@@ -77,6 +77,7 @@ def every_threshold(score: Float[Tensor, "time batch"]) -> Float[Tensor, " point
         >>> every_threshold(torch.tensor([[0.1, 0.2], [0.5, 0.2], [0.9, 0.9]]))
         tensor([  -inf, 0.2000, 0.5000,    inf])
     """
+    score = as_scores(score)
     reached = score.cummax(dim=0).values[:-1].unique()  # sorted
     infinity = torch.full((1,), torch.inf, dtype=score.dtype, device=score.device)
     return torch.cat([-infinity, reached[1:], infinity])
@@ -110,13 +111,21 @@ def sweep(
         >>> curve.time.tolist(), curve.accuracy.tolist()
         ([0.0, 0.5], [0.5, 1.0])
     """
-    clock = checked_clock(score, clock)
+    score, right, clock = checked(score, right, clock)
     n = score.shape[1]
+    thresholds = as_thresholds(thresholds, score)
+    if weights is not None:
+        weights = finite(tensor(weights, "weights"), "weights")
+        if weights.shape != (n,) or (weights < 0).any():
+            raise ValueError(
+                f"weights must be >= 0, one for each of {n} samples, got {list(weights.shape)} >= "
+                f"{weights.min():g}. exits.class_weights makes some."
+            )
     events = passing_events(score[:-1])
     later = (clock[1:] - clock[:-1]).unsqueeze(1).expand(-1, n)
-    worth = right.double() if weights is None else right * weights.double()
+    worth = right.double() if weights is None else right * weights
     better = worth[1:] - worth[:-1]
-    position = torch.searchsorted(events.values, thresholds.to(score.dtype).contiguous())
+    position = torch.searchsorted(events.values, thresholds.contiguous())
     return Curve(
         clock[0] + events.total(later)[position] / n,
         (worth[0].sum() + events.total(better)[position]) / n,
@@ -137,7 +146,13 @@ def sweep_per_step(
         >>> sweep_per_step(score, right, torch.tensor([[0.7, 0.0]])).accuracy
         tensor([1.], dtype=torch.float64)
     """
-    clock = checked_clock(score, clock)
+    score, right, clock = checked(score, right, clock)
+    thresholds = as_thresholds(thresholds, score)
+    if thresholds.dim() != 2 or thresholds.shape[1] != len(score):
+        raise ValueError(
+            f"Thresholds must be [points, {len(score)}], one for each step, got "
+            f"{list(thresholds.shape)}."
+        )
     sample = torch.arange(score.shape[1], device=score.device)
     steps = [first_reached(score, limits) for limits in thresholds]
     return Curve(
@@ -166,6 +181,8 @@ def choose(validation: Curve, budgets: Float[Tensor, " budgets"]) -> Int[Tensor,
         >>> choose(curve, torch.tensor([1.0, 2.0, 9.0]))
         tensor([0, 1, 1])
     """
+    if budgets.isnan().any():
+        raise ValueError("Budgets must be numbers, got NaN, which no mean time is within.")
     order = validation.time.argsort(stable=True)
     limits = budgets.double().contiguous() + ROUNDING
     within = torch.searchsorted(validation.time[order].double(), limits, right=True)
@@ -300,17 +317,55 @@ def first_reached(
     return first_step(crossed(score, limits.unsqueeze(1))).step
 
 
-def checked_clock(
-    score: Float[Tensor, "time batch"], clock: Float[Tensor, " time"] | None
-) -> Float[Tensor, " time"]:
+def as_scores(score: Any) -> Float[Tensor, "time batch"]:
+    """Return scores as floats of at least 32 bits, which hold whole numbers and 16 bits exactly."""
+    found: Tensor = tensor(score, "Scores")
+    if not found.is_floating_point():
+        return found.double()
+    return found if found.dtype == torch.float64 else found.float()
+
+
+def as_thresholds(thresholds: Any, score: Tensor) -> Float[Tensor, "..."]:
+    """Return thresholds in the type of the scores, with which they are compared; refuse NaN."""
+    found: Tensor = tensor(thresholds, "Thresholds").to(score.device, score.dtype)
+    if found.isnan().any():
+        raise ValueError(
+            f"Thresholds must be numbers, got {int(found.isnan().sum())} NaN of {found.numel()}."
+        )
+    return found
+
+
+def checked(
+    score: Any, right: Any, clock: Any = None
+) -> tuple[Float[Tensor, "time batch"], Bool[Tensor, "time batch"], Float[Tensor, " time"]]:
+    """Return the tables of scores and right answers, and the clock, as all rules read them.
+
+    Raises:
+        ValueError: if a score is NaN, right is not true or false (or 0 and 1) at each step of each
+            sample, there is none, or the clock does not fit, or runs backwards.
+    """
+    score, right = as_scores(score), flags(tensor(right, "right"), "right")
+    if score.dim() != 2 or right.shape != score.shape:
+        raise ValueError(
+            "Scores and right answers must be [time, batch], both alike, got "
+            f"{list(score.shape)} and {list(right.shape)}."
+        )
+    return score, right, checked_clock(score, clock)
+
+
+def checked_clock(score: Float[Tensor, "time batch"], clock: Any) -> Float[Tensor, " time"]:
     """Return the clock in double precision; refuse what no curve can be made of."""
     if score.numel() == 0 or score.isnan().any():
         raise ValueError(
             f"Scores must be numbers, of at least one step and sample; got shape "
             f"{list(score.shape)} with {int(score.isnan().sum())} NaN."
         )
-    steps = torch.arange(len(score), device=score.device) if clock is None else clock
+    steps: Tensor = torch.arange(len(score)) if clock is None else tensor(clock, "The clock")
     steps = steps.to(score.device).double()
+    if steps.shape != (len(score),):
+        raise ValueError(
+            f"The clock must have a time for each of {len(score)} steps, got {list(steps.shape)}."
+        )
     if not (steps[1:] >= steps[:-1]).all():
         raise ValueError("The clock must not run backwards: a later step cannot answer earlier.")
     return steps

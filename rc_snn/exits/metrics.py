@@ -5,19 +5,19 @@ smaller is earlier. With `(torch.arange(T) + 1) / T` as the clock of `rc_snn.exi
 the times of a curve are earlinesses, and the functions here take a whole curve at once.
 """
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from rc_snn.spikes import check_labels
+from rc_snn.numbers import flags, indices, tensor, whole
 
 Number = TypeVar("Number", float, Tensor)
 """One rule's number, or a tensor with one for each rule."""
 
 
-def earliness(step: Int[Tensor, " batch"], length: int | Int[Tensor, " batch"]) -> float:
+def earliness(step: Any, length: Any) -> float:
     r"""Return the mean share of a sequence that was read before the answer.
 
     .. math:: E = \frac{1}{n} \sum_i \frac{\min(s_i + 1, L_i)}{L_i}
@@ -40,8 +40,15 @@ def earliness(step: Int[Tensor, " batch"], length: int | Int[Tensor, " batch"]) 
         >>> earliness(torch.tensor([0, 9]), 10)
         0.55
     """
-    lengths = torch.as_tensor(length, device=step.device).expand_as(step)
-    if len(step) == 0 or not ((step >= 0) & (lengths >= 1)).all():
+    step = indices(step, "step")
+    lengths = whole(tensor(length, "length"), "length").to(step.device)
+    if lengths.shape not in ((), step.shape):
+        raise ValueError(
+            f"length must be one number, or one for each of {len(step)} samples, got "
+            f"{list(lengths.shape)}."
+        )
+    lengths = lengths.expand_as(step)
+    if len(step) == 0 or not (lengths >= 1).all():
         raise ValueError(
             f"Earliness needs at least one sample, steps >= 0 and lengths >= 1; got "
             f"{len(step)} steps"
@@ -106,7 +113,7 @@ def harmonic_mean(accuracy: Number, earliness: Number) -> Number:
     return product / (total + (total == 0.0))  # 0 / 0 is the worst of both: 0
 
 
-def macro_recall(label: Int[Tensor, " batch"], labels: Int[Tensor, " batch"]) -> float:
+def macro_recall(label: Any, labels: Any) -> float:
     r"""Return the mean over classes of the share of a class that is answered right.
 
     .. math:: R = \frac{1}{K} \sum_k \frac{|\{i : y_i = k,\ \hat y_i = k\}|}{|\{i : y_i = k\}|}
@@ -124,10 +131,12 @@ def macro_recall(label: Int[Tensor, " batch"], labels: Int[Tensor, " batch"]) ->
         >>> macro_recall(torch.tensor([0, 0, 0, 0]), torch.tensor([0, 0, 0, 1]))
         0.5
     """
+    labels = indices(labels, "labels")
+    label = indices(label, "label", n=len(labels)).to(labels.device)
     return float(((label == labels) * class_weights(labels)).mean())
 
 
-def class_weights(labels: Int[Tensor, " batch"]) -> Float[Tensor, " batch"]:
+def class_weights(labels: Any) -> Float[Tensor, " batch"]:
     r"""Return the weight of each sample with which an accuracy is the macro recall.
 
     .. math:: w_i = \frac{n}{K \, n_{y_i}}
@@ -139,14 +148,14 @@ def class_weights(labels: Int[Tensor, " batch"]) -> Float[Tensor, " batch"]:
         >>> class_weights(torch.tensor([0, 0, 0, 1])).tolist()
         [0.6666666666666666, 0.6666666666666666, 0.6666666666666666, 2.0]
     """
-    if len(labels) == 0:
+    known: Tensor = indices(labels, "labels")
+    if len(known) == 0:
         raise ValueError("Weights of classes need at least one label, got none.")
-    check_labels(labels, int(labels.max()) + 1)
-    count = labels.bincount().double()
-    return len(labels) / ((count > 0).sum() * count[labels])
+    count = known.bincount().double()
+    return len(known) / ((count > 0).sum() * count[known])
 
 
-def optimal_cutoff(right: Bool[Tensor, "time batch"]) -> Int[Tensor, " batch"]:
+def optimal_cutoff(right: Any) -> Int[Tensor, " batch"]:
     r"""Return the step from which on the answer is right and stays right (OCT).
 
     .. math:: t^*_i = \min \{ t : \hat y_i(t') = y_i \ \forall\, t' \ge t \}, \quad
@@ -172,10 +181,13 @@ def optimal_cutoff(right: Bool[Tensor, "time batch"]) -> Int[Tensor, " batch"]:
         >>> optimal_cutoff(torch.tensor([[True, True], [False, True], [True, True]]))
         tensor([2, 0])
     """
-    if len(right) == 0:
-        raise ValueError("A cutoff needs at least one step, got none.")
-    onward = right.flip(0).int().cumprod(dim=0).sum(dim=0)  # right answers in a row at the end
-    return (len(right) - onward).clamp_max(len(right) - 1)
+    table: Tensor = flags(tensor(right, "right"), "right")
+    if table.dim() != 2 or len(table) == 0:
+        raise ValueError(
+            f"right must be [time, batch], of at least one step, got {list(table.shape)}."
+        )
+    onward = table.flip(0).int().cumprod(dim=0).sum(dim=0)  # right answers in a row at the end
+    return (len(table) - onward).clamp_max(len(table) - 1)
 
 
 def _check_shares(accuracy: float | Tensor, earliness: float | Tensor) -> None:

@@ -7,11 +7,13 @@ logits up to t, so that each rule could run in a stream.
 """
 
 import math
+from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
+from rc_snn.exits.curves import as_scores, as_thresholds
 from rc_snn.objective import entropy
 from rc_snn.spikes import Decision, check_labels, crossed, first_step
 
@@ -132,7 +134,7 @@ def patience(trace: Float[Tensor, "time batch classes"]) -> Float[Tensor, "time 
 
 def fit_temperature(
     trace: Float[Tensor, "time batch classes"],
-    labels: Int[Tensor, " batch"],
+    labels: Any,
     *,
     per_step: bool = True,
 ) -> Float[Tensor, " time"]:
@@ -163,9 +165,9 @@ def fit_temperature(
         >>> round(calibrated_confidence(trace, tau)[0, 0].item(), 4)
         0.75
     """
-    check_labels(labels, trace.shape[-1])
+    labels = check_labels(labels, trace.shape[-1], trace.shape[1])
     z = trace.detach().double()
-    right = z.gather(2, labels.long().view(1, -1, 1).expand(len(z), -1, 1)).mean(dim=(1, 2))
+    right = z.gather(2, labels.view(1, -1, 1).expand(len(z), -1, 1)).mean(dim=(1, 2))
     high = torch.full((len(z),), math.log(LARGEST_TEMPERATURE), dtype=z.dtype, device=z.device)
     low = -high
     for _ in range(50):
@@ -205,10 +207,12 @@ def exit_at(
         >>> decision.label, decision.step, decision.fired
         (tensor([0]), tensor([1]), tensor([True]))
     """
-    limit = torch.as_tensor(threshold, dtype=score.dtype, device=score.device)
-    if limit.isnan().any():
+    score = as_scores(score)
+    limit = as_thresholds(threshold, score)
+    if score.shape != trace.shape[:2] or limit.shape not in ((), (len(score),)):
         raise ValueError(
-            f"Thresholds must be numbers, got {int(limit.isnan().sum())} NaN of {limit.numel()}."
+            f"Scores must be [time, batch] as the trace {list(trace.shape)}, with one threshold or "
+            f"one for each step; got {list(score.shape)} and {list(limit.shape)}."
         )
     step, fired = first_step(crossed(score, limit.view(-1, 1)))
     p = torch.softmax(trace[step, torch.arange(len(step), device=step.device)], dim=-1)

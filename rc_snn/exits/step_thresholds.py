@@ -4,6 +4,7 @@ A block's threshold moves samples between the block's steps and what follows the
 `rc_snn.exits.curves`, applied within the block, one sort gives the objective at every threshold.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -17,12 +18,14 @@ from rc_snn.exits.curves import (
     Curve,
     Events,
     area,
-    checked_clock,
+    as_scores,
+    checked,
     every_threshold,
     first_reached,
     passing_events,
     sweep,
 )
+from rc_snn.numbers import count, number
 
 
 def tune(
@@ -73,9 +76,10 @@ def tune(
         >>> tune(score, right, [0.1])[0, 0] > 0.9
         tensor(True)
     """
-    if block < 1 or not all(price >= 0.0 for price in prices):
-        raise ValueError(f"block must be >= 1 and prices >= 0, got {block} and {list(prices)}.")
-    clock = checked_clock(score, clock)
+    block, prices = count(block, "block", low=1), [number(price, "prices") for price in prices]
+    if not all(0.0 <= price < math.inf for price in prices):
+        raise ValueError(f"There must be prices >= 0, all finite, got {prices}.")
+    score, right, clock = checked(score, right, clock)
     spent = (clock - clock[0]) / (clock[-1] - clock[0]).clamp_min(ROUNDING)
     whole, blocks = _blocks(score, len(score)), _blocks(score, block)
     found: dict[float, Tensor] = {}
@@ -142,6 +146,7 @@ def fit_rules(
         >>> fit_rules(score, right, [0.1], n_offsets=3).curve(score, right).accuracy.max()
         tensor(1., dtype=torch.float64)
     """
+    n_offsets, score = count(n_offsets, "n_offsets", low=1), as_scores(score)
     limits = tune(score, right, prices, block=block, clock=clock).unique(dim=0)
     offsets = []
     for shape in limits:
@@ -176,8 +181,8 @@ def choose_block(
         >>> choose_block(score, right, [0.1], [1, 2], folds=2)  # the constant does as well
         2
     """
-    clock = checked_clock(score, clock)
-    if not 2 <= folds <= score.shape[1]:
+    score, right, clock = checked(score, right, clock)
+    if not 2 <= count(folds, "folds") <= score.shape[1]:
         raise ValueError(f"folds must be in 2..{score.shape[1]} (the samples), got {folds}.")
     held_out = torch.arange(score.shape[1], device=score.device) % folds
     areas = []

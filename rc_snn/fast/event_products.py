@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from rc_snn.fast.border import first_order, fits, fusable
 from rc_snn.fast.kernels import conv_add, conv_gradient, linear_add, linear_gradient
 from rc_snn.spike_events import Array, StepEvents
 
@@ -42,10 +43,11 @@ def event_linear(
         x: the step's events.
         weight: weights, float32 or float64.
         bias: added to every sample; None is zero.
-        path: "numba" (CPU only) or "tensor" (any device); default: numba where it can.
+        path: "numba" (CPU only) or "tensor" (any device); default: numba where it can. It has no
+            gradient of the events' mean.
 
     Raises:
-        ValueError: if weight does not fit the inputs, or numba is asked for off the CPU.
+        ValueError: if weight or bias do not fit the inputs, or numba cannot take them.
 
     Example:
         >>> from rc_snn.sequences import Events
@@ -58,8 +60,8 @@ def event_linear(
             f"weight must be [outputs, {x.events.n_inputs}] for these events, got "
             f"{list(weight.shape)}."
         )
-    bias = weight.new_zeros(weight.shape[0]) if bias is None else bias
-    if _choose(path, weight) == "numba":
+    bias = _checked_bias(weight, bias)
+    if _choose(path, weight, x) == "numba":
         out: Tensor = _EventLinear.apply(x, weight, bias)
         return out
     inputs, begins, complement = x.ragged()
@@ -69,11 +71,30 @@ def event_linear(
     return out if x.mean is None else out - x.mean.to(weight.dtype) @ columns
 
 
-def _choose(path: Path | None, weight: Tensor) -> Path:
-    on_cpu = weight.device.type == "cpu"
-    if path == "numba" and not on_cpu:
-        raise ValueError(f'The numba path runs on the CPU, got {weight.device}. Use "tensor".')
-    return path or ("numba" if on_cpu else "tensor")
+def _checked_bias(weight: Tensor, bias: Tensor | None) -> Tensor:
+    if bias is None:
+        return weight.new_zeros(weight.shape[0])
+    if bias.shape != weight.shape[:1] or bias.dtype is not weight.dtype:
+        raise ValueError(
+            f"bias must be [{len(weight)}] of {weight.dtype}, got {list(bias.shape)} of "
+            f"{bias.dtype}."
+        )
+    return bias
+
+
+def _choose(path: Path | None, weight: Tensor, x: StepEvents) -> Path:
+    if path not in (None, "numba", "tensor"):
+        raise ValueError(f'path must be "numba", "tensor" or None, got {path!r}.')
+    mean = x.events.mean
+    learned = mean is not None and mean.requires_grad and torch.is_grad_enabled()
+    can = fusable(weight) and x.events.order.device.type == "cpu" and not learned
+    if path == "numba" and not can:
+        raise ValueError(
+            f"The numba path runs on the CPU, in float32 and float64, without the gradient of a "
+            f"mean or torch's transforms; got {weight.dtype} on {weight.device}. Use "
+            '"tensor".'
+        )
+    return path or ("numba" if can else "tensor")
 
 
 class _EventLinear(torch.autograd.Function):
@@ -85,8 +106,7 @@ class _EventLinear(torch.autograd.Function):
         out = weight.new_empty(len(x), len(weight))
         return product.add(x, out, fresh=True).add_(bias if offset is None else bias - offset)
 
-    @staticmethod
-    @torch.autograd.function.once_differentiable
+    @first_order
     def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, Tensor]:
         total = LinearGradient(ctx.shape, grad.dtype)
         total.add(ctx.x, grad.contiguous())
@@ -94,9 +114,14 @@ class _EventLinear(torch.autograd.Function):
 
 
 class LinearEvents:
-    """The product `W @ x_t` during one run: what its steps share is made once."""
+    """The product `W @ x_t` during one run: what its steps share is made once.
+
+    Raises:
+        ValueError: if the weight is no matrix, or later if a step does not fit it.
+    """
 
     def __init__(self, weight: Tensor) -> None:
+        fits(weight, (len(weight), weight.shape[-1]), weight.dtype, "weight")
         self.columns = weight.detach().t().contiguous()
         self.offsets: dict[int, Tensor] = {}
 
@@ -118,6 +143,8 @@ class LinearEvents:
 
     def add(self, x: StepEvents, out: Tensor, *, fresh: bool = False) -> Tensor:
         """Add the product, not centred, to `out` in place; fresh starts at zero."""
+        _check_inputs(x, len(self.columns))
+        fits(out, (len(x), self.columns.shape[1]), self.columns.dtype, "out")
         total = self.total if x.complement.any() else self.columns[0]  # else unused
         columns = self.columns.numpy()
         linear_add(
@@ -136,7 +163,9 @@ class LinearGradient:
 
     def add(self, x: StepEvents, grad: Tensor) -> None:
         """Add one step's gradient `grad^T x_t`."""
-        common = torch.zeros(grad.shape[1], dtype=grad.dtype)
+        _check_inputs(x, len(self.columns))
+        fits(grad, (len(x), self.columns.shape[1]), self.columns.dtype, "grad")
+        common = grad.new_zeros(grad.shape[1])
         columns = self.columns.numpy()
         linear_gradient(
             *x.events.arrays, x.step, grad.numpy(), columns, common.numpy(), _width(columns)
@@ -154,6 +183,11 @@ class LinearGradient:
             mean, bias = (torch.stack(part) for part in zip(*self.means, strict=True))
             self.columns.addmm_(mean.to(bias.dtype).t(), bias, alpha=-1)
         return self.columns.t()
+
+
+def _check_inputs(x: StepEvents, n_inputs: int) -> None:
+    if x.events.n_inputs != n_inputs:
+        raise ValueError(f"The weight has {n_inputs} inputs, the events {x.events.n_inputs}.")
 
 
 def _width(columns: Array) -> int:
@@ -191,17 +225,25 @@ def event_conv2d(
         >>> event_conv2d(x, torch.ones(1, 1, 3, 3), grid=(2, 2)).flatten()
         tensor([1., 1., 1., 1.])
     """
-    k = weight.shape[-1]
-    if weight.dim() != 4 or weight.shape[1:] != (1, k, k) or k % 2 == 0:
-        raise ValueError(f"weight must be [outputs, 1, k, k] with odd k, got {list(weight.shape)}.")
-    if grid[0] * grid[1] != x.events.n_inputs:
-        raise ValueError(f"A grid of {grid} does not hold {x.events.n_inputs} inputs.")
-    bias = weight.new_zeros(weight.shape[0]) if bias is None else bias
-    if _choose(path, weight) == "numba":
+    _check_kernel(weight)
+    _check_grid(x, grid)
+    bias = _checked_bias(weight, bias)
+    if _choose(path, weight, x) == "numba":
         out: Tensor = _EventConv.apply(x, weight, bias, grid)
         return out
     dense = x.dense(weight.dtype).view(-1, 1, *grid)
     return F.conv2d(dense, weight, bias, padding="same").permute(0, 2, 3, 1).contiguous()
+
+
+def _check_kernel(weight: Tensor) -> None:
+    k = weight.shape[-1] if weight.dim() else 0
+    if weight.dim() != 4 or weight.shape[1:] != (1, k, k) or k % 2 == 0:
+        raise ValueError(f"weight must be [outputs, 1, k, k] with odd k, got {list(weight.shape)}.")
+
+
+def _check_grid(x: StepEvents, grid: tuple[int, int]) -> None:
+    if min(grid) < 1 or grid[0] * grid[1] != x.events.n_inputs:
+        raise ValueError(f"A grid of {grid} does not hold {x.events.n_inputs} inputs.")
 
 
 class _EventConv(torch.autograd.Function):
@@ -215,8 +257,7 @@ class _EventConv(torch.autograd.Function):
         out = weight.new_empty(len(x), *grid, len(weight))
         return product.add(x, out, fresh=True).add_(bias if offset is None else bias - offset)
 
-    @staticmethod
-    @torch.autograd.function.once_differentiable
+    @first_order
     def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, Tensor, None]:
         total = ConvGradient(ctx.shape, grad.dtype, ctx.grid)
         total.add(ctx.x, grad.contiguous())
@@ -224,9 +265,15 @@ class _EventConv(torch.autograd.Function):
 
 
 class ConvEvents:
-    """The convolution `W * x_t` during one run, channels last."""
+    """The convolution `W * x_t` during one run, channels last.
+
+    Raises:
+        ValueError: if the weight is no kernel of one input channel, or later if a step does not fit
+            the grid.
+    """
 
     def __init__(self, weight: Tensor, grid: tuple[int, int]) -> None:
+        _check_kernel(weight)
         # What an event adds around itself is the kernel turned by 180 degrees.
         self.patch = weight.detach()[:, 0].flip(1, 2).permute(1, 2, 0).contiguous()
         self.weight, self.grid = weight.detach(), grid
@@ -246,6 +293,9 @@ class ConvEvents:
 
     def add(self, x: StepEvents, out: Tensor, *, fresh: bool = False) -> Tensor:
         """Add the convolution, not centred, to `out` in place; fresh starts at zero."""
+        _check_grid(x, self.grid)
+        shape = (len(x), *self.grid, self.patch.shape[2])
+        fits(out, shape, self.patch.dtype, "out", contiguous=True)
         total = self.total if x.complement.any() else self.patch  # else unused
         conv_add(*x.events.arrays, x.step, self.patch.numpy(), total.numpy(), fresh, out.numpy())
         return out
@@ -261,14 +311,16 @@ class ConvGradient:
 
     def add(self, x: StepEvents, grad: Tensor) -> None:
         """Add one step's gradient."""
-        k = self.patch.shape[0]
+        _check_grid(x, self.grid)
+        k, shape = self.patch.shape[0], (len(x), *self.grid, self.patch.shape[2])
+        fits(grad, shape, self.patch.dtype, "grad", contiguous=True)
         parts = conv_gradient(*x.events.arrays, x.step, grad.numpy(), k)
         self.patch += torch.from_numpy(parts).sum(0).view_as(self.patch)
         complement = torch.from_numpy(x.complement)
         summed = grad.sum(0) if complement.all() or x.mean is not None else None
         if complement.any():
             common = summed if complement.all() else grad[complement].sum(0)
-            self._add_image(torch.ones(self.grid, dtype=grad.dtype), common)
+            self._add_image(grad.new_ones(self.grid), common)
         if x.mean is not None:
             self._add_image(-x.mean.to(grad.dtype), summed)
 

@@ -9,6 +9,7 @@ The slow definition of the same arithmetic is `rc_snn.cells.lstm_gates` under to
 `tests/rc_snn/test_fused.py` holds the two together.
 """
 
+import math
 from abc import ABC, abstractmethod
 from typing import Any, Literal, TypeAlias
 
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor
 
 from rc_snn.borders import Form
+from rc_snn.fast.border import Unchanged, first_order, fits
 from rc_snn.fast.buffers import Buffers, Loan
 from rc_snn.fast.kernels import gates_backward, gates_forward
 from rc_snn.sequences import SpikeSequences
@@ -25,11 +27,6 @@ from rc_snn.spike_events import StepEvents
 Precision: TypeAlias = Literal["float32", "bf16"]
 """bf16: products of matrices and convolutions in bfloat16, accumulated in float32; weights, state,
 gates, input events and read-out stay as they are."""
-
-
-def fusable(weight: Tensor) -> bool:
-    """Return whether the fast path can run these weights."""
-    return weight.device.type == "cpu" and weight.dtype in (torch.float32, torch.float64)
 
 
 def _blocks(tensor: Tensor | None, rows: int, *last: int) -> Any:
@@ -57,7 +54,12 @@ class FusedCell:
         self.token: Tensor = _Weights.apply(run, *weights)
 
     def step(self, x: StepEvents | Tensor, state: tuple[Tensor, ...] | None) -> tuple[Tensor, ...]:
-        """Return the new `(h, c)`."""
+        """Return the new `(h, c)`.
+
+        Raises:
+            ValueError: if input or state do not fit the cell, or each other.
+        """
+        self.run.check(x, state)
         h, c = (None, None) if state is None else state
         events, dense = (x, None) if isinstance(x, StepEvents) else (None, x)
         new: tuple[Tensor, ...] = _Step.apply(self.token, self.run, events, dense, h, c)
@@ -75,8 +77,7 @@ class _Weights(torch.autograd.Function):
         ctx.run = run
         return weights[0].new_zeros(())
 
-    @staticmethod
-    @torch.autograd.function.once_differentiable
+    @first_order
     def backward(ctx: Any, _: Tensor) -> tuple[Tensor | None, ...]:
         return (None, *ctx.run.gradients())
 
@@ -115,11 +116,11 @@ class _Step(torch.autograd.Function):
             run.loan.give_back()
         return new_h, new_c
 
-    @staticmethod
-    @torch.autograd.function.once_differentiable
+    @first_order
     def backward(ctx: Any, dh: Tensor | None, dc: Tensor | None) -> tuple[Tensor | None, ...]:
         acts, tanh_c, x, h, c = ctx.saved_tensors
         run: Run = ctx.run
+        run.begin(torch._C._current_graph_task_id())
         if dh is None:
             dh = torch.zeros_like(tanh_c)
         dgates = run.place(ctx.key)
@@ -142,17 +143,46 @@ class Run(ABC):
     """The products of a cell during one run, and the weight gradients that its steps leave."""
 
     def __init__(
-        self, weight: Tensor, bias: Tensor, precision: Precision, rows: int, buffers: Buffers
+        self,
+        weights: tuple[Tensor, Tensor],
+        bias: Tensor,
+        precision: Precision,
+        reads: tuple[int, ...],
+        holds: tuple[int, ...],
+        buffers: Buffers,
     ) -> None:
-        if precision == "bf16" and weight.dtype != torch.float32:
-            raise ValueError(f"bf16 products go with float32 weights, got {weight.dtype}.")
-        self.low = torch.bfloat16 if precision == "bf16" else weight.dtype
-        self.scale = _scale(rows, weight.shape[0] // 4, weight.dtype)
+        """Begin a run of a cell whose step reads and holds so much of each sample."""
+        dtype = weights[0].dtype
+        if precision == "bf16" and dtype != torch.float32:
+            raise ValueError(f"bf16 products go with float32 weights, got {dtype}.")
+        self.low = torch.bfloat16 if precision == "bf16" else dtype
+        self.scale = _scale(math.prod(holds[1:-1]), holds[-1], dtype)
         self.bias = bias.detach()
+        self.reads, self.holds, self.n_inputs = reads, holds, math.prod(reads)
+        self.weight_ih, self.weight_hh = map(Unchanged, weights)
         self.loan = Loan(buffers)
+        self.task = -1
         self.sizes: list[int] = []
         # By step, so that a step that goes backward twice before the weights do counts once.
         self.collected: dict[int, tuple[Any, ...]] = {}
+
+    def check(self, x: StepEvents | Tensor, state: tuple[Tensor, ...] | None) -> None:
+        """Refuse input and state that do not fit the cell, or each other."""
+        n, dtype = len(x), self.bias.dtype
+        if not isinstance(x, StepEvents):
+            fits(x, (n, *self.reads), dtype, "The input of a step")
+        elif x.events.n_inputs != self.n_inputs:
+            raise ValueError(
+                f"The cell reads {self.n_inputs} inputs per step, got events of "
+                f"{x.events.n_inputs}. Its weights are those of other data."
+            )
+        for part in state or ():
+            fits(part, (n, *self.holds), dtype, "A state of the cell")
+
+    def begin(self, task: int) -> None:
+        """Forget what the steps left in another backward pass, which did not reach the weights."""
+        if task != self.task:
+            self.task, self.collected = task, {}
 
     def enter(self, n: int) -> int:
         """Note a step of n samples; return its number."""
@@ -202,7 +232,14 @@ class Run(ABC):
 
 
 def step_input(inputs: Any, step: int, dtype: torch.dtype) -> StepEvents | Tensor:
-    """Return a step's events where the inputs have them, else its dense input `[batch, inputs]`."""
-    if isinstance(inputs, SpikeSequences):
+    """Return a step's events where the inputs have them, else its dense input `[batch, inputs]`.
+
+    Events say nothing of what a subclass shows otherwise, and have no gradient of the mean.
+    """
+    if type(inputs) is SpikeSequences and not _differentiable(inputs.mean):
         return inputs.events.at(step)
     return Form(dtype).read(inputs.at(step))
+
+
+def _differentiable(tensor: Tensor | None) -> bool:
+    return tensor is not None and tensor.requires_grad and torch.is_grad_enabled()

@@ -45,7 +45,11 @@ def compiled(function: Callable[..., Any], *, reorder: bool = False) -> Callable
     """
     fastmath = {"contract", "nsz", "arcp"} | ({"reassoc"} if reorder else set())
     options: Any = {"cache": True, "error_model": "numpy", "fastmath": fastmath}
-    serial = numba.njit(**options)(function)
+    try:
+        serial = numba.njit(**options)(function)
+    except RuntimeError:  # no place for a cache: see `rc_snn.fast.cache_folder`
+        options["cache"] = False
+        serial = numba.njit(**options)(function)
     parallel = numba.njit(parallel=True, **options)(_twin(function))
 
     def call(*args: Any) -> Any:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from rc_snn.fast.border import fits
 from rc_snn.fast.buffers import Buffers
 from rc_snn.fast.event_products import ConvEvents, ConvGradient, LinearEvents, LinearGradient
 from rc_snn.fast.fused import Precision, Run
@@ -33,7 +34,13 @@ class LSTMRun(Run):
         input_precision: Precision,
         buffers: Buffers,
     ) -> None:
-        super().__init__(weight_ih, bias_ih + bias_hh, precision, 1, buffers)
+        n_gates, n_hidden = weight_hh.shape
+        fits(weight_hh, (4 * n_hidden, n_hidden), weight_hh.dtype, "weight_hh of an LSTM")
+        fits(weight_ih, (n_gates, weight_ih.shape[-1]), weight_hh.dtype, "weight_ih")
+        for name, bias in (("bias_ih", bias_ih), ("bias_hh", bias_hh)):
+            fits(bias, (n_gates,), weight_hh.dtype, name)
+        weights, bias = (weight_ih, weight_hh), bias_ih + bias_hh
+        super().__init__(weights, bias, precision, weight_ih.shape[1:], (n_hidden,), buffers)
         self.input, self.recurrent = weight_ih.detach(), weight_hh.detach().to(self.low)
         # What dense inputs meet; events add columns, which are exact.
         self.dense = self.input
@@ -41,7 +48,8 @@ class LSTMRun(Run):
             self.dense = self.input.to(torch.bfloat16)
         self.events = LinearEvents(self.input)
         self.input_now: Tensor | None = None
-        self.inputs: list[Tensor] = []
+        self.inputs: dict[int, Tensor] = {}
+        self.begins = [0]
         self.stacks: tuple[Tensor, Tensor, Tensor] | None = None
 
     def gates(self, x: StepEvents | Tensor, h: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -50,6 +58,7 @@ class LSTMRun(Run):
         if h is not None:
             self._multiply(h, self.recurrent, gates)
         if isinstance(x, StepEvents):
+            self.input_now = None
             self.events.add(x, gates, fresh=h is None)
             return gates, self.centred_bias(self.events.offset(x))
         self.input_now = x.to(self.dense.dtype)
@@ -58,9 +67,11 @@ class LSTMRun(Run):
 
     def enter(self, n: int) -> int:
         """Note a step of n samples, and keep a dense input, in the precision of its product."""
+        key = super().enter(n)
+        self.begins.append(self.begins[-1] + n)
         if self.input_now is not None:
-            self.inputs.append(self.input_now)
-        return super().enter(n)
+            self.inputs[key] = self.input_now
+        return key
 
     def _multiply(self, x: Tensor, weight: Tensor, out: Tensor, *, fresh: bool = True) -> None:
         """Write `weight x` to out, or add it."""
@@ -75,19 +86,20 @@ class LSTMRun(Run):
 
     def place(self, key: int) -> Tensor:
         """Return the rows of this step."""
-        if self.stacks is None:
-            n, n_hidden = sum(self.sizes), self.recurrent.shape[1]
+        n, n_hidden = self.begins[-1], self.recurrent.shape[1]
+        if self.stacks is None or len(self.stacks[0]) < n:
             exact = self.loan.take((n, len(self.bias)), self.bias.dtype)
             low = exact
             if {self.low, self.dense.dtype} != {exact.dtype}:
                 low = self.loan.take(exact.shape, torch.bfloat16)
-            self.stacks = exact, low, self.loan.take((n, n_hidden), self.low)
+            before, self.stacks = self.stacks, (exact, low, self.loan.take((n, n_hidden), self.low))
+            for new, old in zip(self.stacks, before or (), strict=False):  # steps were added since
+                new[: len(old)] = old
         return self.stacks[0][self.rows(key)]
 
     def rows(self, key: int) -> slice:
         """Return where in the stacks this step is."""
-        begin = sum(self.sizes[:key])
-        return slice(begin, begin + self.sizes[key])
+        return slice(self.begins[key], self.begins[key + 1])
 
     def back(
         self,
@@ -99,7 +111,11 @@ class LSTMRun(Run):
         to_x: bool,
     ) -> tuple[Tensor | None, Tensor | None]:
         """Collect the gradients of the weights; return those of x (if asked for) and h."""
-        self.collected[key] = (self.rows(key), x, dgates, h is not None)
+        self.collected[key] = (key, x, dgates, h is not None)
+        if to_x and self.dense.dtype is self.bias.dtype:
+            self.weight_ih.check()
+        if h is not None and self.low is self.bias.dtype:
+            self.weight_hh.check()
         dx = dgates @ self.input if to_x else None
         assert self.stacks is not None
         exact, low, states = (stack[self.rows(key)] for stack in self.stacks)
@@ -120,24 +136,30 @@ class LSTMRun(Run):
         """Return the collected gradients, each from one product over all steps."""
         steps, dtype = self.collect(), self.bias.dtype
         assert self.stacks is not None
-        # A step reaches all before it, so the rows of the steps follow each other without a gap.
-        end = steps[-1][0].stop
-        begin = next((rows.start for rows, *_, has_state in steps if has_state), end)
         exact, low, states = self.stacks
-        bias = exact[:end].sum(0)
-        if self.inputs:
-            x = torch.cat(self.inputs[: len(steps)])
-            to_input = (x.t() @ self.of_dtype(x.dtype, exact, low)[:end]).t().to(dtype)
-        else:
+        bias = self._of([key for key, *_ in steps], exact).sum(0)
+        to_input = to_recurrent = None
+        if dense := [key for key, *_ in steps if key in self.inputs]:
+            x = torch.cat([self.inputs[key] for key in dense])
+            left = self._of(dense, self.of_dtype(x.dtype, exact, low))
+            to_input = (x.t() @ left).t().to(dtype)
+        if len(dense) < len(steps):
             from_events = LinearGradient(self.input.shape, dtype)
-            for _, x, dgates, _ in steps:
-                from_events.add(x, dgates)
-            to_input = from_events.weight()
-        to_recurrent = None
-        if begin < end:
-            left = self.of_dtype(self.low, exact, low)[begin:end]
-            to_recurrent = (states[begin:end].t() @ left).t().to(dtype)
-        return to_input, to_recurrent, bias, bias
+            for key, x, dgates, _ in steps:
+                if key not in self.inputs:
+                    from_events.add(x, dgates)
+            to_input = _sum([from_events.weight(), to_input]) if dense else from_events.weight()
+        if later := [key for key, *_, has_state in steps if has_state]:
+            left = self._of(later, self.of_dtype(self.low, exact, low))
+            to_recurrent = (self._of(later, states).t() @ left).t().to(dtype)
+        return to_input, to_recurrent, bias, bias.clone()
+
+    def _of(self, steps: list[int], stack: Tensor) -> Tensor:
+        """Return the rows of these steps: those of a run lie together, as each reaches the last."""
+        first, last = steps[0], steps[-1]
+        if last - first + 1 == len(steps):
+            return stack[self.begins[first] : self.begins[last + 1]]
+        return torch.cat([stack[self.rows(key)] for key in steps])
 
 
 class ConvLSTMRun(Run):
@@ -153,7 +175,15 @@ class ConvLSTMRun(Run):
         input_precision: Precision,
         buffers: Buffers,
     ) -> None:
-        super().__init__(weight_ih, bias, precision, grid[1], buffers)
+        n_gates, n_channels, side = weight_hh.shape[:3]
+        fits(weight_hh, (4 * n_channels, n_channels, side, side), bias.dtype, "weight_hh")
+        n_read, side_ih = weight_ih.shape[1:3]
+        fits(weight_ih, (n_gates, n_read, side_ih, side_ih), bias.dtype, "weight_ih")
+        fits(bias, (n_gates,), bias.dtype, "bias")
+        if side % 2 == 0 or side_ih % 2 == 0:
+            raise ValueError(f"Kernels must be odd, got sides {side_ih} and {side}.")
+        weights, reads, holds = (weight_ih, weight_hh), (*grid, n_read), (*grid, n_channels)
+        super().__init__(weights, bias, precision, reads, holds, buffers)
         low_input = torch.bfloat16 if input_precision == "bf16" else self.bias.dtype
         self.input = weight_ih.detach().to(low_input, memory_format=torch.channels_last)
         self.recurrent = weight_hh.detach().to(self.low, memory_format=torch.channels_last)
@@ -188,7 +218,7 @@ class ConvLSTMRun(Run):
 
     def place(self, key: int) -> Tensor:
         """Return one place for all steps: kernels are small, so each step makes their gradient."""
-        if self.scratch is None:
+        if self.scratch is None or len(self.scratch) < self.sizes[key]:
             shape = (max(self.sizes), *self.grid, len(self.bias))
             self.scratch = self.loan.take(shape, self.bias.dtype)
         return self.scratch[: self.sizes[key]]
@@ -208,6 +238,10 @@ class ConvLSTMRun(Run):
     ) -> tuple[Tensor | None, Tensor | None]:
         """Collect the gradients of the weights; return those of x (if asked for) and h."""
         dx = dh = recurrent = None
+        if self.input.dtype is self.bias.dtype:  # torch's convolutions need their weight, whatever
+            self.weight_ih.check()
+        if h is not None and self.low is self.bias.dtype:
+            self.weight_hh.check()
         mark = len(self.loan.taken)
         if isinstance(x, StepEvents):
             from_events = ConvGradient(self.weight.shape, dgates.dtype, self.grid)

@@ -168,7 +168,7 @@ _ZIP_ERRORS = (
 """What Python's zipfile raises on damaged bytes; encryption is a RuntimeError."""
 
 
-def load_npz(path: Path, what: str) -> dict[str, Array]:
+def load_npz(path: Path, what: str, limit: int | None = None) -> dict[str, Array]:
     """Return the arrays of an npz file, all of them, bounded by the file's size.
 
     Objects are refused: nothing is unpickled. An array that its header makes larger than its bytes
@@ -177,10 +177,11 @@ def load_npz(path: Path, what: str) -> dict[str, Array]:
     Args:
         path: of the file.
         what: it should be, for the message.
+        limit: bytes that its arrays may hold; None: `allowance` of its size.
 
     Raises:
         OSError: if there is no such file.
-        ValueError: if it is damaged, holds objects, or unpacks to more than `allowance`.
+        ValueError: if it is damaged, holds objects, or unpacks to more.
 
     Example:
         >>> import tempfile
@@ -193,16 +194,17 @@ def load_npz(path: Path, what: str) -> dict[str, Array]:
     content = read_bytes(path)
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            return _arrays(archive, len(content))
+            return _arrays(archive, len(content), limit)
     except _ZIP_ERRORS as error:
         raise ValueError(
             f"{path} cannot be read as {what} ({error}). Copy it again, or make it again."
         ) from error
 
 
-def _arrays(archive: zipfile.ZipFile, packed: int) -> dict[str, Array]:
+def _arrays(archive: zipfile.ZipFile, packed: int, limit: int | None) -> dict[str, Array]:
     members = archive.infolist()
-    size, limit = sum(member.file_size for member in members), allowance(packed)
+    size = sum(member.file_size for member in members)
+    limit = allowance(packed) if limit is None else limit
     if size > limit:
         raise ValueError(f"it would unpack from {packed} to {size} bytes, more than {limit}")
     names = [member.filename.removesuffix(".npy") for member in members]

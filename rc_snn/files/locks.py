@@ -1,7 +1,7 @@
 """One process at a time: for each folder of a run, each download, each entry of a cache.
 
 The system releases a lock when its process ends, however it ends, so that a kill leaves none
-behind; what stays is an empty file `.lock`.
+behind; what stays is an empty file whose name ends in `.lock`.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,6 +10,9 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+_GRACE_S = 1.0
+"""A process that was killed just now may not have let go yet."""
+
 
 class Busy(ValueError):
     """Another process is at work in the same place. The message says where, and what to do."""
@@ -17,22 +20,28 @@ class Busy(ValueError):
 
 @contextmanager
 def locked(
-    path: Path, doing: str, *, wait: bool = False, told: Callable[[str], None] | None = None
+    folder: Path,
+    doing: str,
+    *,
+    entry: str = "",
+    wait: bool = False,
+    told: Callable[[str], None] | None = None,
 ) -> Iterator[None]:
-    """Hold a place for this process alone, while the block runs.
+    """Hold a folder, or one entry of it, for this process alone, while the block runs.
 
-    Threads of one process exclude each other, too.
+    Threads of one process exclude each other, too, and a block within the block.
 
     Args:
-        path: of a folder, made if it is not there, which then holds `.lock`; or of a file, whose
-            lock lies beside it.
+        folder: made if it is not there; it then holds the lock, a hidden file.
         doing: what is done there, for the message.
+        entry: name of a file or folder in it: others are not held up.
         wait: until the other has finished, without limit; else refuse.
-        told: called with a message before a wait that is not over at once.
+        told: called with a message before a wait.
 
     Raises:
         Busy: if another process holds the place, and `wait` is off.
-        OSError: if no lock can be made there: the folder is read-only, or the disk full.
+        OSError: if no lock can be made there: the folder is read-only, the disk full, or the file
+            system has no locks.
 
     Example:
         >>> import tempfile
@@ -44,19 +53,21 @@ def locked(
         ...         print("Another process" in str(error))
         True
     """
-    as_folder = path.is_dir() or not path.suffix
-    (path if as_folder else path.parent).mkdir(parents=True, exist_ok=True)
-    place = path / ".lock" if as_folder else path.with_name(f"{path.name}.lock")
-    lock = FileLock(place, is_singleton=False)
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / f".{entry}.lock" if entry else folder / ".lock", is_singleton=False)
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=_GRACE_S)
     except Timeout:
-        message = f"Another process is at work in {path} ({doing})."
+        message = f"Another process is at work in {folder / entry} ({doing})."
         if not wait:
             raise Busy(f"{message} Wait until it has ended, or name another folder.") from None
         if told is not None:
             told(f"{message} Waiting until it has ended.")
         lock.acquire()
+    except NotImplementedError as error:
+        raise OSError(
+            f"{folder} is on a file system without locks. Name another folder."
+        ) from error
     try:
         yield
     finally:

@@ -243,3 +243,28 @@ def test_results_do_not_depend_on_the_number_of_threads(kind, generator):
         one, two = (torch.where(x.isfinite(), x, 0.0) for x in (one, two))
         scale = one.abs().max().clamp_min(1e-30)
         torch.testing.assert_close(two / scale, one / scale, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("wrong", [0.0, -1.0, math.nan, math.inf])
+def test_a_temperature_that_turns_the_answer_round_is_refused(wrong, as_user):
+    net = rel_psp((4, 3, 2))
+    with pytest.raises(ValueError, match="temperature must be positive"):
+        net.decide(torch.rand(2, 4), temperature=wrong)
+    if wrong != 0.0:
+        with pytest.raises(ValueError, match="jitter must be >= 0"):
+            net.spike_times(torch.rand(2, 4), jitter=-abs(wrong))
+
+
+def test_sizes_and_thresholds_that_are_no_numbers_of_their_kind_are_refused(as_user):
+    for wrong in ({"theta": 0.0}, {"theta": math.nan}, {"min_slope": -1.0}):
+        with pytest.raises(ValueError, match="theta must be positive and min_slope"):
+            ReLPSP(**wrong)
+    with pytest.raises(ValueError, match="must be a whole number"):
+        rel_psp((4.0, 3, 2))
+
+
+def test_spike_times_of_16_bits_are_refused_where_others_may_be_late(as_user):
+    net = rel_psp((4, 3, 2))
+    net.decide(torch.full((1, 4), 2.5))
+    with pytest.raises(ValueError, match="floats of 32 or 64 bits"):
+        net.decide(torch.rand(1, 4).half())

@@ -14,6 +14,7 @@ from benchmarks.figure1 import task as figure1
 from benchmarks.keywords.task import KeywordOptions
 from benchmarks.run import Options
 from benchmarks.speed.exchange import ExchangeOptions
+from benchmarks.speed.task import SpeedOptions
 from benchmarks.table1 import task as table1
 from benchmarks.table1.options import Table1
 from benchmarks.table1.tradeoff import Tradeoff
@@ -147,3 +148,27 @@ def test_the_folder_of_a_run_may_be_a_string(kind, tmp_path):
         timed = Timed(times, labels)
         train_continuous(rel_psp((6, 4, 3)), timed, timed, ContinuousConfig(epochs=1), folder)
     assert (tmp_path / "run" / "checkpoint.pt").exists()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"threads": 0}, "threads must be at least 1, got threads=0"),
+        ({"threads": -2}, "threads must be at least 1"),
+        ({"threads": 1.0}, "threads must be a whole number"),
+        ({"seeds": (-1,)}, "seeds must be at least 0"),
+        ({"seeds": (0, 1.5)}, "seeds must be a whole number"),
+        ({"seeds": ()}, "one or more, each once"),
+        ({"seeds": (0, 1, 0)}, "one or more, each once"),
+        ({"profile": "long"}, 'profile must be one of "quick" or "paper"'),
+    ],
+)
+def test_options_that_count_nothing_are_refused(wrong, said):
+    with pytest.raises(ValueError, match=said):
+        Options(**wrong)
+
+
+def test_steps_of_the_grid_are_refused_by_every_command_that_has_them():
+    for options in (Table1, SpeedOptions):
+        with pytest.raises(ValueError, match="n_steps must be at least 1, got n_steps=0"):
+            options(n_steps=0)

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -362,15 +363,117 @@ def test_an_aedat4_file_that_was_cut_short_is_refused(form, tmp_path):
 
 
 @pytest.mark.parametrize("form", [p for p in FORMATS if p.id in (".es", ".dat")])
-def test_left_alone_faery_starts_the_clock_at_the_first_event(form, tmp_path):
+def test_left_alone_faery_takes_the_first_time_off_and_only_dat_says_so(form, tmp_path):
     import faery
 
     events = np.array([(7000, 0, 0, True), (9000, 1, 0, True)], faery.EVENTS_DTYPE)
     path = tmp_path / f"theirs{form.suffix}"
     faery.events_stream_from_array(events, (4, 1)).to_file(path)
-    assert form.read_events(path, (4, 1, 1))["t"].tolist() == [0, 2000]
+    kept = form.suffix == ".dat"
+    assert form.read_events(path, (4, 1, 1))["t"].tolist() == ([7000, 9000] if kept else [0, 2000])
     path = form.export(one_row([7, 9], [0, 1]), path)
     assert form.read_events(path, (4, 1, 1))["t"].tolist() == [7000, 9000]
+
+
+def theirs(n=300, size=(300, 200), seed=0):
+    """Return events as faery takes them, each anywhere on the sensor, sorted by time."""
+    import faery
+
+    g = np.random.default_rng(seed)
+    events = np.zeros(n, faery.EVENTS_DTYPE)
+    events["t"] = np.sort(g.integers(0, 10**6, n))
+    events["x"], events["y"] = g.integers(0, size[0], n), g.integers(0, size[1], n)
+    events["p"] = g.integers(0, 2, n)
+    return events
+
+
+def written_by_faery(path, events, size=(300, 200), **options):
+    import faery
+
+    faery.events_stream_from_array(events.copy(), size).to_file(path, zero_t0=False, **options)
+    return path
+
+
+@pytest.mark.parametrize("form", [p for p in FORMATS if p.id == ".dat"])
+@pytest.mark.parametrize("version", ["dat1", "dat2"])
+def test_both_versions_of_dat_are_read_as_faery_reads_them(form, version, tmp_path):
+    """expelliarmus takes the first for the second: y's bits go to x."""
+    import faery
+
+    events = theirs()
+    path = written_by_faery(tmp_path / "a.dat", events, version=version)
+    np.testing.assert_array_equal(columns(dat.read_events(path, (300, 200, 2))), columns(events))
+    again = np.concatenate(list(faery.events_stream_from_file(path)))
+    np.testing.assert_array_equal(columns(again), columns(events))
+
+
+def dat_bytes(lines=("% Version 2",), kind=12, words=((5, 1 | 1 << 14 | 1 << 28),)):
+    head = "".join(f"{line}\n" for line in lines).encode() + bytes([kind, 8])
+    return head + np.array(words, "<u4").tobytes()
+
+
+def test_a_dat_file_is_read_by_its_documented_layout(tmp_path):
+    path = tmp_path / "a.dat"
+    lines = ["% Data file containing CD events.", "% Date 2020-01-01 10:00:00", "% Version 2"]
+    path.write_bytes(dat_bytes([*lines, "% Height 3", "% Width 4"]))
+    assert dat.read_events(path, (4, 3, 2)).tolist() == [(1, 1, 5, True)]
+    path.write_bytes(dat_bytes(words=[(2**32 - 5, 0), (3, 0), (2, 0), (4, 1 << 28)]))
+    times = [2**32 - 5, 2**32 + 3, 2**32 + 2, 2**32 + 4]
+    assert dat.read_events(path, (4, 3, 2))["t"].tolist() == times  # its clock has 32 bits
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (dat_bytes(lines=[]), "version not said"),
+        (dat_bytes(lines=["% Version 3"]), "version 3"),
+        (dat_bytes(kind=14), "type 14"),
+        (dat_bytes(words=[(5, 2 << 28)]), "polarity 2"),
+        (dat_bytes(words=[(5, 4)]), "x = 4, outside"),
+        (dat_bytes() + b"x", "cut within an event"),
+    ],
+)
+def test_a_dat_file_that_is_another_thing_is_refused_with_the_reason(content, reason, tmp_path):
+    path = tmp_path / "a.dat"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=reason):
+        dat.read_events(path, (4, 3, 2))
+
+
+@pytest.mark.parametrize("form", [p for p in FORMATS if p.id == ".aedat4"])
+@pytest.mark.parametrize("packed", [None, ("lz4", 1), ("lz4", 9), ("zstd", 1), ("zstd", 19)])
+def test_aedat4_is_read_however_it_is_packed(form, packed, tmp_path):
+    events = theirs()
+    path = written_by_faery(tmp_path / "a.aedat4", events, compression=packed)
+    np.testing.assert_array_equal(columns(form.read_events(path, (300, 200, 2))), columns(events))
+
+
+@pytest.mark.parametrize("form", [p for p in FORMATS if p.id == ".aedat4"])
+def test_no_bit_of_an_aedat4_file_makes_its_decoder_panic(form, tmp_path):
+    """The decoder's panics are no exceptions of Python, and some sizes abort the process."""
+    path = written_by_faery(tmp_path / "a.aedat4", theirs(20))
+    good = path.read_bytes()
+    for bit in range(0, 8 * len(good), max(1, 8 * len(good) // 100)):
+        damaged = bytearray(good)
+        damaged[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(damaged)
+        with suppress(ValueError):
+            assert form.read_events(path, (300, 200, 2)).dtype == EVENT_DTYPE
+
+
+@pytest.mark.parametrize("form", [p for p in FORMATS if p.id == ".es"])
+@pytest.mark.parametrize("kind", ["generic", "atis", "color"])
+def test_es_events_that_are_no_dvs_are_refused_with_the_reason(form, kind, tmp_path):
+    import event_stream
+
+    path = tmp_path / "a.es"
+    dtype = getattr(event_stream, f"{kind}_dtype")
+    size = (0, 0) if kind == "generic" else (4, 3)
+    with event_stream.Encoder(str(path), kind, *size) as encoder:
+        if kind != "generic":
+            encoder.write(np.zeros(1, dtype))
+    with pytest.raises(BridgeError, match=f"'{kind}' events; this bridge reads 'dvs'"):
+        form.read_events(path, (4, 3, 2))
 
 
 @pytest.mark.parametrize("form", [p for p in FORMATS if p.id == ".dat"])

@@ -249,11 +249,89 @@ def test_a_sonata_file_that_says_something_else_is_refused(tmp_path):
     wrapped = others_sonata(tmp_path / "ids.h5", [2**63 + 5], [1.0], "ms")
     with pytest.raises(BridgeError, match="node_ids reach 9223372036854775813"):
         sonata.from_file(wrapped, 1e-3, 8, 10)
-    for unit in ("", "us"):
-        with pytest.raises(BridgeError, match="must be one of ms"):
-            sonata.from_file(others_sonata(tmp_path / "unit.h5", [1], [1.0], unit), 1e-3, 8, 10)
+    with pytest.raises(BridgeError, match="must be one of ms"):
+        sonata.from_file(others_sonata(tmp_path / "unit.h5", [1], [1.0], "us"), 1e-3, 8, 10)
     with pytest.raises(BridgeError, match="on no tick"):
         sonata.from_file(others_sonata(tmp_path / "off.h5", [1], [1.5], "ms"), 1e-3, 8, 10)
+
+
+def as_bmtk(file):
+    """As BMTK's writer does it, two populations packed and sorted."""
+    for name in ("V1", "LGN"):
+        population = file.create_group(f"spikes/{name}")
+        population.attrs["sorting"] = "by_time"
+        data = {"timestamps": np.array([1.0, 2.0, 3.0]), "node_ids": np.array([0, 1, 2], np.uint64)}
+        for column, values in data.items():
+            population.create_dataset(column, data=values, compression="gzip")
+        population["timestamps"].attrs["units"] = "ms"
+
+
+def without_unit(file):
+    """BMTK reads milliseconds; libsonata refuses. Ids and times in other widths, in any order."""
+    file["spikes/V1/node_ids"] = np.array([2, 0, 1], np.int32)
+    file["spikes/V1/timestamps"] = np.array([3, 1, 2], np.float32)
+
+
+def first_version(file):
+    """Without population, its ids called gids: NEST's example is one."""
+    file["spikes/gids"], file["spikes/timestamps"] = np.array([2, 0, 1]), np.array([3.0, 1.0, 2.0])
+    file["spikes"].attrs["sorting"] = "by_gid"
+
+
+def in_seconds(file):
+    file["spikes/V1/node_ids"] = np.array([2, 0, 1], ">u4")
+    file["spikes/V1/timestamps"] = np.array([0.003, 0.001, 0.002])
+    file["spikes/V1/timestamps"].attrs["units"] = np.bytes_("seconds")
+
+
+@pytest.mark.parametrize("write", [as_bmtk, without_unit, first_version, in_seconds])
+def test_sonata_as_others_write_it_is_read(write, tmp_path):
+    import h5py
+
+    with h5py.File(tmp_path / "s.h5", "w") as file:
+        write(file)
+    read = sonata.from_file(tmp_path / "s.h5", dt_s=1e-3, n_units=3, n_steps=10)
+    n = len(read)
+    assert n == (2 if write is as_bmtk else 1)
+    assert (read.ticks.tolist(), read.units.tolist()) == ([1, 2, 3] * n, [0, 1, 2] * n)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ({"x": [1]}, "s.h5 has no group /spikes"),
+        ({"spikes/x": [1]}, "no population below /spikes"),
+        ({"spikes/V1/node_ids": [1]}, "lacks timestamps"),
+        ({"spikes/V1/node_ids": [1], "spikes/V1/timestamps": [1.0, 2.0]}, "1 ids and 2 timest"),
+        ({"spikes/V1/node_ids": [-1], "spikes/V1/timestamps": [1.0]}, "an id of -1"),
+        ({"spikes/V1/node_ids": [0.5], "spikes/V1/timestamps": [1.0]}, "float64 ids"),
+    ],
+)
+def test_sonata_that_lacks_something_is_refused_by_what_it_lacks(content, reason, tmp_path):
+    import h5py
+
+    with h5py.File(tmp_path / "s.h5", "w") as file:
+        for place, values in content.items():
+            file[place] = np.array(values)
+    with pytest.raises(BridgeError, match=reason):
+        sonata.from_file(tmp_path / "s.h5", 1e-3, 3, 10)
+
+
+def test_a_population_that_is_not_there_is_named_with_those_that_are(tmp_path):
+    path = others_sonata(tmp_path / "s.h5", [1], [1.0], "ms")
+    with pytest.raises(BridgeError, match="no population 'V2'; it has 'cortex'"):
+        sonata.from_file(path, 1e-3, 3, 10, populations=["V2"])
+
+
+@pytest.mark.parametrize("bridge", [sonata, nwb])
+def test_bytes_of_no_such_file_are_refused_by_name(bridge, tmp_path):
+    path = tmp_path / f"broken{bridge.TARGET.suffix}"
+    with pytest.raises(OSError, match="broken"):
+        bridge.from_file(path, 1e-3)
+    for content in (b"", b"\x89HDF\r\n\x1a\n" + bytes(500), b"no such file" * 50):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"broken.* cannot be read as"):
+            bridge.from_file(path, 1e-3)
 
 
 # ---- NWB and pynapple -----------------------------------------------------------------------
@@ -364,3 +442,53 @@ def test_a_group_restricted_to_unequal_samples_is_refused():
     group = nwb.to_tsgroup(three_samples())
     with pytest.raises(BridgeError, match="one length"):
         nwb.from_tsgroup(group.restrict(nap.IntervalSet([0, 0.01], [0.0045, 0.0195])), 1e-3)
+
+
+def test_nwb_as_pynwb_writes_it_is_read(tmp_path):
+    """Electrodes, a device, raw data, more columns, spikes unit by unit."""
+    import pynwb
+
+    made = pynwb.NWBFile("a session", "42", nwb.EPOCH)
+    group = made.create_electrode_group(
+        name="shank", description="of four", location="V1", device=made.create_device(name="probe")
+    )
+    for _ in range(3):
+        made.add_electrode(location="V1", group=group)
+    made.add_acquisition(
+        pynwb.TimeSeries(name="lfp", data=np.zeros((100, 3)), unit="V", rate=1000.0)
+    )
+    made.add_unit_column("quality", "of the sorting")
+    for times in ([0.003], [], [0.001, 0.012]):
+        made.add_unit(
+            spike_times=np.array(times),
+            electrodes=[0, 2],
+            obs_intervals=[[0.0, 0.02]],
+            waveform_mean=np.zeros((4, 2)),
+            quality="good",
+        )
+    made.add_trial_column("stimulus", "shown")
+    for start, name in ((0.0, "left"), (0.01, "right")):
+        made.add_trial(start_time=start, stop_time=start + 0.01, stimulus=name, tags=["a", "b"])
+    path = tmp_path / "theirs.nwb"
+    with pynwb.NWBHDF5IO(str(path), "w") as io:
+        io.write(made)
+    read = nwb.from_file(path, dt_s=1e-3, n_steps=10)
+    assert (read.ticks.tolist(), read.units.tolist()) == ([1, 3, 2], [2, 0, 2])
+    assert read.offsets.tolist() == [0, 2, 3]
+    assert read.samples["stimulus"].tolist() == ["left", "right"]
+
+
+@pytest.mark.parametrize("ends", [[0, 3, 1, 4, 4, 5], [0, 3, 3, 4, 4, 2**31], [0, 3, 3, 4, 4, 4]])
+def test_a_table_of_units_that_does_not_divide_its_spikes_is_refused(ends, tmp_path):
+    """Else numpy is asked to repeat a unit two thousand million times."""
+    import h5py
+
+    path = nwb.export(three_samples(), tmp_path / "spikes.nwb")
+    with h5py.File(path, "r+") as file:
+        index = file["units/spike_times_index"]
+        about = dict(index.attrs)
+        del file["units/spike_times_index"]
+        file["units/spike_times_index"] = np.array(ends)
+        file["units/spike_times_index"].attrs.update(about)
+    with pytest.raises(BridgeError, match="does not divide"):
+        nwb.from_file(path)

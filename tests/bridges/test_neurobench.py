@@ -641,6 +641,19 @@ def test_missing_and_wrong_values_are_refused():
         SpikeFrames(torch.zeros(2, 6, dtype=torch.int16), torch.tensor([0]), T)
 
 
+@pytest.mark.usefixtures("as_user")
+def test_steps_and_labels_are_whole_numbers_of_any_type():
+    steps, labels = torch.zeros(2, 6), torch.tensor([1.0, 0.0])
+    data = SpikeFrames(steps, labels, T)
+    assert (data[0][1].item(), data.labels.dtype) == (1, torch.int64)
+    for wrong in ((steps + 0.5, labels), (steps, labels + 0.9), (steps, -labels)):
+        with pytest.raises(ValueError, match="must be"):
+            SpikeFrames(*wrong, T)
+    network = RankCoded(RCLSTM(6, 5, 3), THETA, T)
+    with pytest.raises(ValueError, match="Decision steps must be"):
+        books(network, torch.tensor([0.5]), steps[:1].long())
+
+
 def test_neurobench_is_imported_only_when_used():
     program = "import bridges.neurobench.metrics, sys; sys.exit('neurobench' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -65,6 +65,57 @@ def test_measurements_are_not_read_as_spikes():
         nir_bridge.from_time_gridded(nir.TimeGriddedData(np.ones((1, 2, 3)), 1e-3))
 
 
+def test_files_as_nir_writes_them_are_read(tmp_path):
+    """Events or a grid, of any node, packed or not; times at the start of ticks, if one says so."""
+    sent = SpikeStream.silent(2, 3, 10, 1e-3).with_spikes([0, 1], [7, 0], [2, 1])
+    events, grid = nir_bridge.to_event_data(sent), nir_bridge.to_time_gridded(sent)
+    early = nir.EventData(events.idx, events.time - 5e-4, 3, events.t_max)
+    node = nir.NIRNodeData({"events": events, "grid": grid, "early": early})
+    for packed in ("gzip", "lzf", None):
+        path = tmp_path / "data.nir"
+        nir.write_data(path, nir.NIRGraphData({"lif": node}), compression=packed)
+        for name in node.observables:
+            read = nir_bridge.from_file(
+                path, 1e-3, node="lif", observable=name, middle=name != "early"
+            )
+            assert read.same_spikes(sent)
+    with pytest.raises(BridgeError, match=r"grid of 0\.001 s"):
+        nir_bridge.from_file(path, 1e-4, node="lif", observable="grid")
+    with pytest.raises(BridgeError, match="it has lif/early, lif/events, lif/grid"):
+        nir_bridge.from_file(path, 1e-3)
+
+
+@pytest.mark.parametrize("t_max", [float("nan"), float("inf"), -1.0, 1e300])
+def test_a_length_that_is_none_is_refused(t_max):
+    data = nir.EventData(np.array([[0]]), np.array([[0.05]]), 1, t_max=t_max)
+    with pytest.raises(BridgeError, match="no length of ticks"):
+        nir_bridge.from_event_data(data, 0.1)
+
+
+def test_a_file_that_is_none_of_nir_is_refused_by_name(tmp_path):
+    path = tmp_path / "broken.h5"
+    with pytest.raises(OSError, match="broken"):
+        nir_bridge.from_file(path, 1e-3)
+    nir.write(path, nir_models.read_out(RCLSTM(3, 4, 5), 0.95))  # a graph, and no data
+    for content in (path.read_bytes(), b"", b"no such file" * 50):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"broken.h5 cannot be read as NIR"):
+            nir_bridge.from_file(path, 1e-3)
+
+
+def test_a_grid_that_packs_millions_of_spikes_into_a_few_bytes_is_refused(tmp_path):
+    import h5py
+
+    path = nir_bridge.export(SpikeStream.silent(1, 3, 10, 1e-3), tmp_path / "bomb.h5")
+    with h5py.File(path, "r+") as file:
+        held = file["nodes/input/observables/spikes"]
+        held.attrs["__type__"], held.attrs["dt"] = "TimeGriddedData", 1e-3
+        options = {"chunks": (1, 4000, 1000), "compression": "gzip", "fillvalue": True}
+        held.create_dataset("data", (1, 20_000, 1000), bool, **options)
+    with pytest.raises(ValueError, match="packs 20000000 spikes"):
+        nir_bridge.from_file(path, 1e-3)
+
+
 # ---- a reference interpreter of the equations, one step after the other ------------------------
 
 

@@ -193,7 +193,7 @@ def test_axes_of_units_are_kept():
 def test_a_large_tensor_is_read_in_parts(monkeypatch):
     z = (torch.rand(7, 9, 5, generator=torch.Generator().manual_seed(0)) < 0.3).float()
     whole = SpikeStream.from_tensor(z, 1e-3)
-    monkeypatch.setattr("bridges.stream.stream._CELLS", 80)  # two samples at once
+    monkeypatch.setattr("bridges.stream.columns.CELLS", 80)  # two samples at once
     assert whole.same_spikes(SpikeStream.from_tensor(z, 1e-3))
 
 

@@ -1,7 +1,9 @@
 """Downloads from a server on this machine: checked, resumed, and with every way to fail."""
 
+import errno
 import gzip
 import hashlib
+import io
 import re
 import socket
 import threading
@@ -109,7 +111,7 @@ def cache(
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != ".lock"}
 
 
 def part_file(cache: Path, mirror: Mirror, name: str = FIRST) -> Path:
@@ -168,8 +170,8 @@ def test_no_download_means_no_request_and_no_warning(mirror, cache):
 def test_an_interrupted_download_goes_on_where_it_stopped(mirror, cache, packed, small_mnist, sent):
     name = f"{FIRST}.gz"
     mirror.hang_up_after[name] = sent
-    with pytest.warns(UserWarning, match=rf"ended after {sent} of {len(packed[name])} bytes"):
-        assert_embedded(load_mnist(mirrors=[mirror.url]))
+    with pytest.raises(DataError, match=rf"ended after {sent} of {len(packed[name])} bytes.*again"):
+        load_mnist(mirrors=[mirror.url])
     assert contents(cache) == {part_file(cache, mirror).name: packed[name][:sent]}
     mirror.asked.clear()
     assert_is(load_mnist(mirrors=[mirror.url]), small_mnist)
@@ -183,7 +185,7 @@ def test_a_download_interrupted_twice_is_put_together_from_three_pieces(
     name = f"{FIRST}.gz"
     for sent in (5_000, 20_000):
         mirror.hang_up_after[name] = sent
-        with pytest.warns(UserWarning, match=f"ended after {sent} of {len(packed[name])} bytes"):
+        with pytest.raises(DataError, match=f"ended after {sent} of {len(packed[name])} bytes"):
             load_mnist(mirrors=[mirror.url])
     assert_is(load_mnist(mirrors=[mirror.url]), small_mnist)
     assert mirror.asked[:3] == [(name, None), (name, "bytes=5000-"), (name, "bytes=20000-")]
@@ -194,7 +196,7 @@ def test_a_server_that_knows_no_ranges_is_read_from_the_start(mirror, cache, pac
     name = f"{FIRST}.gz"
     mirror.ranges = False
     mirror.hang_up_after[name] = 10_000
-    with pytest.warns(UserWarning, match="ended after 10000 of"):
+    with pytest.raises(DataError, match="ended after 10000 of"):
         load_mnist(mirrors=[mirror.url])
     assert_is(load_mnist(mirrors=[mirror.url]), small_mnist)
     assert mirror.asked[:2] == [(name, None), (name, "bytes=10000-")]
@@ -278,14 +280,77 @@ def test_a_corrupt_mirror_is_an_error_though_the_other_is_unreachable(mirror, cl
         load_mnist(mirrors=[mirror.url, closed_url])
 
 
-def test_without_any_mirror_the_embedded_digits_stand_in_with_a_warning(closed_url, mirror):
-    mirror.files.clear()
+def test_without_any_network_the_embedded_digits_stand_in_with_a_warning(closed_url):
     with pytest.warns(UserWarning, match="using the 5,000 embedded digits") as warned:
-        digits = load_mnist(mirrors=[closed_url, mirror.url])
+        digits = load_mnist(mirrors=[closed_url, closed_url])
     assert_embedded(digits)
     [warning] = warned
-    assert f"{closed_url}{FIRST}.gz: " in str(warning.message)  # nobody listens
-    assert f"{mirror.url}{FIRST}.gz: HTTP Error 404" in str(warning.message)  # does not have it
+    assert str(warning.message).count(f"{closed_url}{FIRST}.gz: ") == 2
+
+
+def answer_500(request):
+    request.send_error(500)
+
+
+def answer_nothing(request):
+    request.connection.close()
+
+
+def answer_noise(request):
+    request.wfile.write(b"SSH-2.0-noise\r\n\r\n")
+
+
+@pytest.mark.parametrize("answer", [answer_500, answer_nothing, answer_noise])
+def test_a_mirror_that_answers_wrongly_is_an_error_and_no_lack_of_a_network(
+    mirror, closed_url, answer
+):
+    mirror.answer = answer
+    with pytest.raises(DataError, match=rf"No mirror .* {mirror.url}.*Try again"):
+        load_mnist(mirrors=[closed_url, mirror.url])
+
+
+def test_a_file_that_no_mirror_has_is_an_error(mirror, closed_url):
+    del mirror.files["t10k-labels-idx1-ubyte.gz"]
+    with pytest.raises(DataError, match=r"HTTP Error 404.*Try again"):
+        load_mnist(mirrors=[closed_url, mirror.url])
+
+
+@pytest.mark.parametrize("begun", ["part", "first", "raw"])
+def test_what_was_begun_is_not_forgotten_when_the_network_is_gone(
+    begun, mirror, closed_url, cache, packed, small_mnist
+):
+    """Whoever has a part of MNIST wants MNIST, and is told what to do."""
+    cache.mkdir(parents=True)
+    if begun == "part":
+        part_file(cache, mirror).write_bytes(packed[f"{FIRST}.gz"][:1_000])
+    elif begun == "first":
+        (cache / f"{FIRST}.gz").write_bytes(packed[f"{FIRST}.gz"])
+    else:
+        (cache / FIRST).write_bytes(small_mnist[FIRST])
+    with pytest.raises(DataError, match="Try again: it goes on where it stopped"):
+        load_mnist(mirrors=[closed_url])
+    assert_is(load_mnist(mirrors=[mirror.url]), small_mnist)
+
+
+def test_a_cache_that_cannot_be_written_is_an_error_where_there_is_a_network(mirror, tmp_path):
+    (tmp_path / "cache").write_text("a file where the folder should be")
+    with pytest.raises(OSError, match="cache"):
+        load_mnist(mirrors=[mirror.url])
+
+
+def test_a_disk_that_is_full_is_an_error_that_names_the_file(mirror, cache, monkeypatch):
+    class Full(io.BytesIO):
+        def write(self, block):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    real = Path.open
+    monkeypatch.setattr(
+        Path, "open", lambda p, *a: Full() if ".part." in p.name and "b" in a[0] else real(p, *a)
+    )
+    with pytest.raises(OSError, match="make room, and run the same again") as error:
+        load_mnist(mirrors=[mirror.url])
+    assert error.value.filename == str(part_file(cache, mirror))
+    assert error.value.errno == errno.ENOSPC
 
 
 def test_a_damaged_file_in_the_cache_is_named_and_not_replaced_in_silence(mirror, cache):

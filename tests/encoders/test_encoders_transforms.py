@@ -8,7 +8,13 @@ import torch
 from tonic.transforms import Compose, RandomFlipLR, RandomFlipUD, ToFrame
 from torch import Tensor
 
-from encoders.functional import FRAME_US, encode_latency, encode_notebook, spikes_to_events
+from encoders.functional import (
+    FRAME_US,
+    encode_latency,
+    encode_notebook,
+    random_affine,
+    spikes_to_events,
+)
 from encoders.transforms import (
     FromEvents,
     FromFrames,
@@ -233,3 +239,29 @@ def test_an_image_that_is_read_only_as_pillow_gives_it_is_encoded_without_a_warn
     digit = image(seed=11).numpy()
     digit.setflags(write=False)
     assert torch.equal(Latency()(digit), Latency()(torch.tensor(digit.tolist(), dtype=torch.uint8)))
+
+
+def test_numpy_times_steps_and_frames_of_tonic_are_read_as_tensors_are(as_user):
+    times = np.array([0.0, 0.25, np.inf])
+    steps = ToSteps(4)(times)
+    assert steps.tolist() == [0, 1, 4]
+    for dtype in (np.uint8, np.int16, np.int64):
+        assert FromSteps(4)(steps.numpy().astype(dtype)).tolist() == times.tolist()
+        frames = ToFrames(4)(steps.numpy().astype(dtype)).numpy().astype(dtype)
+        assert FromFrames()(frames).tolist() == [0, 1, 4]
+    assert ToEvents((3, 1, 1))(times)["t"].tolist() == [0, 63_750]
+
+
+@pytest.mark.parametrize("dtype", [np.int8, bool, np.int64, np.float32, np.uint16])
+def test_images_of_another_scale_are_refused(dtype, as_user):
+    with pytest.raises(ValueError, match="must be uint8 grey levels"):
+        Latency()(np.zeros((4, 4), dtype))
+    with pytest.raises(ValueError, match="must be uint8 grey levels"):
+        random_affine(torch.from_numpy(np.zeros((1, 4, 4), dtype)), torch.Generator())
+
+
+@pytest.mark.parametrize("made", [ToSteps, FromSteps, ToFrames, NotebookLatency])
+def test_a_grid_has_a_whole_number_of_steps(made, as_user):
+    for wrong in (0, 2.5, 10.0):
+        with pytest.raises(ValueError, match="n_steps must be"):
+            made(wrong)

@@ -292,3 +292,61 @@ def test_augmentation_and_generator_belong_together(recordings):
     for options in ({"disturb": Disturb()}, {"generator": torch.Generator()}):
         with pytest.raises(ValueError, match="disturb and generator belong together"):
             event_sequences(recordings, frames, **options)
+
+
+# What enters
+
+
+def as_types(events: Events, **types: object) -> np.ndarray:
+    """Return the same events in fields of other types."""
+    dtype = [(name, types.get(name, events.dtype[name])) for name in events.dtype.names]
+    return events.astype(dtype)
+
+
+@pytest.mark.parametrize(
+    "types",
+    [
+        {"p": np.int8},
+        {"x": np.uint8, "y": np.uint8, "t": np.uint64},
+        {"x": float, "y": np.float32, "t": float},
+        {"t": ">u4"},
+    ],
+)
+def test_events_of_other_types_and_in_any_order_give_the_same_frames(types, as_user):
+    events, frames = drawn(300), EventFrames(STEP_US, N_STEPS, 2, "count")
+    expected = frames(events)
+    other = as_types(events, **types)
+    assert torch.equal(frames(other), expected)
+    assert torch.equal(frames(other[::-1]), expected)
+    assert same(
+        Disturb(shift_us=500)(other, np.random.default_rng(0)),
+        Disturb(shift_us=500)(events, np.random.default_rng(0)),
+    )
+
+
+def test_signed_polarities_are_off_and_on():
+    events = drawn(300)
+    signed = as_types(events, p=np.int8)
+    signed["p"] = np.where(events["p"], 1, -1)
+    frames = EventFrames(STEP_US, N_STEPS, 1, "count")
+    assert torch.equal(frames(signed), frames(events))
+    signed["p"][0] = 0  # beside -1: which of them is OFF?
+    with pytest.raises(ValueError, match="0 and -1 both occur"):
+        frames(signed)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("x", -1), ("x", 34), ("y", -1), ("y", 40), ("t", -1), ("t", 2.5)]
+)
+def test_events_that_would_wrap_round_or_be_cut_are_refused(name, value, as_user):
+    events = as_types(drawn(50), x=float, y=float, t=float)
+    events[name][7] = value
+    for take in (EventFrames(STEP_US, N_STEPS), lambda e: Disturb()(e, np.random.default_rng(0))):
+        with pytest.raises(ValueError, match=r"1 of 50 events lie before|must be whole numbers"):
+            take(events)
+
+
+def test_what_is_no_array_of_events_is_refused(as_user):
+    for wrong in (np.zeros((3, 4)), [(1, 2, 3, 0)], np.zeros(3, [("x", int), ("t", int)])):
+        with pytest.raises(TypeError, match="structured array"):
+            EventFrames()(wrong)

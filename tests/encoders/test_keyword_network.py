@@ -229,3 +229,17 @@ def test_what_ships_is_small():
     assert net.classes[-1] == "unknown"
     assert net.measured
     assert Path(shelf.SHELF, f"{net.name}.safetensors").stat().st_size < 1_000_000
+
+
+def test_a_clip_in_int16_decides_as_the_same_clip_in_shares_of_full_scale():
+    net = network()
+    for samples in clips(6):
+        whole = np.round(samples * 32768).astype(np.int16)
+        answers = []
+        for clip in (whole, whole.astype(np.float32) / np.float32(32768)):
+            stream = KeywordStream(net)
+            stream.push(clip)
+            answers.append(stream.finish())
+        assert torch.equal(answers[0].label, answers[1].label)
+        assert torch.equal(answers[0].step, answers[1].step)
+        assert torch.equal(answers[0].scores, answers[1].scores)

@@ -206,3 +206,41 @@ def test_parameters_that_do_not_fit_are_refused(options, message):
 def test_mel_bands_narrower_than_the_frequencies_resolved_are_warned_of():
     with pytest.warns(UserWarning, match="Empty filters detected"):
         LogMel(n_mels=256)(NOISE)
+
+
+def test_int16_samples_are_those_divided_by_32768():
+    whole = np.round(NOISE * 32768).astype(np.int16)
+    whole[:2] = -32768, 32767
+    shares = (whole.astype(np.float64) / 32768).astype(np.float32)
+    np.testing.assert_array_equal(LogMel()(whole), LogMel()(shares))
+    np.testing.assert_array_equal(LogMel()(whole[None]), LogMel()(shares[None]))
+    one, other = LogMelStream(LogMel()), LogMelStream(LogMel())
+    for i in range(0, 16_000, 1_000):
+        np.testing.assert_array_equal(one.push(whole[i:][:1_000]), other.push(shares[i:][:1_000]))
+
+
+@pytest.mark.parametrize(
+    "take", [lambda x: LogMel()(x), lambda x: LogMelStream(LogMel()).push(x), LogMel().energies]
+)
+def test_samples_of_an_unknown_scale_or_layout_are_refused(take, as_user):
+    for dtype in (np.int32, np.int64, np.uint8, np.uint16, bool, complex):
+        with pytest.raises(TypeError, match="full scale is 1, or int16"):
+            take(np.zeros(800, dtype))
+    for wrong, said in ((NOISE * 32768, "reach"), (np.full(800, np.nan), "NaN or infinity")):
+        with pytest.raises(ValueError, match=said):
+            take(wrong)
+
+
+def test_channels_are_no_clips(as_user):
+    stereo = np.stack([NOISE, NOISE], axis=1)  # as soundfile reads it
+    with pytest.raises(ValueError, match=r"Time is the last axis.*mean\(axis=1\)"):
+        LogMel()(stereo)
+    for columns in (stereo, stereo.T, NOISE[:, None]):
+        with pytest.raises(ValueError, match="mono"):
+            LogMelStream(LogMel()).push(columns[:100])
+
+
+def test_half_and_double_precision_are_read_as_they_are():
+    half = NOISE.astype(np.float16)
+    np.testing.assert_array_equal(LogMel()(half), LogMel()(half.astype(np.float32)))
+    np.testing.assert_array_equal(LogMel()(NOISE.astype(np.float64)), LogMel()(NOISE))

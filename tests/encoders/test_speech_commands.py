@@ -276,7 +276,7 @@ def test_the_archive_is_downloaded_checked_and_unpacked_once(
         data = SpeechCommands(split="train")
         assert data.recordings.path == empty_cache / "speech_commands_v0.02"
         assert data.recordings.names == tuple(sorted(names_of("train", "wav")))
-    assert [p.name for p in empty_cache.iterdir()] == ["speech_commands_v0.02"]
+    assert [p.name for p in empty_cache.glob("[!.]*")] == ["speech_commands_v0.02"]
     assert serve.asked == [None]
 
 
@@ -305,7 +305,7 @@ def test_wrong_bytes_are_an_error_that_names_both_checksums_and_nothing_is_left(
         download_archive(serve(wrong))
     for content in (archive, wrong):
         assert hashlib.sha256(content).hexdigest() in str(error.value)
-    assert list(empty_cache.iterdir()) == []
+    assert list(empty_cache.glob("[!.]*")) == []
 
 
 def test_without_network_the_error_says_how_to_go_on(archive, empty_cache):

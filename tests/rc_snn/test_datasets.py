@@ -404,3 +404,44 @@ def test_dvs_gesture_trains_within_4_gigabytes():
     held, peak = map(int, done.stdout.split())
     assert held / 48 < 1.1e6
     assert peak + held / 48 * (1077 - 48) < 4e9
+
+
+@pytest.mark.parametrize("dtype", [torch.uint16, torch.int32, torch.uint32, torch.int64])
+def test_whole_numbers_that_float32_would_round_are_refused(dtype, as_user):
+    """2^24 + 1 is 2^24 in float32."""
+    held = DenseSequences(torch.full((2, 1, 3), 60_000).to(dtype))
+    assert held.rows(torch.tensor([0, 0])).at(1).tolist() == [[60_000.0] * 3] * 2
+    if dtype != torch.uint16:
+        with pytest.raises(ValueError, match="must be within ±2"):
+            DenseSequences(torch.full((2, 1, 3), 2**24 + 1).to(dtype))
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (torch.tensor([[0], [1]]), r"Pass x\.squeeze\(1\)"),
+        (torch.eye(2).long(), "one-hot"),
+        (torch.tensor([0, -100]), "got -100 at position 1"),
+    ],
+)
+def test_labels_that_are_no_class_of_each_sample_are_refused(labels, said, as_user):
+    with pytest.raises(ValueError, match=said):
+        Labelled(DenseSequences(torch.zeros(5, 2, 3)), labels)
+
+
+def test_labels_of_any_integers_are_held_as_int64(as_user):
+    for dtype in (torch.uint8, torch.int16, torch.bool):
+        data = Labelled(DenseSequences(torch.zeros(5, 2, 3)), torch.tensor([1, 0]).to(dtype))
+        assert (data.labels.dtype, data.labels.tolist()) == (torch.int64, [1, 0])
+
+
+@pytest.mark.parametrize("label", [float("nan"), float("inf"), 1.9, [0, 1]])
+def test_a_sample_whose_label_is_no_index_is_refused(label, as_user):
+    with pytest.raises(ValueError, match="Sample 0 must have one label"):
+        Labelled.from_dataset([(np.zeros((T, F)), label)])
+
+
+def test_samples_in_the_other_byte_order_are_the_same_numbers():
+    x = np.arange(T * F, dtype=">i4").reshape(T, F) * 300
+    read = all_steps(Labelled.from_dataset([(x, 0)]).inputs)
+    assert read[:, 0].tolist() == x.tolist()

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from scipy.stats import binom
@@ -239,3 +240,65 @@ def test_what_makes_no_sense_is_refused(as_user):
         selective_threshold(score, right, torch.tensor([1.0]), 0.1, 5)
     with pytest.raises(ValueError, match="Scores must be numbers"):
         conformal_threshold(score * math.nan, right, 0.1)
+
+
+def scored() -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    score = torch.rand(6, 40, generator=generator)
+    return score, torch.rand(6, 40, generator=generator) < 0.6
+
+
+def test_right_answers_of_ones_and_zeros_are_truth_values(as_user):
+    """~1 is -2: as numbers they would make errors of -2 and thresholds of garbage."""
+    score, right = scored()
+    points = torch.tensor([0.2, 0.5, 0.9])
+    for ones in (right.int(), right.to(torch.uint8), right.float(), right.numpy()):
+        assert conformal_threshold(score, ones, 0.2) == conformal_threshold(score, right, 0.2)
+        assert torch.equal(exits.tune(score, ones, [0.1]), exits.tune(score, right, [0.1]))
+        assert torch.equal(optimal_cutoff(ones), optimal_cutoff(right))
+        assert torch.equal(
+            sweep(score, ones, points).accuracy, sweep(score, right, points).accuracy
+        )
+        one, other = (selective_threshold(score, x, points, 0.5) for x in (ones, right))
+        assert one == other
+    for wrong in (right.int() + 1, right.float() / 2):
+        with pytest.raises(ValueError, match="right must be"):
+            sweep(score, wrong, points)
+
+
+def test_whole_scores_are_compared_with_thresholds_between_them(as_user):
+    """A patience of 2 does not reach 2.5, which as an integer would be 2."""
+    score = torch.tensor([[1, 1], [2, 2], [3, 1]])
+    right = torch.tensor([[True, True], [True, False], [False, True]])
+    points = torch.tensor([1.5, 2.5])
+    for same in (score, score.to(torch.uint8), score.numpy()):
+        assert sweep(same, right, points).time.tolist() == [1.0, 2.0]
+        trace = torch.zeros(3, 2, 2)
+        assert exit_at(same, trace, 2.5).fired.tolist() == [True, False]
+
+
+def test_thresholds_and_budgets_that_are_no_number_are_refused(as_user):
+    score, right = scored()
+    nan = torch.tensor([0.5, torch.nan])
+    with pytest.raises(ValueError, match="Thresholds must be numbers"):
+        sweep(score, right, nan)
+    with pytest.raises(ValueError, match="Budgets must be numbers"):
+        exits.choose(sweep(score, right, torch.tensor([0.1, 0.5])), nan)
+    for weights in (torch.ones(40, 1), torch.full((40,), torch.nan), -torch.ones(40)):
+        with pytest.raises(ValueError, match="weights must be"):
+            sweep(score, right, torch.tensor([0.5]), weights=weights)
+    for clock in (torch.arange(5.0), torch.arange(6.0)[:, None]):
+        with pytest.raises(ValueError, match="The clock must have a time for each of 6 steps"):
+            sweep(score, right, torch.tensor([0.5]), clock)
+
+
+def test_metrics_of_small_integers_do_not_wrap_round(as_user):
+    step = torch.tensor([255], dtype=torch.uint8)  # 255 + 1 is 0 there: nothing would be read
+    assert earliness(step, 256) == 1.0
+    labels = torch.tensor([0, 0, 0, 1], dtype=torch.uint8)  # which would be a mask as an index
+    assert class_weights(labels).tolist() == class_weights(labels.long()).tolist()
+    assert macro_recall(np.array([0, 0, 0, 0]), labels) == 0.5
+    with pytest.raises(ValueError, match=r"label must be \[B\]"):
+        macro_recall(torch.zeros(4, 1).long(), labels)
+    with pytest.raises(ValueError, match="length must be one number"):
+        earliness(torch.tensor([1, 2]), torch.tensor([[5], [5]]))

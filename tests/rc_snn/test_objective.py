@@ -162,3 +162,30 @@ def test_with_one_step_losses_of_all_steps_are_that_of_the_end(loss):
 def test_losses_of_all_steps_refuse_a_class_that_does_not_exist(loss):
     with pytest.raises(ValueError, match=r"Class indices must be in 0\.\.4, got 5"):
         loss(torch.zeros(2, 1, 5), torch.tensor([5]))
+
+
+LOSSES = {
+    "rc": lambda z, y: rc_loss(z[0], y),
+    "max_pool": max_pooling_loss,
+    "every_step": every_step_loss,
+}
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_labels_are_whole_numbers_of_each_sample(loss, as_user):
+    compute = LOSSES[loss]
+    logits = torch.randn(4, 3, 5, generator=torch.Generator().manual_seed(0))
+    right = compute(logits, torch.tensor([0, 4, 1]))
+    small = torch.tensor([0, 4, 1], dtype=torch.uint8)
+    for same in (small, small.numpy(), [0, 4, 1], small.double()):
+        assert torch.equal(compute(logits, same), right)
+    for wrong in (
+        torch.tensor([0.0, 4.0, 1.9]),
+        torch.tensor([[0], [4], [1]]),
+        torch.eye(5)[:3],
+        torch.tensor([0, 4]),
+        torch.tensor([0, 5, 1]),
+        torch.tensor([0, -1, 1]),
+    ):
+        with pytest.raises(ValueError, match="Class indices must be"):
+            compute(logits, wrong)

@@ -1,14 +1,15 @@
 """The account against its definition, sample by sample."""
 
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from rc_snn.models import RCConvLSTM
-from rc_snn.regimes import account, decision_macs, regime, synaptic_operations
+from rc_snn.models import RCLSTM, RCConvLSTM
+from rc_snn.regimes import account, decision_macs, regime, synaptic_operations, training_macs
 from rc_snn.sequences import DenseSequences, SpikeSequences
 from rc_snn.spikes import Decision, spike_frames, spike_steps
 from rc_snn.step_model import StepCost
@@ -240,3 +241,55 @@ def test_sequences_that_are_not_those_of_the_decisions_are_refused(as_user):
         account(decision, labels, None, T, inputs=inputs.rows(torch.arange(49)))
     with pytest.raises(ValueError, match=f"sequences have {T + 1} steps, got n_steps={T}"):
         account(decision, labels, None, T, inputs=SpikeSequences(inputs.steps, T + 1))
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.int32])
+def test_multiply_adds_of_steps_in_small_integers_do_not_overflow(dtype, as_user):
+    """784-340-10, read to the last of ten steps: 10 products with the input, 9 with the state."""
+    cost = RCLSTM(784, 340, 10).cost()
+    forward = 10 * (4 * 340 * 784 + 340 * 10) + 9 * 4 * 340 * 340
+    step = torch.tensor([9], dtype=dtype)
+    assert decision_macs(step, cost).item() == forward
+    assert training_macs(step, cost).item() == training_macs(torch.tensor([9]), cost).item()
+    assert torch.equal(
+        synaptic_operations(step, torch.zeros(1, 784, dtype=dtype), cost).mac,
+        synaptic_operations(torch.tensor([9]), torch.zeros(1, 784).long(), cost).mac,
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16])
+def test_an_account_does_not_depend_on_the_integers_of_labels_and_steps(dtype, as_user):
+    decision, labels, times = case(3)
+    small = replace(decision, step=decision.step.to(dtype), label=decision.label.to(dtype))
+    right = account(decision, labels, times, n_steps=T, cost=COST)
+    for given in (labels.to(dtype), labels.numpy().astype(np.uint8), labels.tolist()):
+        assert account(small, given, times, n_steps=T, cost=COST) == right
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"labels": torch.zeros(50, 1).long()}, r"Pass x\.squeeze\(1\)"),
+        ({"labels": torch.full((50,), 1.9)}, r"whole numbers, got 1\.(9|89999)"),
+        ({"labels": torch.full((50,), -1)}, "got -1 at position 0"),
+        ({"input_times": torch.zeros(50)}, r"Input times must be \[batch, inputs\]"),
+        ({"input_times": torch.zeros(50, 3).half()}, "floats of 32 or 64 bits"),
+        ({"n_steps": 20.0}, "n_steps must be a whole number"),
+        ({"input_times": None, "seen": torch.full((50,), 20.0)}, "share in"),
+        ({"input_times": None, "seen": torch.full((50,), math.nan)}, "seen must be finite"),
+        ({"input_times": None, "seen": torch.zeros(50, 1)}, "share in"),
+        ({"operations": torch.full((50,), math.nan)}, "operations must be finite"),
+    ],
+)
+def test_an_account_of_what_would_broadcast_or_mislead_is_refused(changed, said, as_user):
+    decision, labels, times = case(3)
+    given = {"labels": labels, "input_times": times, "n_steps": T} | changed
+    with pytest.raises(ValueError, match=said):
+        account(decision, **given)
+
+
+def test_operations_of_a_column_of_steps_are_refused(as_user):
+    with pytest.raises(ValueError, match=r"Decision steps must be \[B\]"):
+        decision_macs(torch.tensor([[1], [2]]), COST)
+    with pytest.raises(ValueError, match=r"Input steps must be \[2, 3\]"):
+        synaptic_operations(torch.tensor([1, 2]), torch.zeros(1, 3).long(), COST)

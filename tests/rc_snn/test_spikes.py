@@ -3,14 +3,19 @@
 import math
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from encoders.functional import steps_to_times
 from rc_snn.spikes import (
     Decision,
+    check_n_steps,
+    check_steps,
+    check_theta,
     crossed,
     decision_spikes,
     first_spike,
@@ -219,3 +224,108 @@ def test_joined_decisions_keep_their_order_and_do_not_mix_kinds():
     timed = Decision(a.label, a.time, None, a.fired, a.scores)
     with pytest.raises(ValueError, match="Cannot join"):
         Decision.cat([a, timed])
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_times_in_half_precision_are_refused_because_steps_would_move(dtype, as_user):
+    """0.1 is 0.09998 in float16: step 0 of 10 by its value, step 1 by what was meant."""
+    for times in (torch.tensor([0.1, 0.5, 1.0, math.inf]), torch.arange(255) / 255):
+        with pytest.raises(ValueError, match="floats of 32 or 64 bits"):
+            spike_steps(times.to(dtype), 255)
+
+
+@pytest.mark.parametrize("times", [torch.arange(3), torch.zeros(2, dtype=torch.uint8)])
+def test_steps_are_no_times(times, as_user):
+    with pytest.raises(ValueError, match="Of spike steps make times"):
+        spike_steps(times, 10)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "n_steps"), [(torch.uint8, 256), (torch.int8, 128), (torch.int16, 32767)]
+)
+def test_steps_of_a_small_type_mean_the_same_at_its_end(dtype, n_steps, as_user):
+    last = min(n_steps, torch.iinfo(dtype).max)
+    steps = torch.tensor([0, 5, last]).to(dtype)
+    assert check_steps(steps, n_steps).tolist() == [0, 5, last]
+    assert spike_steps(steps_to_times(steps, n_steps), n_steps).tolist() == [0, 5, last]
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int16, np.float16, ">i4", np.float64])
+def test_frames_of_any_type_and_of_tonic_are_read_alike(dtype):
+    frames = np.zeros((3, 1, 1, 2), dtype)
+    frames[1, 0, 0, 0] = 1
+    assert steps_from_frames(frames).tolist() == [[[1, 3]]]
+    assert steps_from_frames(frames[::-1]).tolist() == [[[1, 3]]]
+
+
+def test_frames_of_counts_are_no_spike_frames():
+    for wrong in (2, -1, 256):
+        with pytest.raises(ValueError, match="only 0 and 1"):
+            steps_from_frames(np.full((2, 1), wrong, np.int16))
+    with pytest.raises(ValueError, match="only 0 and 1"):
+        steps_from_frames(torch.tensor([[torch.nan], [0.0]]))
+
+
+def decided(**changed):
+    parts = {
+        "label": torch.tensor([1, 0]),
+        "time": torch.tensor([0.1, 1.0]).double(),
+        "step": torch.tensor([0, 9]),
+        "fired": torch.tensor([True, False]),
+        "scores": torch.eye(2)[[1, 0]],
+    }
+    return Decision(**(parts | changed))
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.int32])
+def test_a_decision_of_small_integers_is_held_in_large_ones(dtype, as_user):
+    held = decided(label=torch.tensor([1, 0], dtype=dtype), step=torch.tensor([0, 9], dtype=dtype))
+    assert (held.label.dtype, held.step.dtype) == (torch.int64, torch.int64)
+    assert decision_spikes(held, 10, 2).nonzero().tolist() == [[0, 0, 1]]
+
+
+def test_fired_of_ones_and_zeros_is_a_truth_value_not_a_position(as_user):
+    both = decided(fired=torch.tensor([1, 1]))
+    assert decision_spikes(both, 10, 2).nonzero().tolist() == [[0, 0, 1], [9, 1, 0]]
+    with pytest.raises(ValueError, match="fired must be"):
+        decided(fired=torch.tensor([2, 5]))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"label": torch.tensor([[1], [0]])},
+        {"label": torch.tensor([1.9, 0.0])},
+        {"label": torch.tensor([-1, 0])},
+        {"step": torch.tensor([0])},
+        {"step": torch.tensor([[0], [9]])},
+        {"step": torch.tensor([0.5, 9.0])},
+        {"fired": torch.tensor([[True], [False]])},
+        {"time": torch.tensor([[0.1], [1.0]])},
+        {"scores": torch.eye(3)},
+    ],
+)
+def test_a_decision_whose_parts_do_not_fit_is_refused(changed, as_user):
+    with pytest.raises(ValueError, match=r"must be|A decision has one"):
+        decided(**changed)
+
+
+@pytest.mark.parametrize(
+    "theta", [np.float32(0.5), torch.tensor(0.5), np.float64(0.5), torch.tensor(0.5).double()]
+)
+def test_a_threshold_of_any_library_is_that_number(theta, as_user):
+    assert check_theta(theta) == 0.5
+    assert type(check_theta(theta)) is float
+
+
+@pytest.mark.parametrize("theta", [True, "0.5", None, torch.tensor([0.5, 0.5]), 0.5j])
+def test_what_is_no_number_is_no_threshold(theta, as_user):
+    with pytest.raises(TypeError, match="theta must be a number"):
+        check_theta(theta)
+
+
+def test_steps_are_counted_in_whole_numbers(as_user):
+    assert check_n_steps(np.int64(10)) == 10
+    for wrong, kind in ((10.0, ValueError), (True, TypeError), ("10", TypeError)):
+        with pytest.raises(kind, match="n_steps must be a whole number"):
+            check_n_steps(wrong)

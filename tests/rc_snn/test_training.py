@@ -1,6 +1,7 @@
 """The training loop: it learns, it resumes bit by bit, and it refuses what it cannot train on."""
 
 import csv
+import json
 import math
 import os
 import signal
@@ -8,8 +9,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -573,3 +576,35 @@ def test_one_epoch_of_a_peer_is_adam_on_its_loss_written_out(method, tmp_path):
         optimizer.step()
     for ours, theirs in zip(net.parameters(), reference.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "kind"),
+    [
+        ({"epochs": 2.5}, ValueError),
+        ({"epochs": 2.0}, ValueError),
+        ({"batch_size": True}, TypeError),
+        ({"batch_size": "128"}, TypeError),
+        ({"seed": -1}, ValueError),
+        ({"seed": 1.0}, ValueError),
+        ({"seed": None}, TypeError),
+        ({"lr": math.nan}, ValueError),
+        ({"lr": True}, TypeError),
+        ({"beta": math.nan}, ValueError),
+        ({"beta": -0.1}, ValueError),
+        ({"beta_after": math.inf, "switch_epoch": 1}, ValueError),
+        ({"beta_after": 0.1, "switch_epoch": 1.5}, ValueError),
+        ({"beta_after": 0.1, "switch_epoch": -1}, ValueError),
+        ({"theta": math.nan}, ValueError),
+        ({"theta": "0.95"}, TypeError),
+    ],
+)
+def test_numbers_of_a_config_that_count_nothing_are_refused_by_name(wrong, kind, as_user):
+    with pytest.raises(kind, match="|".join(wrong).replace("beta_after", "beta must be")):
+        TrainConfig(**wrong)
+
+
+def test_numbers_of_numpy_make_the_same_config_and_a_record_holds_them(as_user):
+    one = TrainConfig(epochs=np.int64(3), lr=np.float32(0.5), theta=torch.tensor(0.75), seed=2)
+    assert one == TrainConfig(epochs=3, lr=0.5, theta=0.75, seed=2)
+    assert json.loads(json.dumps(asdict(one))) == asdict(one)

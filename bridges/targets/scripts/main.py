@@ -9,9 +9,13 @@ def main():
     parser.add_argument("--spikes", default=Path(__file__).with_suffix(".npz"), help="npz file")
     parser.add_argument("--save", help="npz file for the recorded spikes")
     arguments = parser.parse_args()
-    with np.load(arguments.spikes) as file:
-        header = json.loads(str(file["header"]))  # dt_s in seconds, n_units, n_steps
-        ticks, units, offsets = (file[name] for name in ("ticks", "units", "offsets"))
+    try:
+        with np.load(arguments.spikes, allow_pickle=False) as file:
+            header = json.loads(str(file["header"]))  # dt_s in seconds, n_units, n_steps
+            ticks, units, offsets = (file[name] for name in ("ticks", "units", "offsets"))
+    except Exception as error:
+        print(f"{arguments.spikes} cannot be read ({error}): export the spikes again.")
+        return 2
     samples = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
     spikes = SimpleNamespace(
         ticks=ticks,
