@@ -41,7 +41,8 @@ def reading(path: Path | str, title: str, look: str = "", per_spike: int = 50) -
     Args:
         path: of the file.
         title: what it should be, for the message.
-        look: "hdf5", or a program of `bridges.looks`, that reads it first; "": the block is safe on any bytes.
+        look: "hdf5", or a program of `bridges.looks`, which reads it first; "": the block is safe
+            on any bytes.
         per_spike: see `held_by`, which limits what the look may find.
 
     Yields:
