@@ -5,12 +5,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bridges.errors import BridgeError
-from rc_snn.files import allowance, first_look
+from rc_snn.files import HDF5, allowance, first_look
 
 LOOKS = Path(__file__).with_name("looks")
 
 TEXT = 100
-"""Bytes that a string takes in Python beside its characters, as `looks/hdf5.py` counts them."""
+"""Bytes that a string takes in Python beside its characters, as the look at HDF5 counts them."""
 
 
 SPIKE = 100
@@ -41,7 +41,8 @@ def reading(path: Path | str, title: str, look: str = "", per_spike: int = 50) -
     Args:
         path: of the file.
         title: what it should be, for the message.
-        look: program of `bridges.looks` that reads it first; "": the block is safe on any bytes.
+        look: "hdf5", or a program of `bridges.looks`, which reads it first; "": the block is safe
+            on any bytes.
         per_spike: see `held_by`, which limits what the look may find.
 
     Yields:
@@ -66,7 +67,8 @@ def reading(path: Path | str, title: str, look: str = "", per_spike: int = 50) -
     size = path.stat().st_size
     try:
         if look:
-            first_look(path, LOOKS / f"{look}.py", str(held_by(size, per_spike)))
+            script = HDF5 if look == "hdf5" else LOOKS / f"{look}.py"
+            first_look(path, script, str(held_by(size, per_spike)))
         elif not path.is_file():
             raise ValueError(f"{path} cannot be read (it is no regular file).")
     except ValueError as error:

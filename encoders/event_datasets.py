@@ -9,8 +9,7 @@ import tonic.datasets
 
 from encoders.fetch import DataError, filling, folders
 from encoders.transforms import transformed
-from rc_snn import files
-from rc_snn.files import allowance, first_look, publish, read_bytes, scratch
+from rc_snn.files import HDF5, allowance, first_look, publish, read_bytes, scratch
 from rc_snn.files.limits import parse_npy
 from rc_snn.numbers import finite, whole
 
@@ -63,7 +62,6 @@ class _AtHand:
                 publish(apart / self.place, home / self.place)
 
 
-_LOOK = Path(files.__file__).with_name("hdf5_look.py")
 _ARRAYS = ("/spikes/times", "/spikes/units", "/labels")
 _CHANNELS = 700
 
@@ -98,7 +96,7 @@ class _Heidelberg(_AtHand):
         if not super()._check_exists():
             return False
         limit = str(allowance(self.path.stat().st_size))
-        first_look(self.path, _LOOK, limit, *_ARRAYS, "/extra")
+        first_look(self.path, HDF5, limit, *_ARRAYS, "/extra")
         return True
 
     def __len__(self) -> int:

@@ -116,18 +116,14 @@ class Network:
         texts = (self.name, self.record, self.family)
         mappings = (self.encoder, self.measured, self.tensors)
         listed = isinstance(self.classes, list | tuple)
-        whole = self.n_steps is None or type(self.n_steps) is int
         if not (
-            whole
-            and isinstance(self.theta, int | float | None)
-            and all(isinstance(x, str) for x in (*texts, *(self.classes if listed else [None])))
+            all(isinstance(x, str) for x in (*texts, *(self.classes if listed else [None])))
             and all(isinstance(x, Mapping) and all(isinstance(k, str) for k in x) for x in mappings)
             and all(isinstance(x, Tensor) for x in self.tensors.values())
         ):
             raise TypeError(
-                "name, record, family and classes of a network are texts, theta and n_steps are "
-                "numbers, encoder and measured are mappings of texts, and tensors one of texts to "
-                "tensors."
+                "name, record, family and classes of a network are texts, encoder and measured are "
+                "mappings of texts, and tensors one of texts to tensors."
             )
         if not 0 < len(self.name.encode(errors="replace")) <= 200 or set(self.name) & set("/\\\0"):
             raise ValueError(

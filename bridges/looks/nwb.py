@@ -8,7 +8,8 @@ import pynwb
 
 _READ = ("/units/id", "/units/spike_times", "/intervals/trials", "/specifications")
 """Where the arrays lie that are read; waveforms and raw data do not."""
-_HDF5 = runpy.run_path(str(Path(__file__).with_name("hdf5.py")))
+_FILES = Path(__file__).parents[2] / "rc_snn" / "files"
+_HDF5 = runpy.run_path(str(_FILES / "hdf5_look.py"))  # rc_snn itself takes a second to import
 
 
 def look(path: str, limit: str) -> None:

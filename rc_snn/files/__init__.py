@@ -19,9 +19,10 @@ from rc_snn.files.limits import (
     unzipped,
 )
 from rc_snn.files.locks import Busy, locked
-from rc_snn.files.look import first_look
+from rc_snn.files.look import HDF5, first_look
 
 __all__ = [
+    "HDF5",
     "Busy",
     "allowance",
     "check_room",

@@ -26,6 +26,8 @@ _MEMORY = 900_000_000
 """Bytes that a look may take, beside those that a large file may unpack to beyond `FLOOR`."""
 _PATIENCE = 20
 """Times its processor time that a look may last: on a busy machine it waits for its turn."""
+HDF5 = Path(__file__).with_name("hdf5_look.py")
+"""The script for a file in HDF5; arguments: bytes that its arrays may hold, and which are read."""
 _CHILD = Path(__file__).with_name("child.py")
 
 

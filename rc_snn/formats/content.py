@@ -1,6 +1,7 @@
 """What a network's file holds: its tensors, and what it says; exactly as they were written."""
 
 from collections.abc import Callable, Mapping
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -40,14 +41,15 @@ def read_content(path: Path) -> Content:
 
 
 def fill(model: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
-    """Return the model with these weights and buffers, in their dtype.
+    """Return the model with these weights and buffers, in their widest floating-point type.
 
     Raises:
         ValueError: if it has others, or cannot hold them as they are: of another shape or kind, or
             with digits that its dtype lacks; and as `check_weights`.
     """
     check_weights(model, weights)
-    model.to(next((v.dtype for v in weights.values() if v.is_floating_point()), torch.float32))
+    floats = {value.dtype for value in weights.values() if value.is_floating_point()}
+    model.to(reduce(torch.promote_types, floats) if floats else torch.float32)
     own = model.state_dict()
     other = [key for key in own.keys() & weights.keys() if _kind(own[key]) != _kind(weights[key])]
     if not other:

@@ -226,21 +226,6 @@ def test_a_dvs_like_set_trains_and_decides(lazy, tmp_path):
     assert (decision.label == test.labels).float().mean() > 0.8
 
 
-@pytest.mark.parametrize("p", [(-1, 1), (0, 1), (False, True)])
-def test_counts_have_the_polarity_of_any_convention(p):
-    dtype = [("x", np.uint16), ("y", np.uint16), ("t", np.uint32), ("p", type(p[0]))]
-    events = np.array([(0, 0, 5, p[0]), (2, 1, 12, p[1]), (2, 1, 3, p[1])], dtype)
-    counts = CountFrames((3, 2, 2), step_us=10)(events)
-    assert np.argwhere(counts).tolist() == [[0, 0, 0, 0], [0, 1, 1, 2], [1, 1, 1, 2]]
-    assert counts.sum() == 3
-
-
-def test_counts_of_fractions_are_refused():
-    events = np.array([(0.5, 0, 1)], [("x", float), ("t", int), ("p", int)])
-    with pytest.raises(ValueError, match=r"x of events must be whole numbers, got 0\.5"):
-        CountFrames((3, 1, 2), step_us=10)(events)
-
-
 def changed(path: Path, change) -> None:
     with h5py.File(path, "r+") as file:
         change(file)
@@ -320,3 +305,18 @@ def test_an_event_after_years_makes_no_frames_until_then():
     events = np.array([(0, 1, 0, 0), (2, 1, 1, 10**15)], [(c, int) for c in "xpyt"])
     with pytest.raises(ValueError, match=r"is in step 100000000000000, .* too many steps"):
         CountFrames((128, 128, 2), step_us=10)(events)
+
+
+@pytest.mark.parametrize("p", [(-1, 1), (0, 1), (False, True)])
+def test_counts_have_the_polarity_of_any_convention(p):
+    dtype = [("x", np.uint16), ("y", np.uint16), ("t", np.uint32), ("p", type(p[0]))]
+    events = np.array([(0, 0, 5, p[0]), (2, 1, 12, p[1]), (2, 1, 3, p[1])], dtype)
+    counts = CountFrames((3, 2, 2), step_us=10)(events)
+    assert np.argwhere(counts).tolist() == [[0, 0, 0, 0], [0, 1, 1, 2], [1, 1, 1, 2]]
+    assert counts.sum() == 3
+
+
+def test_counts_of_fractions_are_refused():
+    events = np.array([(0.5, 0, 1)], [("x", float), ("t", int), ("p", int)])
+    with pytest.raises(ValueError, match=r"x of events must be whole numbers, got 0\.5"):
+        CountFrames((3, 1, 2), step_us=10)(events)
