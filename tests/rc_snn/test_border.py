@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import numba
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -15,6 +17,7 @@ from rc_snn.fast.event_products import (
     event_conv2d,
     event_linear,
 )
+from rc_snn.fast.kernels import linear_add
 from rc_snn.models import RCLSTM, RCConvLSTM
 from rc_snn.runner import StreamingRunner, decide, run, trace
 from rc_snn.sequences import SpikeSequences
@@ -30,6 +33,14 @@ def drawn(n: int, inputs: int) -> torch.Tensor:
 
 def events(n: int = 5, inputs: int = 12) -> Events:
     return Events.encode(drawn(n, inputs), T)
+
+
+@pytest.mark.skipif(not numba.config.BOUNDSCHECK, reason="of the second pass of .ci/run")
+def test_kernels_compiled_with_bounds_check_raise():
+    order, starts = np.array([[7]], np.int16), np.array([[0, 1]], np.int16)
+    columns, out = np.zeros((2, 4), np.float32), np.zeros((1, 4), np.float32)
+    with pytest.raises(IndexError):
+        linear_add(order, starts, np.array([0]), 0, columns, columns[0], True, out, 4)
 
 
 # -- Events -------------------------------------------------------------------------------------
