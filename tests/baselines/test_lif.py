@@ -488,9 +488,10 @@ def test_data_of_another_size_are_refused(tmp_path):
 
 def test_a_network_that_diverged_is_not_taken_for_a_silent_one(tmp_path):
     model = ttfs(NEURONS[0])
-    with torch.no_grad():
-        model.bias_o[1] = torch.nan
-    with pytest.raises(ValueError, match="of 5 samples are not finite"):
-        model.decide(sequences(n=5))
+    for value, told in ((3e38, "of 5 samples are"), (torch.nan, "1 of 4 values of bias_o are")):
+        with torch.no_grad():
+            model.bias_o[1] = -value  # whose potential goes beyond float32
+        with pytest.raises(ValueError, match=f"{told} not finite"):
+            model.decide(sequences(n=5))
     with pytest.raises(ValueError, match="not finite"):
         train_ttfs(model, task(0), task(1), TTFSConfig(), tmp_path)
