@@ -50,10 +50,11 @@ def fusable(*weights: Tensor) -> bool:
     torch dispatches, such as a counter of operations.
     """
     dtype = weights[0].dtype
+    for w in weights:
+        if w.dtype is not dtype or w.device.type != "cpu" or type(w) not in (Tensor, nn.Parameter):
+            return False
     return (
         dtype in (torch.float32, torch.float64)
-        and all(w.dtype is dtype and w.device.type == "cpu" for w in weights)
-        and all(type(w) in (Tensor, nn.Parameter) for w in weights)
         and not torch.is_autocast_enabled("cpu")
         and not torch._C._are_functorch_transforms_active()
         and torch._C._len_torch_dispatch_stack() == 0
