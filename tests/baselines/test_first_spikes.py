@@ -205,9 +205,10 @@ def test_layers_and_neurons_that_cannot_be_are_refused():
     ):
         with pytest.raises(ValueError, match=r"must be|pulses are|leaves nothing"):
             make()
-    for theta in (torch.tensor(1.0), torch.ones(3), "1"):
-        for kind in (ReLPSP, AlphaPSP):
-            with pytest.raises(TypeError, match="theta must be a number"):
+    for kind in (ReLPSP, AlphaPSP):
+        assert type(kind(theta=torch.tensor(1.0)).theta) is float
+        for theta in (torch.ones(3), "1"):
+            with pytest.raises((TypeError, ValueError), match="theta must be"):
                 kind(theta=theta)
 
 
