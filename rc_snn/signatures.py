@@ -1,6 +1,6 @@
 """What a signature asks for, asked for: public functions refuse arguments of another type or shape.
 
-Annotations of the public functions state dtype, axes and types; `checked` holds callers to them, so
+Annotations of the public functions state dtype, axes and types; `typed` holds callers to them, so
 that a wrong one is refused with its name, and neither broadcast nor truncated on the way in. What a
 value may be is for the function itself to say.
 """
@@ -9,6 +9,7 @@ import functools
 import inspect
 import typing
 from collections.abc import Callable, Iterator
+from dataclasses import is_dataclass
 from types import UnionType
 from typing import Any, Literal, TypeVar
 
@@ -25,8 +26,8 @@ KINDS: dict[Any, Callable[[Any], None]] = {}
 make one."""
 
 
-def checked(function: F) -> F:
-    """Refuse arguments that are not what the annotations ask for. A decorator.
+def typed(function: F) -> F:
+    """Refuse arguments that are not what the annotations ask for. A decorator, of classes too.
 
     Tensors and arrays must have the dtype and the axes of their annotation, axes of one name the
     same length; numbers must be real, whole where `int` is asked for, and no booleans; words must
@@ -39,7 +40,7 @@ def checked(function: F) -> F:
 
     Example:
         >>> from jaxtyping import Float
-        >>> @checked
+        >>> @typed
         ... def mean(x: Float[Tensor, "batch classes"]) -> Tensor:
         ...     return x.mean()
         >>> mean(torch.zeros(3))
@@ -47,7 +48,11 @@ def checked(function: F) -> F:
         ...
         ValueError: mean: x must have the axes [batch classes], got [3].
     """
+    if isinstance(function, type):
+        function.__init__ = typed(function.__init__)  # type: ignore[misc]
+        return function
     signature = inspect.signature(function)
+    name_of = function.__qualname__.removesuffix(".__init__")
     found = {name: _test(p.annotation) for name, p in signature.parameters.items()}
     tests = {name: test for name, test in found.items() if test is not None}
 
@@ -58,7 +63,7 @@ def checked(function: F) -> F:
             for name, test in tests.items():
                 if name in given and (problem := test(given[name])) is not None:
                     kind, text = problem
-                    raise kind(f"{function.__name__}: {name} {text}")
+                    raise kind(f"{name_of}: {name} {text}")
         return function(*args, **kwargs)
 
     return typing.cast(F, within)
@@ -139,14 +144,13 @@ def _word(words: tuple[Any, ...], value: Any) -> Problem:
 
 def _kind(kind: type, value: Any) -> Problem:
     try:
-        KINDS.get(kind, _anything)(value)
+        if kind in KINDS:
+            KINDS[kind](value)
+        elif is_dataclass(kind) and not isinstance(value, kind):
+            return TypeError, f"must be a {kind.__name__}, got {type(value).__name__}."
     except TypeError as error:
         return TypeError, f"is something else. {error}"
     return None
-
-
-def _anything(value: Any) -> None:
-    """Take it: what is not known here is for the function to judge."""
 
 
 def _array(annotation: Any, value: Any) -> Problem:

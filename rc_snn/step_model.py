@@ -9,10 +9,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from rc_snn.signatures import typed
+
 State: TypeAlias = tuple[Tensor, ...]
 """What a model carries from step to step: tensors whose first axis is the batch."""
 
 
+@typed
 @dataclass(frozen=True)
 class StepCost:
     """Multiply-adds (MACs) of one sample in one step, by when they are spent.

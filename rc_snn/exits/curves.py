@@ -25,12 +25,14 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from rc_snn.numbers import finite, flags, tensor
+from rc_snn.signatures import typed
 from rc_snn.spikes import check_labels, crossed, first_step
 
 ROUNDING = 1e-9
 """Differences of objectives and times below it are rounding."""
 
 
+@typed
 @dataclass(frozen=True)
 class Curve:
     """Mean decision time and accuracy of a family of rules, one point per rule.
@@ -55,6 +57,7 @@ class Curve:
         return cls(torch.cat([c.time for c in parts]), torch.cat([c.accuracy for c in parts]))
 
 
+@typed
 def right_answers(
     trace: Float[Tensor, "time batch classes"], labels: Any
 ) -> Bool[Tensor, "time batch"]:
@@ -161,6 +164,7 @@ def sweep_per_step(
     )
 
 
+@typed
 def choose(validation: Curve, budgets: Float[Tensor, " budgets"]) -> Int[Tensor, " budgets"]:
     """Choose for each budget the most accurate rule whose mean time is within it.
 
@@ -195,6 +199,7 @@ def choose(validation: Curve, budgets: Float[Tensor, " budgets"]) -> Int[Tensor,
     return order[torch.searchsorted(best, best[within - 1])]
 
 
+@typed
 def accuracy_within(
     validation: Curve, test: Curve, budgets: Float[Tensor, " budgets"]
 ) -> Float[Tensor, " budgets"]:
@@ -225,6 +230,7 @@ def accuracy_within(
     return test.accuracy[choose(Curve(test.time, validation.accuracy), budgets)]
 
 
+@typed
 def area(validation: Curve, test: Curve, budgets: Float[Tensor, " budgets"]) -> float:
     r"""Return the area under the accuracy-time curve, normalised to [0, 1].
 
@@ -243,6 +249,7 @@ def area(validation: Curve, test: Curve, budgets: Float[Tensor, " budgets"]) -> 
     return float(accuracy_within(validation, test, budgets).double().mean())
 
 
+@typed
 def area_as_chosen(validation: Curve, test: Curve, budgets: Float[Tensor, " budgets"]) -> float:
     """Return the same area with the budgets kept on the validation data, whatever the test's times.
 
@@ -259,6 +266,7 @@ def area_as_chosen(validation: Curve, test: Curve, budgets: Float[Tensor, " budg
     return float(test.accuracy[choose(validation, budgets)].double().mean())
 
 
+@typed
 def optimistic_area(test: Curve, budgets: Float[Tensor, " budgets"]) -> float:
     """Return the area under the upper staircase of the test curve: rules chosen on the test data.
 
@@ -272,6 +280,7 @@ def optimistic_area(test: Curve, budgets: Float[Tensor, " budgets"]) -> float:
     return area(test, test, budgets)
 
 
+@typed
 def frontier(curve: Curve) -> Int[Tensor, " kept"]:
     """Return the rules that no earlier rule equals: the upper envelope, from early to late.
 

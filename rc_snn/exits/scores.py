@@ -15,6 +15,7 @@ from torch import Tensor
 
 from rc_snn.exits.curves import as_scores, as_thresholds
 from rc_snn.objective import entropy
+from rc_snn.signatures import typed
 from rc_snn.spikes import Decision, check_labels, crossed, first_step
 
 LARGEST_TEMPERATURE = 1e3
@@ -22,6 +23,7 @@ LARGEST_TEMPERATURE = 1e3
 temperature is infinite, at one without errors it is zero."""
 
 
+@typed
 def confidence(trace: Float[Tensor, "time batch classes"]) -> Float[Tensor, "time batch"]:
     """Return the largest class probability: the score of RC inference.
 
@@ -37,6 +39,7 @@ def confidence(trace: Float[Tensor, "time batch classes"]) -> Float[Tensor, "tim
     return torch.softmax(trace, dim=-1).amax(dim=-1)
 
 
+@typed
 def log_odds(trace: Float[Tensor, "time batch classes"]) -> Float[Tensor, "time batch"]:
     r"""Return the log-odds of the likeliest class: the same rule as `confidence` on another scale.
 
@@ -54,6 +57,7 @@ def log_odds(trace: Float[Tensor, "time batch classes"]) -> Float[Tensor, "time 
     return top.squeeze(-1) - others
 
 
+@typed
 def calibrated_confidence(
     trace: Float[Tensor, "time batch classes"], temperature: Float[Tensor, " time"]
 ) -> Float[Tensor, "time batch"]:
@@ -79,6 +83,7 @@ def calibrated_confidence(
     return confidence(trace / temperature.view(-1, 1, 1))
 
 
+@typed
 def certainty(trace: Float[Tensor, "time batch classes"]) -> Float[Tensor, "time batch"]:
     """Return 1 - H / ln K: 1 if all probability is on one class, 0 if it is uniform.
 
@@ -93,6 +98,7 @@ def certainty(trace: Float[Tensor, "time batch classes"]) -> Float[Tensor, "time
     return 1.0 + h / -math.log(trace.shape[-1])
 
 
+@typed
 def top2_gap(trace: Float[Tensor, "time batch classes"]) -> Float[Tensor, "time batch"]:
     """Return how far the largest logit is above the second largest.
 
@@ -113,6 +119,7 @@ def top2_gap(trace: Float[Tensor, "time batch classes"]) -> Float[Tensor, "time 
     return first - second
 
 
+@typed
 def patience(trace: Float[Tensor, "time batch classes"]) -> Float[Tensor, "time batch"]:
     """Return for how many steps in a row, this one included, the likeliest class is the same.
 
@@ -132,6 +139,7 @@ def patience(trace: Float[Tensor, "time batch classes"]) -> Float[Tensor, "time 
     return (step - began + 1).float()
 
 
+@typed
 def fit_temperature(
     trace: Float[Tensor, "time batch classes"],
     labels: Any,

@@ -26,6 +26,7 @@ from rc_snn.exits.curves import (
     sweep,
 )
 from rc_snn.numbers import count, number
+from rc_snn.signatures import typed
 
 
 def tune(
@@ -100,6 +101,7 @@ def tune(
     return torch.stack([found[price] for price in prices])
 
 
+@typed
 @dataclass(frozen=True)
 class StepRules:
     """A family of rules with a threshold for each step: limits, each raised by many offsets.

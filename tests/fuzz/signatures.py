@@ -10,8 +10,10 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from hypothesis import strategies as st
-from jaxtyping import AbstractArray, jaxtyped
+from jaxtyping import AbstractArray, Shaped, jaxtyped
 from torch import Tensor
+
+from rc_snn.numbers import tensor
 
 SIZES = {"batch": 3, "classes": 4, "time": 5, "steps": 5, "neuron": 6, "inputs": 6, "samples": 3}
 """Lengths of the axes that annotations name; others have two."""
@@ -142,7 +144,8 @@ def arguments(function: Callable[..., Any], known: Mapping[Any, Sequence[Any]]) 
 def asked_for(function: Callable[..., Any], given: Mapping[str, Any]) -> bool:
     """Return whether arguments are what the signature asks for, axes of one name alike.
 
-    What is no array, number or word of a list is not judged.
+    Arrays count if their numbers are those of a tensor that is asked for, whatever holds them: what
+    is converted exactly is right. What is no array, number or word of a list is not judged.
     """
     parameters = inspect.signature(function).parameters
     with jaxtyped("context"):
@@ -155,7 +158,7 @@ def _is(value: Any, annotation: Any) -> bool:
 
 def _is_part(value: Any, part: Any) -> bool:
     if is_array(part):
-        return isinstance(value, part)
+        return _is_array(value, part)
     if part is int:
         return isinstance(value, int | np.integer) and not isinstance(value, bool)
     if part is float:
@@ -167,6 +170,25 @@ def _is_part(value: Any, part: Any) -> bool:
     if part in (type(None), None):
         return value is None
     return not isinstance(part, type) or part in (Tensor, object) or _instance(value, part)
+
+
+def _is_array(value: Any, part: Any) -> bool:
+    if isinstance(value, part):
+        return True
+    try:
+        x = tensor(value) if part.array_type is Tensor else np.asarray(value)
+    except (TypeError, ValueError):
+        return False
+    if not isinstance(x, Shaped[part.array_type, part.dim_str]):
+        return False
+    numbers = torch.as_tensor(x)
+    if numbers.dtype == torch.bool or numbers.is_complex():
+        return not numbers.is_complex() and part.__name__.startswith(("Int", "Shaped", "Num"))
+    whole = not numbers.is_floating_point() or bool((numbers == numbers.round()).all())
+    truth = bool(((numbers == 0) | (numbers == 1)).all())
+    return (
+        whole if part.__name__.startswith("Int") else truth or not part.__name__.startswith("Bool")
+    )
 
 
 def _instance(value: Any, part: type) -> bool:

@@ -196,7 +196,7 @@ def test_what_cannot_be_tuned_is_refused(as_user):
     score, right = tables(1)
     with pytest.raises(ValueError, match="prices >= 0"):
         tune(score, right, [-0.1])
-    with pytest.raises(ValueError, match="block must be >= 1"):
+    with pytest.raises(ValueError, match="block must be at least 1"):
         tune(score, right, [0.1], block=0)
     with pytest.raises(ValueError, match="folds must be"):
         choose_block(score, right, [0.1], [1], folds=1)
