@@ -21,6 +21,7 @@ from baselines.rel_psp import rel_psp
 from bridges.networks.step_models import StepModule
 from encoders.log_mel import LogMel
 from rc_snn import Decision, network
+from rc_snn.files.tensors import read_tensors
 from rc_snn.formats.half import round_to_half
 from rc_snn.models import RCLSTM, RCConvLSTM
 from rc_snn.network import Network, load, names
@@ -710,6 +711,16 @@ def test_networks_load_by_name_or_path_and_others_are_refused_with_the_list(tmp_
         load("../lstm")
     with pytest.raises(ValueError, match=r"no network or file '.*absent\.safetensors'"):
         load(tmp_path / "absent.safetensors")
+
+
+def test_what_ships_says_a_digest_so_that_damage_is_noticed(tmp_path):
+    for name in names():
+        read_tensors(network.SHELF / f"{name}.safetensors")
+    content = bytearray((network.SHELF / "lif-norse.safetensors").read_bytes())
+    content[-1] ^= 1
+    (tmp_path / "a.safetensors").write_bytes(content)
+    with pytest.raises(ValueError, match="not those of its digest"):
+        load(tmp_path / "a.safetensors")
 
 
 # -- The formats before -------------------------------------------------------------------------
