@@ -4,9 +4,11 @@ import torch
 from torch import Tensor
 
 from encoders.functional import steps_to_times
+from rc_snn.signatures import typed
 from rc_snn.spikes import SpikeTimes, check_n_steps, steps_from_frames
 
 
+@typed
 def from_snntorch_latency(spikes_or_times: Tensor, n_steps: int | None = None) -> SpikeTimes:
     """Return what `snntorch.spikegen.latency` or `latency_code` made, as spike times in frames.
 
@@ -45,6 +47,11 @@ def from_snntorch_latency(spikes_or_times: Tensor, n_steps: int | None = None) -
         frames = spikes_or_times.flatten(2)
         return steps_to_times(steps_from_frames(frames), len(frames))
     n_steps = check_n_steps(n_steps)
+    if spikes_or_times.dim() < 2 or spikes_or_times.is_complex():
+        raise ValueError(
+            "Times in steps are real numbers [batch, *shape], got "
+            f"{spikes_or_times.dtype} {list(spikes_or_times.shape)}."
+        )
     times = spikes_or_times.flatten(1)
     if times.dtype in (torch.float16, torch.bfloat16):
         raise ValueError(

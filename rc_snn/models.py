@@ -13,6 +13,7 @@ from rc_snn.cells import ConvLSTMCell, LSTMCell, can_fuse, init_uniform
 from rc_snn.fast.border import plain
 from rc_snn.fast.fused import Precision, step_input
 from rc_snn.numbers import counts, finite, number
+from rc_snn.signatures import typed
 from rc_snn.step_model import Advance, State, StepCost
 
 ReadOut: TypeAlias = Literal["softmax", "sigmoid"]
@@ -93,6 +94,7 @@ class Dropout(nn.Module):
         return x * keep.to(x.device).to(x.dtype).div_(1.0 - self.p)
 
 
+@typed
 class RCLSTM(nn.Module):
     """LSTM with a read-out, `n_inputs-n_hidden-n_classes` (784-340-10 in Table 1).
 
@@ -216,6 +218,7 @@ class RCLSTM(nn.Module):
         )
 
 
+@typed
 class RCConvLSTM(nn.Module):
     """ConvLSTM layers with a dense read-out, `784-C-10` in Table 1.
 

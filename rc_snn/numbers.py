@@ -118,6 +118,8 @@ def tensor(x: Any, what: str = "Numbers") -> Shaped[Tensor, "..."]:
         torch.int16
     """
     if isinstance(x, Tensor):
+        if x.is_complex():
+            raise TypeError(f"{what} must be real numbers, got {x.dtype}.")
         return x
     array = plain(x, what)
     _real(array, what, "biuf")

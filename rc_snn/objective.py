@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rc_snn.numbers import count, number
+from rc_snn.signatures import typed
 from rc_snn.spikes import check_labels, check_theta
 
 
@@ -24,6 +25,7 @@ def entropy(logits: Float[Tensor, "batch classes"]) -> Float[Tensor, " batch"]:
     return -(log_p.exp() * log_p).sum(dim=-1)
 
 
+@typed
 def rc_loss(
     logits: Float[Tensor, "batch classes"], target: Any, beta: float = 0.0
 ) -> Float[Tensor, ""]:

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Num
 from torch import Tensor
 
+from rc_snn.signatures import typed
 from rc_snn.spikes import Decision, check_n_steps, crossed, first_step
 
 Rule: TypeAlias = Literal["first", "count"]
@@ -16,6 +17,7 @@ Spikes: TypeAlias = Num[Tensor, "time batch classes"] | Bool[Tensor, "time batch
 Potential: TypeAlias = Float[Tensor, "time batch classes"]
 
 
+@typed
 def decisions_from_spikes(
     spikes: Spikes,
     potential: Potential | None = None,

@@ -98,6 +98,8 @@ class SpikeSequences:
     mean: Float[Tensor, "steps inputs"] | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.dtype, torch.dtype) or not self.dtype.is_floating_point:
+            raise TypeError(f"dtype must be a floating one of torch, got {self.dtype!r:.60}.")
         object.__setattr__(self, "n_steps", check_n_steps(self.n_steps))
         object.__setattr__(self, "steps", check_steps(self.steps, self.n_steps))
         if self.steps.dim() != 2:

@@ -39,6 +39,7 @@ def typed(function: F) -> F:
         ValueError: if axes or words are others.
 
     Example:
+        >>> import torch
         >>> from jaxtyping import Float
         >>> @typed
         ... def mean(x: Float[Tensor, "batch classes"]) -> Tensor:
@@ -107,6 +108,8 @@ def _parts(annotation: Any) -> Iterator[Any]:
 def _test_of_part(part: Any) -> Test | None:
     if isinstance(part, type) and issubclass(part, AbstractArray):
         return functools.partial(_array, part)
+    if part is Tensor:
+        return _tensor
     if part in (int, float):
         return functools.partial(_number, count if part is int else number)
     if part is bool:
@@ -124,6 +127,12 @@ def _number(convert: Callable[[Any, str], Any], value: Any) -> Problem:
     except (TypeError, ValueError) as error:
         return type(error), str(error).removeprefix("it ")
     return None
+
+
+def _tensor(value: Any) -> Problem:
+    if isinstance(value, Tensor):
+        return None
+    return TypeError, f"must be a Tensor, got {type(value).__name__}. Pass torch.as_tensor(x)."
 
 
 def _truth(value: Any) -> Problem:
@@ -162,7 +171,8 @@ def _array(annotation: Any, value: Any) -> Problem:
             f"{type(value).__name__}. {remedy}."
         )
     if isinstance(value, annotation):
-        return None
+        empty = annotation.dim_str.endswith("classes") and value.shape[-1:] == (0,)
+        return (ValueError, f"has no classes: its axes are {list(value.shape)}.") if empty else None
     dtypes = annotation.dtypes
     name = str(value.dtype).removeprefix("torch.")
     if not isinstance(dtypes, tuple | list) or name in dtypes or not dtypes:

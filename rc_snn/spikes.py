@@ -11,14 +11,17 @@ from torch import Tensor
 
 from rc_snn.borders import (
     MAX_STEPS,
+    check_decision,
     check_decision_steps,
     check_labels,
     check_n_steps,
     check_steps,
     check_theta,
     check_times,
+    named,
 )
 from rc_snn.numbers import flags, indices, tensor
+from rc_snn.signatures import KINDS, typed
 
 __all__ = [
     "MAX_STEPS",
@@ -82,6 +85,11 @@ class Decision:
 
     def __post_init__(self) -> None:
         n = len(tensor(self.label, "label"))
+        for name in ("time", "scores"):
+            value = getattr(self, name)
+            if not isinstance(value, Tensor) or not value.is_floating_point():
+                got = value.dtype if isinstance(value, Tensor) else named(value)
+                raise TypeError(f"{name} must be a tensor of floats, got {got}.")
         held = {"label": indices(self.label, "label"), "fired": flags(tensor(self.fired), "fired")}
         if self.step is not None:
             held["step"] = indices(self.step, "Decision steps", n=n)
@@ -207,6 +215,7 @@ def first_step(where: Bool[Tensor, "time batch"]) -> FirstSpike:
     return FirstSpike(torch.where(fired, where.int().argmax(dim=0), len(where) - 1), fired)
 
 
+@typed
 def first_spike(p: Float[Tensor, "time batch classes"], theta: float) -> FirstSpike:
     r"""Find the first time step at which any class probability reaches the threshold θ.
 
@@ -316,6 +325,10 @@ def steps_from_frames(frames: Any) -> Int[Tensor, "*shape"]:
     return steps.to(torch.int16)
 
 
+KINDS[Decision] = check_decision  # by what it can do: others have decisions of their own
+
+
+@typed
 def decision_spikes(
     decision: Decision,
     n_steps: int,

@@ -19,6 +19,7 @@ from bridges.stream.grid import Array as Array
 from bridges.stream.spikes import Spikes
 from encoders.functional import EVENT_DTYPE
 from rc_snn.numbers import count
+from rc_snn.signatures import typed
 from rc_snn.spikes import Decision
 
 Forced: TypeAlias = Literal["silent", "spike"]
@@ -201,6 +202,7 @@ class SpikeStream(Spikes):
     # ---- decisions --------------------------------------------------------------------------
 
     @staticmethod
+    @typed
     def from_decision(
         decision: Decision, n_steps: int, n_classes: int, dt_s: float, *, forced: Forced = "silent"
     ) -> "SpikeStream":

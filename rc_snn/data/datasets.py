@@ -17,6 +17,7 @@ from tqdm import tqdm
 from rc_snn.borders import named
 from rc_snn.data.packed import Packed, Piece, Pieces, pack_sample
 from rc_snn.data.sources import Packing, pack_item, reading, source_of
+from rc_snn.numbers import check_fields, indices
 from rc_snn.spikes import check_n_steps
 
 Classes: TypeAlias = Sequence[Any] | Mapping[Any, int]
@@ -98,6 +99,16 @@ class LoadedSequences:
     cut: bool = False
     workers: int = 0
     device: torch.device | str = "cpu"
+
+    def __post_init__(self) -> None:
+        check_fields(self, n_steps=1, shape=1, workers=0)
+        if not hasattr(self.samples, "__getitem__"):
+            raise TypeError(
+                f"samples must be a data set, samples[i] a (sample, target); got "
+                f"{named(self.samples)}. See Labelled.from_dataset."
+            )
+        object.__setattr__(self, "index", indices(self.index, "index"))
+        object.__setattr__(self, "device", torch.device(self.device))
 
     @property
     def n_inputs(self) -> int:

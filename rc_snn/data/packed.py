@@ -14,6 +14,7 @@ from torch import Tensor
 
 from rc_snn.borders import named
 from rc_snn.numbers import whole
+from rc_snn.signatures import typed
 from rc_snn.spikes import check_n_steps
 
 Array: TypeAlias = npt.NDArray[Any]
@@ -105,6 +106,7 @@ class DenseSequences:
         return DenseSequences(self.frames.to(device))
 
 
+@typed
 @dataclass(frozen=True)
 class SparseSequences:
     """Inputs of which only the values that are not zero are held; a step is made on demand.
@@ -175,7 +177,9 @@ class SparseSequences:
         return self._with(**there)
 
     def _with(self, **changed: Any) -> "SparseSequences":
-        return SparseSequences(**(vars(self) | changed))
+        part = copy.copy(self)  # what was checked once; samples leave a run at every step
+        vars(part).update(changed)
+        return part
 
 
 Packed: TypeAlias = DenseSequences | SparseSequences

@@ -81,6 +81,8 @@ def every_threshold(score: Float[Tensor, "time batch"]) -> Float[Tensor, " point
         tensor([  -inf, 0.2000, 0.5000,    inf])
     """
     score = as_scores(score)
+    if score.dim() != 2:
+        raise ValueError(f"Scores must be [time, batch], got {list(score.shape)}.")
     reached = score.cummax(dim=0).values[:-1].unique()  # sorted
     infinity = torch.full((1,), torch.inf, dtype=score.dtype, device=score.device)
     return torch.cat([-infinity, reached[1:], infinity])
@@ -151,7 +153,7 @@ def sweep_per_step(
     """
     score, right, clock = checked(score, right, clock)
     thresholds = as_thresholds(thresholds, score)
-    if thresholds.dim() != 2 or thresholds.shape[1] != len(score):
+    if thresholds.dim() != 2 or thresholds.shape[1] != len(score) or len(thresholds) == 0:
         raise ValueError(
             f"Thresholds must be [points, {len(score)}], one for each step, got "
             f"{list(thresholds.shape)}."

@@ -7,7 +7,6 @@ the times of a curve are earlinesses, and the functions here take a whole curve 
 
 from typing import Any, TypeVar
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -192,7 +191,7 @@ def optimal_cutoff(right: Any) -> Int[Tensor, " batch"]:
 
 def _check_shares(accuracy: float | Tensor, earliness: float | Tensor) -> None:
     for name, share in (("accuracy", accuracy), ("earliness", earliness)):
-        values = torch.as_tensor(share)
+        values = tensor(share, name)
         if not ((values >= 0.0) & (values <= 1.0)).all():
             raise ValueError(
                 f"{name} must be a share in [0, 1], got {values.min()} to {values.max()}. "

@@ -188,10 +188,11 @@ def fit_temperature(
     return (-(low + high) / 2).exp()
 
 
+@typed
 def exit_at(
-    score: Float[Tensor, "time batch"],
+    score: Any,
     trace: Float[Tensor, "time batch classes"],
-    threshold: float | Float[Tensor, " time"],
+    threshold: Any,
 ) -> Decision:
     """Answer at the first step with `score >= threshold`; at the last step if there is none.
 
@@ -199,9 +200,9 @@ def exit_at(
     nothing after them; this function is for whole traces.
 
     Args:
-        score: of each step and sample, larger is surer.
+        score: of each step and sample `[time, batch]`, larger is surer.
         trace: logits at every step, for the label and the probabilities of the answer.
-        threshold: one for all steps, or one for each; -inf always and +inf never exits.
+        threshold: one for all steps, or one for each `[time]`; -inf always and +inf never exits.
 
     Returns:
         Decisions in the order of the batch. Silence is as everywhere: `step = T-1`, `fired=False`.

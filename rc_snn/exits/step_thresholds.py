@@ -78,7 +78,7 @@ def tune(
         tensor(True)
     """
     block, prices = count(block, "block", low=1), [number(price, "prices") for price in prices]
-    if not all(0.0 <= price < math.inf for price in prices):
+    if not prices or not all(0.0 <= price < math.inf for price in prices):
         raise ValueError(f"There must be prices >= 0, all finite, got {prices}.")
     score, right, clock = checked(score, right, clock)
     spent = (clock - clock[0]) / (clock[-1] - clock[0]).clamp_min(ROUNDING)

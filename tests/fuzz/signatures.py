@@ -164,7 +164,7 @@ def _is_part(value: Any, part: Any) -> bool:
     if part is float:
         return isinstance(value, int | float | np.floating) and not isinstance(value, bool)
     if part is bool:
-        return isinstance(value, bool)
+        return value in (0, 1)
     if typing.get_origin(part) is Literal:
         return value in typing.get_args(part)
     if part in (type(None), None):
@@ -182,8 +182,8 @@ def _is_array(value: Any, part: Any) -> bool:
     if not isinstance(x, Shaped[part.array_type, part.dim_str]):
         return False
     numbers = torch.as_tensor(x)
-    if numbers.dtype == torch.bool or numbers.is_complex():
-        return not numbers.is_complex() and part.__name__.startswith(("Int", "Shaped", "Num"))
+    if numbers.is_complex():
+        return False
     whole = not numbers.is_floating_point() or bool((numbers == numbers.round()).all())
     truth = bool(((numbers == 0) | (numbers == 1)).all())
     return (
