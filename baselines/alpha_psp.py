@@ -14,8 +14,8 @@ from baselines import kernels
 from baselines.continuous import ContinuousNetwork, Dense, layer_sizes, normal
 from baselines.first_spikes import Crossing, Parts, Run, Sorted, check_crossing
 from baselines.network_file import read_parameters
+from rc_snn.borders.numbers import check_fields
 from rc_snn.models import fresh_generator
-from rc_snn.numbers import check_fields
 
 DECAY = 0.18176949150701854
 """Decay rate K, per frame, of the published networks and of their training command."""

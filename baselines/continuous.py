@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from baselines.first_spikes import Neuron, first_spike_probabilities, first_spikes
-from rc_snn.numbers import count, number
+from rc_snn.borders.numbers import count, number
 from rc_snn.spikes import Decision, check_times
 from rc_snn.step_model import evaluated
 

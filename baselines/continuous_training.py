@@ -13,8 +13,8 @@ from torch import Tensor
 
 from baselines.continuous import ContinuousNetwork, Dense, check_spike_times
 from baselines.first_spikes import first_spike_loss, silence_penalty
+from rc_snn.borders.numbers import check_fields, indices
 from rc_snn.loop import Loop, Row, Select, TrainResult, rank
-from rc_snn.numbers import check_fields, indices
 from rc_snn.sequences import check_paired
 from rc_snn.spikes import check_labels
 

@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from baselines import kernels
-from rc_snn.borders import check_finite
+from rc_snn.borders.checks import check_finite
 from rc_snn.fast.border import first_order, fits
 from rc_snn.spikes import check_labels
 

@@ -12,12 +12,12 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from rc_snn.borders import Form, check_weights
+from rc_snn.borders.checks import Form, check_weights
+from rc_snn.borders.numbers import check_fields, count, counts
 from rc_snn.fast.border import fusable, plain
 from rc_snn.fast.event_products import event_linear
 from rc_snn.fast.fused import step_input
 from rc_snn.models import fresh_generator
-from rc_snn.numbers import check_fields, count, counts
 from rc_snn.output_spikes import first_output_spike
 from rc_snn.runner import check_input_size
 from rc_snn.sequences import Sequences, input_size

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from baselines.lif import TTFSLIF, check_positive, first_spike_time
+from rc_snn.borders.numbers import check_fields
 from rc_snn.loop import Loop, Row, Select, TrainResult, rank
-from rc_snn.numbers import check_fields
 from rc_snn.optimizer import Adam
 from rc_snn.output_spikes import first_output_spike
 from rc_snn.sequences import Labelled

@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
+from rc_snn.borders.numbers import finite, whole
 from rc_snn.files import load_npz, read_bytes
-from rc_snn.numbers import finite, whole
 
 MAX_WEIGHTS = 50_000_000
 """A file that announces more weights is refused before anything of that size is made."""

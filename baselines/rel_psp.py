@@ -11,8 +11,8 @@ from torch import Tensor
 from baselines import kernels
 from baselines.continuous import ContinuousNetwork, Dense, layer_sizes, normal
 from baselines.first_spikes import Crossing, Parts, Run, Sorted, check_crossing
+from rc_snn.borders.numbers import check_fields
 from rc_snn.models import fresh_generator
-from rc_snn.numbers import check_fields
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,8 @@ from encoders.audio import MIN_SAMPLES, SAMPLE_RATE, Samples, stream_audio
 from encoders.keyword_network import KeywordStream, load_network
 from encoders.log_mel import check_rate
 from rc_snn import commands
+from rc_snn.borders.numbers import check_fields
 from rc_snn.network import Network
-from rc_snn.numbers import check_fields
 from rc_snn.spikes import check_theta
 
 

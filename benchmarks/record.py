@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import torch
 
 from rc_snn import files
-from rc_snn.numbers import json_value
+from rc_snn.borders.numbers import json_value
 
 FORMAT = "rc_snn.record/1"
 

@@ -14,10 +14,10 @@ import torch
 
 from benchmarks import record
 from rc_snn import families, network
+from rc_snn.borders.numbers import check_fields
 from rc_snn.files import check_room, locked
 from rc_snn.loop import Samples, TrainResult
 from rc_snn.models import RCLSTM, ReadOut
-from rc_snn.numbers import check_fields
 from rc_snn.training import TrainConfig
 
 Profile: TypeAlias = Literal["quick", "paper"]

@@ -12,8 +12,8 @@ import numpy.typing as npt
 from jaxtyping import Float32
 
 from encoders.recording_files import FORMATS, GUESSED, announced, trimmed
+from rc_snn.borders.numbers import count, plain
 from rc_snn.files import allowance
-from rc_snn.numbers import count, plain
 
 SAMPLE_RATE = 16_000
 """Samples per second of Speech Commands, and of everything that `read_audio` returns."""

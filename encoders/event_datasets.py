@@ -9,9 +9,9 @@ import tonic.datasets
 
 from encoders.fetch import DataError, filling, folders
 from encoders.transforms import transformed
+from rc_snn.borders.numbers import finite, whole
 from rc_snn.files import HDF5, allowance, first_look, publish, read_bytes, scratch
 from rc_snn.files.limits import parse_npy
-from rc_snn.numbers import finite, whole
 
 
 def find(name: str, place: str, data: Path | str | None, download: bool) -> Path:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from encoders.events import Events, read_events
 from encoders.nmnist import SIDE, NeuromorphicMNIST
-from rc_snn.numbers import check_fields
+from rc_snn.borders.numbers import check_fields
 from rc_snn.sequences import DenseSequences, Labelled
 from rc_snn.spikes import check_n_steps
 

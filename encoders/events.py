@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from rc_snn.numbers import polarities, whole
+from rc_snn.borders.numbers import polarities, whole
 
 Events: TypeAlias = npt.NDArray[Any]
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from encoders.events import EVENT_DTYPE as EVENT_DTYPE
 from encoders.events import Events as Events
 from encoders.events import event_columns
-from rc_snn.numbers import count, counts, finite, tensor
+from rc_snn.borders.numbers import count, counts, finite, tensor
 from rc_snn.spikes import SpikeTimes, check_n_steps, check_steps, check_times
 
 Polarity: TypeAlias = Literal["bright_first", "dark_first"]

@@ -16,9 +16,9 @@ from tqdm import tqdm
 from encoders.fetch import DataError, cache_folder, filling
 from encoders.log_mel import LogMel, check_rate
 from encoders.speech_commands import KEYWORDS, SpeechCommands, SplitName, classes
+from rc_snn.borders.numbers import count
 from rc_snn.checkpoint import digest
 from rc_snn.files import check_room, load_npz, replacing
-from rc_snn.numbers import count
 from rc_snn.sequences import ContextSequences, Labelled
 
 FORMAT = "rc_snn.keyword_features/2"

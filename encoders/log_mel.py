@@ -10,7 +10,7 @@ from jaxtyping import Float, Float32, Int
 from torch import Tensor
 
 from encoders.audio import SAMPLE_RATE, read_samples
-from rc_snn.numbers import check_fields
+from rc_snn.borders.numbers import check_fields
 
 Frames = Float32[npt.NDArray[Any], "frame mel"]
 

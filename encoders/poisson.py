@@ -12,7 +12,7 @@ from torch import Tensor
 
 from encoders.functional import check_images
 from encoders.mnist import Split
-from rc_snn.numbers import check_fields, tensor, whole
+from rc_snn.borders.numbers import check_fields, tensor, whole
 from rc_snn.sequences import Labelled
 from rc_snn.spikes import check_n_steps
 

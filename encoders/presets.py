@@ -14,7 +14,7 @@ from encoders import event_datasets
 from encoders.events import Events, event_columns
 from encoders.fetch import folders
 from encoders.nmnist import NeuromorphicMNIST
-from rc_snn.numbers import check_fields
+from rc_snn.borders.numbers import check_fields
 from rc_snn.sequences import Labelled
 from rc_snn.spikes import check_n_steps
 

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from rc_snn.numbers import count, whole
+from rc_snn.borders.numbers import count, whole
 from rc_snn.sequences import DenseSequences, Labelled
 
 N_STEPS, RUN = 25, 5

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from encoders.functional import steps_to_times
-from rc_snn.signatures import typed
+from rc_snn.borders.signatures import typed
 from rc_snn.spikes import SpikeTimes, check_n_steps, steps_from_frames
 
 

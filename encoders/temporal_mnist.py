@@ -20,7 +20,7 @@ from encoders.functional import (
 )
 from encoders.mnist import Digits, Split, load_mnist
 from encoders.transforms import transformed
-from rc_snn.numbers import count
+from rc_snn.borders.numbers import count
 from rc_snn.sequences import Labelled, SpikeSequences
 from rc_snn.spikes import spike_steps
 

@@ -25,7 +25,7 @@ from encoders.functional import (
     spikes_to_events,
     steps_to_times,
 )
-from rc_snn.numbers import tensor
+from rc_snn.borders.numbers import tensor
 from rc_snn.spikes import check_n_steps, spike_frames, spike_steps, steps_from_frames
 
 

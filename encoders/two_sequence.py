@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from rc_snn.numbers import check_fields, count
+from rc_snn.borders.numbers import check_fields, count
 from rc_snn.sequences import DenseSequences, Labelled
 from rc_snn.spikes import check_n_steps
 

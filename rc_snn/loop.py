@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from rc_snn import checkpoint
-from rc_snn.borders import check_weights
+from rc_snn.borders.checks import check_weights
 from rc_snn.files import check_room, locked, replacing, sweep
 from rc_snn.regimes import FAST_BELOW, SLOW_ABOVE
 from rc_snn.sequences import in_turn

@@ -9,11 +9,11 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from rc_snn.borders.numbers import counts, finite, number
+from rc_snn.borders.signatures import typed
 from rc_snn.cells import ConvLSTMCell, LSTMCell, can_fuse, init_uniform
 from rc_snn.fast.border import plain
 from rc_snn.fast.fused import Precision, step_input
-from rc_snn.numbers import counts, finite, number
-from rc_snn.signatures import typed
 from rc_snn.step_model import Advance, State, StepCost
 
 ReadOut: TypeAlias = Literal["softmax", "sigmoid"]

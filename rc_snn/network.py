@@ -17,12 +17,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from rc_snn import families
+from rc_snn.borders.numbers import json_value
 from rc_snn.commands import made_by
 from rc_snn.files.tensors import write_tensors
 from rc_snn.formats.content import FORMAT, check_weights, fill, read_content
 from rc_snn.formats.half import as_half
 from rc_snn.formats.makers import built, maker_of, recipe
-from rc_snn.numbers import json_value
 from rc_snn.polarity import warn_of_other_polarity
 from rc_snn.runner import check_input_size
 from rc_snn.sequences import DenseSequences, Sequences, SpikeSequences, input_size

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from rc_snn.numbers import count, number
-from rc_snn.signatures import typed
+from rc_snn.borders.numbers import count, number
+from rc_snn.borders.signatures import typed
 from rc_snn.spikes import check_labels, check_theta
 
 

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from rc_snn.borders import Form
+from rc_snn.borders.checks import Form
 from rc_snn.sequences import Sequences, SpikeSequences
 from rc_snn.spikes import MAX_STEPS, Decision, check_decision_steps, check_steps
 from rc_snn.step_model import Inflow, StepCost, StepModel, WatchedModel, evaluated

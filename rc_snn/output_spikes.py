@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Num
 from torch import Tensor
 
-from rc_snn.signatures import typed
+from rc_snn.borders.signatures import typed
 from rc_snn.spikes import Decision, check_n_steps, crossed, first_step
 
 Rule: TypeAlias = Literal["first", "count"]

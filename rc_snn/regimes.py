@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from rc_snn.borders import check_decision
-from rc_snn.numbers import finite, number, tensor
+from rc_snn.borders.checks import check_decision
+from rc_snn.borders.numbers import finite, number, tensor
 from rc_snn.operations import (
     Operations,
     count_operations,

@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from rc_snn.borders import Form, check_inputs, check_model, check_weights, named
-from rc_snn.numbers import count
+from rc_snn.borders.checks import Form, check_inputs, check_model, check_weights, named
+from rc_snn.borders.numbers import count
 from rc_snn.sequences import Sequences, in_turn, input_size
 from rc_snn.spikes import Decision, check_n_steps, check_theta, crossed
 from rc_snn.step_model import Advance, State, StepModel, evaluated

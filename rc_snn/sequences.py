@@ -10,11 +10,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from rc_snn.borders import check_inputs, check_samples, version
+from rc_snn.borders.checks import check_inputs, check_samples, version
+from rc_snn.borders.numbers import count, indices
 from rc_snn.data import datasets
 from rc_snn.data.datasets import Classes, LoadedSequences
 from rc_snn.data.packed import DenseSequences, SparseSequences
-from rc_snn.numbers import count, indices
 from rc_snn.spike_events import Events
 from rc_snn.spikes import check_n_steps, check_steps
 

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from rc_snn.borders import version
+from rc_snn.borders.checks import version
 from rc_snn.spikes import check_steps
 
 Array: TypeAlias = npt.NDArray[Any]

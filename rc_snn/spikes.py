@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from rc_snn.borders import (
+from rc_snn.borders.checks import (
     MAX_STEPS,
     check_decision,
     check_decision_steps,
@@ -20,8 +20,8 @@ from rc_snn.borders import (
     check_times,
     named,
 )
-from rc_snn.numbers import flags, indices, tensor
-from rc_snn.signatures import KINDS, typed
+from rc_snn.borders.numbers import flags, indices, tensor
+from rc_snn.borders.signatures import KINDS, typed
 
 __all__ = [
     "MAX_STEPS",

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from rc_snn.signatures import typed
+from rc_snn.borders.signatures import typed
 
 State: TypeAlias = tuple[Tensor, ...]
 """What a model carries from step to step: tensors whose first axis is the batch."""

@@ -10,11 +10,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from rc_snn.borders import check_labelled, check_model
+from rc_snn.borders.checks import check_labelled, check_model
+from rc_snn.borders.numbers import check_fields
 from rc_snn.fast.fused import Precision
 from rc_snn.loop import Loop, Row, Select, TrainResult, rank
 from rc_snn.models import Dropout
-from rc_snn.numbers import check_fields
 from rc_snn.objective import (
     check_beta,
     every_step_loss,

@@ -16,7 +16,7 @@ from bridges.networks.continuous import Layer, layers
 from bridges.stream.clock import read_dt
 from bridges.target import load
 from bridges.targets.nir import TARGET
-from rc_snn.borders import Form
+from rc_snn.borders.checks import Form
 from rc_snn.files import replacing
 from rc_snn.models import RCLSTM, RCConvLSTM
 from rc_snn.network import Network

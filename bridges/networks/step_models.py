@@ -20,7 +20,7 @@ from bridges.networks.step_layers import check_neuron, flat_layers, forget, refu
 from bridges.networks.step_state import Tree, fill, map_tensors, tensors_of
 from bridges.target import load
 from bridges.targets import norse
-from rc_snn.numbers import count
+from rc_snn.borders.numbers import count
 from rc_snn.operations import unwatched
 from rc_snn.step_model import Inflow, State, StepCost, evaluated
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from bridges.neurobench.layers import CellLSTM, Grid, LayeredLIF, Synapses
 from bridges.neurobench.models import RankCoded
-from rc_snn.numbers import whole
+from rc_snn.borders.numbers import whole
 from rc_snn.regimes import decision_macs, synaptic_operations
 from rc_snn.spikes import check_steps
 from rc_snn.step_model import StepCost

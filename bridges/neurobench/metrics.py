@@ -16,7 +16,7 @@ from bridges.neurobench.models import ContinuousModel, RankCoded
 from bridges.target import Target, load
 from encoders.functional import Polarity, ZeroPixels, encode_latency
 from encoders.mnist import Split
-from rc_snn.numbers import count, whole
+from rc_snn.borders.numbers import count, whole
 from rc_snn.spikes import check_steps, spike_frames, spike_steps
 
 __all__ = [

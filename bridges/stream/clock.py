@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int64, Shaped
 
 from bridges.errors import BridgeError
-from rc_snn.numbers import THOUSANDTH, finite, plain, whole
+from rc_snn.borders.numbers import THOUSANDTH, finite, plain, whole
 
 Unit: TypeAlias = Literal["s", "ms", "us"]
 

@@ -17,7 +17,7 @@ from bridges.errors import BridgeError
 from bridges.stream.clock import tick_length
 from bridges.stream.grid import Array
 from encoders.events import event_columns
-from rc_snn.numbers import count, flags, plain, tensor, whole
+from rc_snn.borders.numbers import count, flags, plain, tensor, whole
 from rc_snn.spikes import Decision, check_times
 
 Column: TypeAlias = Int64[np.ndarray, " spikes"]

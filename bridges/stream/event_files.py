@@ -21,8 +21,8 @@ from bridges.stream.pixels import LONGEST_SIDE, SensorSize, sensor_size, to_reco
 from bridges.stream.stream import Array, SpikeStream
 from bridges.target import Target, load
 from encoders.functional import EVENT_DTYPE
+from rc_snn.borders.numbers import polarities, whole
 from rc_snn.files import replacing
-from rc_snn.numbers import polarities, whole
 
 Paths: TypeAlias = Path | str | Sequence[Path | str]
 

@@ -24,8 +24,8 @@ import numpy as np
 
 from bridges.reading import TEXT, held_by, reading
 from bridges.stream.stream import Array, SpikeStream
+from rc_snn.borders.numbers import json_value
 from rc_snn.files import load_npz, parse_json, replacing
-from rc_snn.numbers import json_value
 
 FORMAT = "rc_snn.spikes/1"
 _CORE = {"ticks": np.int64, "units": np.int32, "offsets": np.int64}

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from jaxtyping import Int32, Int64
 
-from rc_snn.numbers import count, plain
+from rc_snn.borders.numbers import count, plain
 
 Array: TypeAlias = npt.NDArray[Any]
 

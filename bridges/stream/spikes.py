@@ -12,7 +12,7 @@ from bridges.errors import BridgeError
 from bridges.stream import grid
 from bridges.stream.clock import Unit, read_dt, seconds
 from bridges.stream.grid import Array
-from rc_snn.numbers import THOUSANDTH, count, plain, whole
+from rc_snn.borders.numbers import THOUSANDTH, count, plain, whole
 
 S = TypeVar("S", bound="Spikes")
 

@@ -18,8 +18,8 @@ from bridges.stream.columns import SensorSize
 from bridges.stream.grid import Array as Array
 from bridges.stream.spikes import Spikes
 from encoders.functional import EVENT_DTYPE
-from rc_snn.numbers import count
-from rc_snn.signatures import typed
+from rc_snn.borders.numbers import count
+from rc_snn.borders.signatures import typed
 from rc_snn.spikes import Decision
 
 Forced: TypeAlias = Literal["silent", "spike"]

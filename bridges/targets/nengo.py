@@ -10,7 +10,7 @@ from bridges.errors import BridgeError
 from bridges.stream import script
 from bridges.stream.stream import SpikeStream
 from bridges.target import Target, load
-from rc_snn.numbers import plain
+from rc_snn.borders.numbers import plain
 
 TARGET = Target(
     name="nengo",

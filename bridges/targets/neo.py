@@ -17,7 +17,7 @@ from bridges.stream import script
 from bridges.stream.clock import to_ticks
 from bridges.stream.stream import Array, SpikeStream
 from bridges.target import Target, load
-from rc_snn.numbers import count, json_value, whole
+from rc_snn.borders.numbers import count, json_value, whole
 
 TARGET = Target(
     name="neo",

@@ -10,8 +10,8 @@ from bridges.reading import SPIKE, reading
 from bridges.stream.clock import read_dt, seconds, to_ticks
 from bridges.stream.stream import SpikeStream
 from bridges.target import Target, load
+from rc_snn.borders.numbers import count, whole
 from rc_snn.files import allowance, replacing
-from rc_snn.numbers import count, whole
 
 TARGET = Target(
     name="nir",

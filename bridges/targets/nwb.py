@@ -26,8 +26,8 @@ from bridges.stream.clock import to_ticks
 from bridges.stream.stream import Array, SpikeStream
 from bridges.stream.timeline import by_unit, cut, starts, stops
 from bridges.target import Target, load
+from rc_snn.borders.numbers import json_value, whole
 from rc_snn.files import replacing
-from rc_snn.numbers import json_value, whole
 
 TARGET = Target(
     name="nwb",

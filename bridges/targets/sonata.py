@@ -30,8 +30,8 @@ from bridges.reading import reading
 from bridges.stream.clock import Unit, to_ticks
 from bridges.stream.stream import Array, SpikeStream
 from bridges.target import Target, load
+from rc_snn.borders.numbers import finite, json_value, whole
 from rc_snn.files import parse_json, replacing
-from rc_snn.numbers import finite, json_value, whole
 
 TARGET = Target(
     name="sonata",

@@ -15,7 +15,7 @@ from bridges.stream.columns import read_events, read_sensor
 from bridges.stream.pixels import SensorSize, as_image, sensor_size, to_recordings
 from bridges.stream.stream import Array, SpikeStream
 from bridges.target import Target, load
-from rc_snn.numbers import count, plain, whole
+from rc_snn.borders.numbers import count, plain, whole
 
 TARGET = Target(
     name="tonic",

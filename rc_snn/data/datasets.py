@@ -14,10 +14,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from rc_snn.borders import named
+from rc_snn.borders.checks import named
+from rc_snn.borders.numbers import check_fields, indices
 from rc_snn.data.packed import Packed, Piece, Pieces, pack_sample
 from rc_snn.data.sources import Packing, pack_item, reading, source_of
-from rc_snn.numbers import check_fields, indices
 from rc_snn.spikes import check_n_steps
 
 Classes: TypeAlias = Sequence[Any] | Mapping[Any, int]

@@ -12,9 +12,9 @@ import torch
 from jaxtyping import Int, Shaped
 from torch import Tensor
 
-from rc_snn.borders import named
-from rc_snn.numbers import whole
-from rc_snn.signatures import typed
+from rc_snn.borders.checks import named
+from rc_snn.borders.numbers import whole
+from rc_snn.borders.signatures import typed
 from rc_snn.spikes import check_n_steps
 
 Array: TypeAlias = npt.NDArray[Any]

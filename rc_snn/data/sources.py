@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from rc_snn.borders import named
+from rc_snn.borders.checks import named
 from rc_snn.data.packed import Piece, pack_sample
 
 Array: TypeAlias = npt.NDArray[Any]

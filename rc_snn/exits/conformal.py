@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from rc_snn.borders.numbers import number
 from rc_snn.exits.curves import ROUNDING, as_thresholds, checked, first_reached
-from rc_snn.numbers import number
 
 
 def conformal_threshold(

@@ -24,8 +24,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from rc_snn.numbers import finite, flags, tensor
-from rc_snn.signatures import typed
+from rc_snn.borders.numbers import finite, flags, tensor
+from rc_snn.borders.signatures import typed
 from rc_snn.spikes import check_labels, crossed, first_step
 
 ROUNDING = 1e-9

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from rc_snn.numbers import flags, indices, tensor, whole
+from rc_snn.borders.numbers import flags, indices, tensor, whole
 
 Number = TypeVar("Number", float, Tensor)
 """One rule's number, or a tensor with one for each rule."""

@@ -13,9 +13,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from rc_snn.borders.signatures import typed
 from rc_snn.exits.curves import as_scores, as_thresholds
 from rc_snn.objective import entropy
-from rc_snn.signatures import typed
 from rc_snn.spikes import Decision, check_labels, crossed, first_step
 
 LARGEST_TEMPERATURE = 1e3

@@ -13,6 +13,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from rc_snn.borders.numbers import count, number
+from rc_snn.borders.signatures import typed
 from rc_snn.exits.curves import (
     ROUNDING,
     Curve,
@@ -25,8 +27,6 @@ from rc_snn.exits.curves import (
     passing_events,
     sweep,
 )
-from rc_snn.numbers import count, number
-from rc_snn.signatures import typed
 
 
 def tune(

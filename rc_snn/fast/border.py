@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.nn.modules import module as modules
 
-from rc_snn.borders import version
+from rc_snn.borders.checks import version
 
 
 def fits(

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rc_snn.borders import Form
+from rc_snn.borders.checks import Form
 from rc_snn.fast.border import Unchanged, first_order, fits
 from rc_snn.fast.buffers import Buffers, Loan
 from rc_snn.fast.kernels import gates_backward, gates_forward

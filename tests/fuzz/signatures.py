@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from jaxtyping import AbstractArray, Shaped, jaxtyped
 from torch import Tensor
 
-from rc_snn.numbers import tensor
+from rc_snn.borders.numbers import tensor
 
 SIZES = {"batch": 3, "classes": 4, "time": 5, "steps": 5, "neuron": 6, "inputs": 6, "samples": 3}
 """Lengths of the axes that annotations name; others have two."""

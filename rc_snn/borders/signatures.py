@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import AbstractArray, jaxtyped
 from torch import Tensor
 
-from rc_snn.numbers import count, number
+from rc_snn.borders.numbers import count, number
 
 F = TypeVar("F", bound=Callable[..., Any])
 

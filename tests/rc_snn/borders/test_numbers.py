@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from rc_snn import numbers
+from rc_snn.borders import numbers
 
 
 @dataclass(frozen=True)

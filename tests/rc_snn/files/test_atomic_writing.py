@@ -10,7 +10,7 @@ import pytest
 
 from rc_snn import files
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def test_what_was_written_replaces_what_was_there_and_folders_are_made(tmp_path):

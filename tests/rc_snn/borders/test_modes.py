@@ -9,7 +9,7 @@ from torch import nn
 import bridges
 from bridges.networks.nir import hidden_states
 from bridges.neurobench.models import RankCoded
-from rc_snn.borders import check_finite, check_weights
+from rc_snn.borders.checks import check_finite, check_weights
 from rc_snn.models import RCLSTM, RCConvLSTM
 from rc_snn.network import Network, load
 from rc_snn.operations import count_operations

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from rc_snn.numbers import count, indices, number, tensor, whole
+from rc_snn.borders.numbers import count, indices, number, tensor, whole
 
 MAX_STEPS = torch.iinfo(torch.int16).max
 """Largest `n_steps`: steps are stored as int16 (MNIST: 94 MB instead of 376 MB as int64)."""
