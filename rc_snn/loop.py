@@ -296,12 +296,14 @@ class Loop(ABC):
             self.optimizer.load_state_dict(state["optimizer"])
             self.scheduler.load_state_dict(state["scheduler"])
             self.history, self.best = state["history"], state["best"]
+            self._write_log()  # a kill may have come between the two
             checkpoint.restore_random_states(state["random"], self.generator)
+        except OSError:  # of the log
+            raise
         except Exception as error:  # torch raises what it likes on what another program wrote
             raise ValueError(
                 f"{self.checkpoint} cannot be resumed ({error}). Move it away to start anew."
             ) from error
-        self._write_log()  # a kill may have come between the two
 
 
 def _inputs_digest(samples: Any) -> str:

@@ -17,7 +17,7 @@ from bridges.errors import BridgeError
 from bridges.stream.clock import tick_length
 from bridges.stream.grid import Array
 from encoders.events import event_columns
-from rc_snn.borders.numbers import count, flags, plain, tensor, whole
+from rc_snn.borders.numbers import count, flags, plain, polarities, tensor, whole
 from rc_snn.spikes import Decision, check_times
 
 Column: TypeAlias = Int64[np.ndarray, " spikes"]
@@ -218,7 +218,8 @@ def read_events(recordings: Sequence[Array], sensor_size: SensorSize) -> dict[st
         for name in _FIELDS:
             columns[name].append(found[name])
     joined_columns = {name: joined(parts) for name, parts in columns.items()}
-    p = joined_columns["p"]
+    said = [np.asarray(events["p"], np.int64) for events in recordings]  # of one convention in all
+    p = joined_columns["p"] = polarities(joined(said), "p")
     if sensor_size[2] == 1 and p.any():
         if not p.all():
             raise BridgeError(

@@ -86,6 +86,11 @@ def from_event_data(
         )
     sample, place = np.nonzero(held)
     ticks = to_ticks(time[sample, place] - (dt_s / 2 if middle else 0.0), dt_s)
+    if n_steps is None and not 0.0 < float(data.t_max) / dt_s < 2**53:
+        raise BridgeError(
+            f"These event data have t_max = {data.t_max} s, no length of ticks of {dt_s} s. Pass "
+            "n_steps."
+        )
     steps = int(to_ticks(np.array([data.t_max]), dt_s)[0]) if n_steps is None else n_steps
     empty = SpikeStream.silent(len(idx), count(data.n_neurons, "n_neurons"), steps, dt_s)
     return empty.with_spikes(sample, ticks, idx[sample, place])

@@ -148,7 +148,8 @@ def _none(value: Any) -> Problem:
 def _word(words: tuple[Any, ...], value: Any) -> Problem:
     if isinstance(value, str | int) and value in words:
         return None
-    return ValueError, f"must be {' or '.join(map(repr, words))}, got {value!r:.60}."
+    named = " or ".join(f'"{word}"' for word in words)
+    return ValueError, f"must be {named}, got {value!r:.60}."
 
 
 def _kind(kind: type, value: Any) -> Problem:

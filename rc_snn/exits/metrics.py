@@ -36,6 +36,7 @@ def earliness(step: Any, length: Any) -> float:
     https://arxiv.org/abs/1908.03405; the same in aeon's early classifiers.
 
     Example:
+        >>> import torch
         >>> earliness(torch.tensor([0, 9]), 10)
         0.55
     """
@@ -78,6 +79,7 @@ def average_cost(accuracy: Number, earliness: Number, alpha: float) -> Number:
     α' (1 - A) + (1 - α') E, which is C times α' at α = (1 - α') / α'.
 
     Example:
+        >>> import torch
         >>> average_cost(0.75, 0.5, alpha=0.5)
         0.5
     """
@@ -102,6 +104,7 @@ def harmonic_mean(accuracy: Number, earliness: Number) -> Number:
     Source: Schäfer & Leser, TEASER, 2020, https://arxiv.org/abs/1908.03405.
 
     Example:
+        >>> import torch
         >>> harmonic_mean(0.9, 0.1), harmonic_mean(0.9, 1.0)
         (0.9, 0.0)
     """
@@ -127,6 +130,7 @@ def macro_recall(label: Any, labels: Any) -> float:
         ValueError: if there is no sample.
 
     Example:
+        >>> import torch
         >>> macro_recall(torch.tensor([0, 0, 0, 0]), torch.tensor([0, 0, 0, 1]))
         0.5
     """
@@ -144,6 +148,7 @@ def class_weights(labels: Any) -> Float[Tensor, " batch"]:
     recall against mean time.
 
     Example:
+        >>> import torch
         >>> class_weights(torch.tensor([0, 0, 0, 1])).tolist()
         [0.6666666666666666, 0.6666666666666666, 0.6666666666666666, 2.0]
     """
@@ -177,6 +182,7 @@ def optimal_cutoff(right: Any) -> Int[Tensor, " batch"]:
     https://arxiv.org/abs/2301.09522).
 
     Example:
+        >>> import torch
         >>> optimal_cutoff(torch.tensor([[True, True], [False, True], [True, True]]))
         tensor([2, 0])
     """

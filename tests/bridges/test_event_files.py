@@ -139,7 +139,7 @@ def test_framing_leaves_the_polarity_of_the_events_alone():
 def test_events_outside_the_frames_are_refused_where_tonic_drops_them(t):
     frame = tonic_bridge.to_frame(one_row([], []))
     assert frame(np.array([(0, 0, 9_999, True)], EVENT_DTYPE)).sum() == 1
-    with pytest.raises(BridgeError, match="outside"):
+    with pytest.raises(ValueError, match="outside"):
         frame(np.array([(0, 0, t, True)], EVENT_DTYPE))
 
 

@@ -182,8 +182,11 @@ def test_what_is_said_of_samples_is_an_array_with_as_many_rows():
 
 # Tensors
 
+NEEDS_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+CUDA = pytest.param("cuda", marks=[pytest.mark.gpu, NEEDS_CUDA])
 
-@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+
+@pytest.mark.parametrize("device", ["cpu", CUDA])
 @pytest.mark.parametrize(
     "dtype",
     [torch.bool, torch.uint8, torch.int8, torch.int64, torch.float16, torch.bfloat16, torch.double],
@@ -387,7 +390,7 @@ def test_what_are_no_events_in_microseconds_on_a_sensor_is_refused():
     one = events((2, 1, 7, True))
     renamed = recfunctions.rename_fields(one, {"t": "timestamp"})
     for given in (renamed, one.reshape(1, 1), np.zeros((3, 4)), [(2, 1, 7, True)]):
-        with pytest.raises(REFUSED, match="fields x, y, p"):
+        with pytest.raises(REFUSED, match="fields x, y, t, p"):
             SpikeStream.from_events([given], (3, 2, 2), 10)
     for sensor in ((3.5, 2, 2), (3, 2), (3, 2, 3), (3, 0, 2)):
         with pytest.raises(REFUSED, match="sensor_size"):

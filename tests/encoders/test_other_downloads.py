@@ -18,6 +18,16 @@ from encoders.keyword_features import Features
 from encoders.ucr import load_ucr
 
 
+def fill(file: h5py.File) -> None:
+    """Write three recordings without a spike, as the data set has them."""
+    file["extra/keys"], file["extra/speaker"] = np.arange(20), np.arange(3)
+    file["labels"] = np.arange(3)
+    for name, dtype in (("times", np.float32), ("units", np.int64)):
+        ragged = file.create_dataset(f"spikes/{name}", 3, h5py.vlen_dtype(dtype))
+        for i in range(3):
+            ragged[i] = np.zeros(0, dtype)
+
+
 @pytest.fixture
 def fetched(monkeypatch) -> list[str]:
     """What was asked of a server that answers at once; the third answer breaks off half-way."""
@@ -31,8 +41,7 @@ def fetched(monkeypatch) -> list[str]:
             path.write_bytes(b"half of it")
             raise RuntimeError("File not found or corrupted.")
         with h5py.File(path, "w") as file:
-            file["extra/keys"] = np.arange(20)
-            file["extra/speaker"] = np.arange(3)
+            fill(file)
 
     monkeypatch.setattr(tonic.dataset, "download_and_extract_archive", archive)
     return asked
@@ -67,7 +76,7 @@ def test_a_set_of_tonic_that_another_process_has_fetched_meanwhile_is_not_fetche
 ):
     def put() -> None:
         with h5py.File(tmp_path / "SHD" / "shd_train.h5", "w") as file:
-            file["extra/keys"], file["extra/speaker"] = np.arange(20), np.arange(3)
+            fill(file)
 
     found = meanwhile(tmp_path / "SHD", "shd_train.h5", put, lambda: SHD(tmp_path, download=True))
     assert isinstance(found, event_datasets.SHD)
