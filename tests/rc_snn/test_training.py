@@ -279,6 +279,7 @@ def test_killed_and_resumed_it_ends_in_the_bit_same_weights(tmp_path):
     assert_same_weights(weights(whole), weights(killed))
 
 
+@pytest.mark.usefixtures("as_user")  # the added checks of lists draw from Python's generator
 def test_random_states_come_back_with_the_checkpoint(tmp_path):
     import random
 
