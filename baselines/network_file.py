@@ -72,7 +72,7 @@ class _Tokens:
                 f"{self.at + 1}, and {len(part)} are left. Is the file complete?"
             )
         try:
-            values = [float(token) for token in part]
+            values = [float(token.replace("_", "?")) for token in part]  # 1_0 is Python's only
         except ValueError:
             bad = next(i for i, token in enumerate(part) if not _is_number(token))
             raise ValueError(
@@ -97,7 +97,7 @@ class _Tokens:
 
 def _is_number(token: str) -> bool:
     try:
-        float(token)
+        float(token.replace("_", "?"))
     except ValueError:
         return False
     return True

@@ -41,6 +41,7 @@ MOST_BYTES = 1 << 24
 
 _FOLDERS = (".", "speech_commands", "speech_commands_v0.02", "SpeechCommands/speech_commands_v0.02")
 _LISTS: dict[str, str] = {"validation": "validation_list", "test": "testing_list"}
+_NAME = re.compile(r"[^/\\.][^/\\]*/[^/\\]+")
 _BUCKETS = 2**27 - 1
 
 
@@ -184,9 +185,16 @@ def _archive(path: Path) -> zipfile.ZipFile:
 
 
 def _zipped(packed: Path, split: SplitName) -> Recordings:
-    names = sorted({name for name in _archive(packed).namelist() if "_nohash_" in name})
+    found = {name for name in _archive(packed).namelist() if "_nohash_" in name}
+    # Of macOS: the attributes of each file, under its name with two signs before it.
+    names = sorted(n for n in found if not n.startswith("__MACOSX/") and "/._" not in n)
     if not names:
         raise DataError(f"{packed} holds no word/speaker_nohash_n.ogg. Replace it.")
+    if wrong := [name for name in names if not _NAME.fullmatch(name)]:
+        raise DataError(
+            f"{packed} holds {wrong[0]!r}, whose word is not its only folder; expected "
+            "word/speaker_nohash_n.ogg. Pack the folders of words themselves."
+        )
     return Recordings(packed, split, tuple(names))
 
 
@@ -196,7 +204,7 @@ def _names(folder: Path, split: SplitName) -> tuple[str, ...]:
         f"{word.name}/{file.name}"
         for word in folder.iterdir()
         if word.is_dir() and not word.name.startswith(("_", "."))
-        for file in word.glob("*_nohash_*.wav")
+        for file in word.glob("[!.]*_nohash_*.wav")  # those of macOS are no recordings
     )
     lists = {name: _read_list(folder, stem) for name, stem in _LISTS.items()}
     known = {k: v for k, v in lists.items() if v is not None}

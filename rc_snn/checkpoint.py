@@ -52,9 +52,10 @@ def read(path: Path) -> dict[str, Any]:
     """
     found, state = "", None
     try:
-        with path.open("rb") as file:
-            if file.read(4) == b"PK\x03\x04":  # torch.save wrote them so until version 3
-                found = "rc_snn.checkpoint/3, or an older one"
+        if path.is_file():  # to open a pipe would be to wait for ever
+            with path.open("rb") as file:
+                if file.read(4) == b"PK\x03\x04":  # torch.save wrote them so until version 3
+                    found = "rc_snn.checkpoint/3, or an older one"
         if not found:
             tensors, texts = read_tensors(path)
             found = texts.get("format", "")

@@ -36,7 +36,7 @@ def read_dt(dt_s: Any) -> float:
         number = float(str(number))
     if not isinstance(number, int | float | np.integer) or isinstance(number, bool):
         raise TypeError(f"dt_s must be a number of seconds per tick, got {dt_s!r}.")
-    if not 0.0 < number < float("inf"):
+    if not 0.0 < number < 1e300:  # an int may be larger than any float
         raise ValueError(f"dt_s must be positive and finite seconds, got {dt_s}.")
     return float(number)
 

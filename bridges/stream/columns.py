@@ -96,8 +96,8 @@ def of_times(
 
     See `SpikeStream.from_times`.
     """
-    steps_per_frame = count(steps_per_frame, "steps_per_frame", low=1)
-    frames = count(frames, "frames", low=1)
+    steps_per_frame = count(steps_per_frame, "steps_per_frame", 1, 2**53)
+    frames = count(frames, "frames", 1, 2**53)
     if off_grid not in ("refuse", "floor"):
         raise ValueError(f'off_grid must be "refuse" or "floor", got {off_grid!r}.')
     given = plain(times, "Spike times")

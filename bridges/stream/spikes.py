@@ -73,7 +73,7 @@ class Spikes:
 
     def of_sample(self, index: int) -> tuple[Int64[np.ndarray, " _"], Int32[np.ndarray, " _"]]:
         """Return ticks and units of one sample, without a copy."""
-        first = range(len(self))[index]
+        first = count(index, "A sample", -len(self), len(self) - 1) % len(self)
         part = slice(*self.offsets[first : first + 2])
         return self.ticks[part], self.units[part]
 
@@ -125,7 +125,7 @@ class Spikes:
         Raises:
             BridgeError: if a spike would come before the start.
         """
-        ticks = count(ticks, "Ticks to shift by")
+        ticks = count(ticks, "Ticks to shift by", -(2**53), 2**53)
         if self.n_spikes and int(self.ticks.min()) + ticks < 0:
             raise BridgeError(
                 f"Shifting by {ticks} ticks moves the first spike, at tick "

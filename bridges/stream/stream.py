@@ -90,7 +90,7 @@ class SpikeStream(Spikes):
 
     def rows(self, index: Int[Tensor, " rows"]) -> "SpikeStream":
         """Return the samples at these positions, as `take`."""
-        return self.take(index.tolist())
+        return self.take(index)
 
     # ---- spike tensors ----------------------------------------------------------------------
 
@@ -195,7 +195,9 @@ class SpikeStream(Spikes):
             )
         times = torch.full((len(self), self.n_units), torch.inf, dtype=torch.float64)
         per_frame = self.n_steps if steps_per_frame is None else steps_per_frame
-        ticks = torch.from_numpy(self.ticks).double() / count(per_frame, "steps_per_frame", low=1)
+        ticks = torch.from_numpy(self.ticks).double() / count(
+            per_frame, "steps_per_frame", 1, 2**53
+        )
         times[torch.from_numpy(self.sample_ids), torch.from_numpy(self.units).long()] = ticks
         return times
 

@@ -110,6 +110,10 @@ def from_probe(
     if not 0.0 < one < math.inf:
         raise ValueError(f"amplitude must be positive and finite, got {amplitude}.")
     data = plain(data, "Data of a probe")
+    if data.ndim != 2 or data.dtype.kind not in "iuf":
+        raise BridgeError(
+            f"Data of a probe are numbers [step, dimension], got {data.dtype} {list(data.shape)}."
+        )
     if data.shape != (like.n_steps, len(like) * n_units):
         raise BridgeError(
             f"The probe has {data.shape[0]} rows of {data.shape[1]}, the stream {like.n_steps} "

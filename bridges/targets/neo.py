@@ -18,6 +18,7 @@ from bridges.stream.clock import to_ticks
 from bridges.stream.stream import Array, SpikeStream
 from bridges.target import Target, load
 from rc_snn.borders.numbers import count, json_value, whole
+from rc_snn.files import parse_json
 
 TARGET = Target(
     name="neo",
@@ -123,7 +124,8 @@ def from_block(block: Any, dt_s: float | None = None, n_steps: int | None = None
     columns: tuple[list[Array], ...] = ([], [], [])
     # Each train, and not `multiplexed`: that overlooks trains which were appended later.
     segments = [list(segment.spiketrains) for segment in block.segments]
-    numbered = _units_of(segments, ours="n_units" in notes)
+    ours = "n_units" in notes
+    numbered = _units_of(segments, ours=ours)
     last = max((int(units.max()) for units in numbered if units.size), default=0)
     n_units = count(notes.get("n_units", last + 1), "n_units")
     for i, (trains, units_of) in enumerate(zip(segments, numbered, strict=True)):
@@ -133,12 +135,13 @@ def from_block(block: Any, dt_s: float | None = None, n_steps: int | None = None
                 columns[0].append(np.full(len(train), i))
                 columns[1].append(_seconds(train) - start)
                 columns[2].append(np.full(len(train), unit))
+    shape = notes.get("shape", n_units) if ours else n_units  # others' mean something else
     sample, times, units = (np.concatenate([np.zeros(0), *column]) for column in columns)
     silent = SpikeStream.silent(len(block.segments), n_units, count(n_steps, "n_steps"), dt_s)
     empty = replace(
         silent,
-        shape=tuple(whole(np.atleast_1d(notes.get("shape", n_units)), "shape").tolist()),
-        metadata=json.loads(notes.get("metadata", "{}")),
+        shape=tuple(whole(np.atleast_1d(shape), "shape").tolist()),
+        metadata=parse_json(notes.get("metadata", "{}"), "metadata") if ours else {},
         samples=_rows([segment.annotations for segment in block.segments]),
     )
     return empty.with_spikes(sample, to_ticks(times, dt_s), units)
@@ -168,6 +171,14 @@ def _units_of(segments: list[list[Any]], *, ours: bool) -> list[Array]:
                 f"Segments have {sorted(sizes)} trains without a channel_id: which is which? "
                 "Annotate each, train.annotate(channel_id=unit)."
             )
+        for i, trains in enumerate(segments):
+            these, first = ([_who(train) for train in some] for some in (trains, segments[0]))
+            if these != first:
+                raise BridgeError(
+                    f"Trains without a channel_id are of other units, or in another order, in "
+                    f"segment {i} than in segment 0: {these} and {first}. Annotate each, "
+                    "train.annotate(channel_id=unit)."
+                )
         return [np.arange(len(trains)) for trains in segments]
     known: dict[int, tuple[Any, ...]] = {}
     units = []
@@ -180,7 +191,7 @@ def _units_of(segments: list[list[Any]], *, ours: bool) -> list[Array]:
                 "Annotate them, train.annotate(channel_id=unit)."
             ) from error
         for unit, train in zip(found.tolist(), trains, strict=True):
-            own = tuple(str(train.annotations.get(name)) for name in _IDENTITY)
+            own = _who(train)[1:]
             alone = ours or (found == unit).sum() == 1
             if not alone or known.setdefault(unit, own) != own:
                 raise BridgeError(
@@ -190,6 +201,10 @@ def _units_of(segments: list[list[Any]], *, ours: bool) -> list[Array]:
                 )
         units.append(found)
     return units
+
+
+def _who(train: Any) -> tuple[str, ...]:
+    return str(train.name), *(str(train.annotations.get(name)) for name in _IDENTITY)
 
 
 def _seconds(quantity: Any) -> Any:

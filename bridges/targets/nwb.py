@@ -27,7 +27,7 @@ from bridges.stream.stream import Array, SpikeStream
 from bridges.stream.timeline import by_unit, cut, starts, stops
 from bridges.target import Target, load
 from rc_snn.borders.numbers import json_value, whole
-from rc_snn.files import replacing
+from rc_snn.files import parse_json, replacing
 
 TARGET = Target(
     name="nwb",
@@ -302,7 +302,7 @@ def _samples(trials: Any) -> dict[str, Array]:
 
 def _read_notes(notes: str | None) -> Mapping[str, Any]:
     try:
-        return dict(json.loads(notes or "{}")[_NOTES])
+        return dict(parse_json(notes or "{}", "notes")[_NOTES])
     except (ValueError, KeyError, TypeError):  # the notes of others
         return {}
 

@@ -132,9 +132,12 @@ def from_file(
         BridgeError: if nobody says the grid, a time is on no tick, an id is not below `n_units`,
             the file has no such population, or states a unit of time other than ms or s.
         OSError: if there is no such file.
+        TypeError: if `populations` is one name, and no list.
         ValueError: if it cannot be read, or a spike comes after `n_steps`.
     """
     h5py = load(TARGET)
+    if isinstance(populations, str):  # whose letters may be populations, too
+        raise TypeError(f"populations must be a list of names, got {populations!r}. Pass a list.")
     with reading(path, TARGET.title, "hdf5", 16), h5py.File(path, "r") as file:
         if "spikes" not in file:
             raise BridgeError(
@@ -154,7 +157,7 @@ def from_file(
         text = ours["metadata"].asstr()[()] if "metadata" in ours else "{}"
         metadata = dict(parse_json(text, "its metadata"))
         samples = {} if populations else _samples(ours.get("samples", {}))
-        shape = [int(size) for size in held.get("shape", ())] if n_units is None else ()
+        shape = whole(held.get("shape", np.zeros(0)), "shape") if n_units is None else ()
     said = {"dt_s": dt_s, "n_units": n_units, "n_steps": n_steps}
     grid = {name: held.get(name) if said[name] is None else said[name] for name in _GRID}
     if lacking := [name for name, value in grid.items() if value is None]:
@@ -173,7 +176,9 @@ def from_file(
         )
     sample = np.repeat(np.arange(len(names)), [len(t) for t in ticks])
     silent = SpikeStream.silent(len(names), units, steps, dt)
-    empty = replace(silent, shape=tuple(shape), metadata=metadata, samples=samples)
+    empty = replace(
+        silent, shape=tuple(np.ravel(shape).astype(int)), metadata=metadata, samples=samples
+    )
     return empty.with_spikes(sample, _join(ticks, np.int64), ids)
 
 

@@ -217,7 +217,10 @@ def number(value: Any, what: str) -> float:
     one = value.item() if isinstance(value, Tensor | np.ndarray) and value.ndim == 0 else value
     if not isinstance(one, numbers.Real) or isinstance(one, bool | np.bool_):
         raise TypeError(f"{what} must be a number, got {value!r}.")
-    return float(one)
+    try:
+        return float(one)
+    except OverflowError:
+        raise ValueError(f"{what} must be a number that a float holds, got more.") from None
 
 
 def check_fields(config: Any, **lowest: int) -> None:

@@ -23,6 +23,8 @@ FLOOR = 1 << 29
 """Bytes that any file may unpack to, however small it is."""
 RATIO = 64
 """Times its own size that a larger file may unpack to; deflate reaches 1,032 on zeros alone."""
+_PIECE = 1 << 12
+"""Bytes of a gzip stream that are unpacked at once."""
 _DEEPEST = 100
 """Brackets of a JSON text that may be open at once."""
 
@@ -122,17 +124,22 @@ def gunzip(packed: bytes, what: str, limit: int | None = None) -> bytes:
         b'spikes'
     """
     limit = allowance(len(packed)) if limit is None else limit
-    parts, size, rest = [], 0, packed
+    parts, size, at, member = [], 0, 0, zlib.decompressobj(wbits=31)
     try:
-        while rest:
-            member = zlib.decompressobj(wbits=31)
-            parts.append(member.decompress(rest, limit - size + 1))
-            size += len(parts[-1])
+        # Piece by piece: what follows a member is copied, and there may be a million of them.
+        while at < len(packed):
+            piece = packed[at : at + _PIECE]
+            if member.eof:
+                rest = piece.lstrip(b"\0")  # padding, as gzip takes it
+                member = zlib.decompressobj(wbits=31) if rest else member
+            else:
+                parts.append(member.decompress(piece, limit - size + 1))
+                rest, size = member.unused_data, size + len(parts[-1])
             if size > limit:
                 raise ValueError(f"it holds more than the {limit} bytes that are expected")
-            if not member.eof:
-                raise ValueError("it ends before its last member does")
-            rest = member.unused_data.lstrip(b"\0")  # padding, as gzip takes it
+            at += len(piece) - len(rest)
+        if packed and not member.eof:
+            raise ValueError("it ends before its last member does")
     except (zlib.error, ValueError) as error:
         raise ValueError(
             f"{what}: a broken gzip stream of {len(packed)} bytes ({error}). Fetch it again."
@@ -156,7 +163,7 @@ def unzipped(archive: zipfile.ZipFile, name: str, what: str, limit: int | None =
             f"at most {limit} are expected. Is it the right file?"
         )
     try:
-        return archive.read(member)
+        return _member(archive, member)
     except _ZIP_ERRORS as error:
         raise ValueError(f"{what}: {name} cannot be unpacked ({error}). Fetch it again.") from error
 
@@ -211,8 +218,21 @@ def _arrays(archive: zipfile.ZipFile, packed: int, limit: int | None) -> dict[st
     if len(set(names)) < len(names):
         raise ValueError("two of its arrays have one name")
     return {
-        name: parse_npy(archive.read(member)) for name, member in zip(names, members, strict=True)
+        name: parse_npy(_member(archive, member))
+        for name, member in zip(names, members, strict=True)
     }
+
+
+def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
+    """Return what a member holds, no more than it says.
+
+    `archive.read` unpacks all there is, whatever size was said, and cuts it afterwards; bzip2 and
+    LZMA are always unpacked to their end, and the latter takes the gigabytes that a field asks for.
+    """
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError(f"{member.filename} is neither stored nor deflated: pack it again so")
+    with archive.open(member) as file:
+        return file.read(member.file_size + 1)  # the end, too: there the checksum is compared
 
 
 def parse_npy(content: bytes) -> Array:

@@ -413,3 +413,20 @@ def test_no_events_are_silence():
     none = np.zeros(0, EVENT_DTYPE)
     stream = SpikeStream.from_events([none, none], (3, 2, 2), 10)
     assert (len(stream), stream.n_spikes, stream.shape) == (2, 0, (2, 2, 3))
+
+
+@pytest.mark.parametrize("large", [10**30, 10**400])
+def test_numbers_beyond_what_memory_can_say_are_refused(large):
+    stream = SpikeStream.silent(1, 2, 10, 1e-3).with_spikes([0], [3], [1])
+    one = torch.tensor([[0.5]])
+    for call in (
+        lambda: stream.shifted(large),
+        lambda: stream.to_times(large),
+        lambda: stream.of_sample(large),
+        lambda: stream.take([large]),
+        lambda: SpikeStream.from_times(one, large, 1e-3),
+        lambda: SpikeStream.from_times(one, 10, 1e-3, frames=large),
+        lambda: SpikeStream.silent(1, 2, 10, large**20),
+    ):
+        with pytest.raises((TypeError, ValueError)):
+            call()

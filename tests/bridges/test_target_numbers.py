@@ -394,3 +394,48 @@ def test_the_end_of_event_data_is_on_a_tick():
     data.idx = data.idx + 0.5
     with pytest.raises(ValueError, match="Ids must be whole"):
         nir.from_event_data(data, 1e-3, n_steps=10)
+
+
+# ---- units of others, by their names ------------------------------------------------------------
+
+
+def test_one_name_is_not_a_list_of_populations_named_by_its_letters(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    from bridges.targets import sonata
+
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        for name in ("V1", "V", "1"):
+            file[f"spikes/{name}/node_ids"] = np.array([0], np.uint32)
+            file[f"spikes/{name}/timestamps"] = np.array([1.0])
+    with pytest.raises(TypeError, match="list of names"):
+        sonata.from_file(tmp_path / "a.h5", 1e-3, 1, 10, populations="V1")
+    found = sonata.from_file(tmp_path / "a.h5", 1e-3, 1, 10, populations=["V1"])
+    assert (len(found), found.ticks.tolist()) == (1, [1])
+
+
+@pytest.mark.parametrize("says", ["name", "unit_id", "source_id"])
+def test_trains_in_another_order_are_not_the_units_at_their_places(says):
+    neo = pytest.importorskip("neo")
+    from bridges.targets.neo import from_block
+
+    def block(*orders):
+        made = neo.Block(metadata="of a lab", shape="round")  # no annotations of ours
+        for order in orders:
+            made.segments.append(neo.Segment())
+            for who in order:
+                train = neo.SpikeTrain([1], units="ms", t_stop=10, **{says: who})
+                made.segments[-1].spiketrains.append(train)
+        return made
+
+    assert from_block(block("ab", "ab"), 1e-3, 10).units.tolist() == [0, 1, 0, 1]
+    with pytest.raises(BridgeError, match="another order"):
+        from_block(block("ab", "ba"), 1e-3, 10)
+
+
+@pytest.mark.parametrize("change", [lambda x: x[0], lambda x: x + 1j, lambda x: x.astype(str)])
+def test_a_probe_holds_real_numbers_by_step_and_dimension(change):
+    from bridges.targets import nengo
+
+    like = SpikeStream.silent(1, 2, 3, 1e-3)
+    with pytest.raises(BridgeError, match=r"numbers \[step, dimension\]"):
+        nengo.from_probe(change(np.zeros((3, 2))), like)

@@ -317,3 +317,31 @@ def test_the_published_checksum_is_the_one_expected():
     assert speech_commands.ARCHIVE_BYTES == 2_428_923_189
     assert speech_commands.ARCHIVE_SHA256[:16] == "af14739ee7dc3114"
     assert len(speech_commands.ARCHIVE_SHA256) == 64
+
+
+def test_what_macos_adds_is_no_recording(zips, tmp_path):
+    recordings = find_recordings("test", zips)
+    name = recordings.names[0]
+    word, file = name.split("/")
+    content = zipfile.ZipFile(recordings.path).read(name)
+    with zipfile.ZipFile(tmp_path / "test.zip", "w") as made:
+        made.writestr(name, content)
+        made.writestr(f"__MACOSX/{word}/._{file}", b"\0\5\x16\7")
+        made.writestr(f"{word}/._{file}", b"\0\5\x16\7")
+    assert find_recordings("test", tmp_path).names == (name,)
+    folder = tmp_path / "folder" / word
+    folder.mkdir(parents=True)
+    for i in range(50):
+        (folder / f"._{i}_nohash_0.wav").write_bytes(b"\0\5\x16\7")
+    with pytest.raises(DataError, match="No recordings"):
+        find_recordings("test", folder.parent, download=False)
+
+
+@pytest.mark.parametrize(
+    "name", ["test/yes/a_nohash_0.wav", "yes\\a_nohash_0.wav", "a_nohash_0.wav"]
+)
+def test_a_word_that_is_not_the_only_folder_is_refused_and_not_unknown(name, tmp_path):
+    with zipfile.ZipFile(tmp_path / "test.zip", "w") as made:
+        made.writestr(name, b"")
+    with pytest.raises(DataError, match="whose word is not its only folder"):
+        find_recordings("test", tmp_path)
