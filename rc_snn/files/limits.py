@@ -7,6 +7,7 @@ leaves here as `ValueError`.
 
 import io
 import json
+import re
 import tokenize
 import zipfile
 import zlib
@@ -25,6 +26,7 @@ RATIO = 64
 """Times its own size that a larger file may unpack to; deflate reaches 1,032 on zeros alone."""
 _PIECE = 1 << 12
 """Bytes of a gzip stream that are unpacked at once."""
+_BRACKET = re.compile(r"[][{}]")
 _DEEPEST = 100
 """Brackets of a JSON text that may be open at once."""
 
@@ -92,8 +94,8 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _depth(text: str) -> int:
     """Return how many brackets are open at most, those inside strings included."""
     deepest = depth = 0
-    for sign in text if len(text) > _DEEPEST else "":
-        depth += (sign in "[{") - (sign in "]}")
+    for found in _BRACKET.finditer(text) if len(text) > _DEEPEST else ():
+        depth += 1 if found[0] in "[{" else -1
         deepest = max(deepest, depth)
     return deepest
 

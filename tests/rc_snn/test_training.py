@@ -609,3 +609,10 @@ def test_numbers_of_numpy_make_the_same_config_and_a_record_holds_them(as_user):
     one = TrainConfig(epochs=np.int64(3), lr=np.float32(0.5), theta=torch.tensor(0.75), seed=2)
     assert one == TrainConfig(epochs=3, lr=0.5, theta=0.75, seed=2)
     assert json.loads(json.dumps(asdict(one))) == asdict(one)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+def test_a_pipe_is_no_checkpoint_and_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "checkpoint.pt")
+    with pytest.raises(ValueError, match="cannot be read as a checkpoint"):
+        checkpoint.read(tmp_path / "checkpoint.pt")
