@@ -128,7 +128,7 @@ class Decision:
             tensor([0.5000], dtype=torch.float64)
         """
         step = check_decision_steps(step, check_n_steps(n_steps))
-        if math.isnan(scores.sum()) and scores.isnan().any():  # the first asks in one pass
+        if math.isnan(scores.detach().sum()) and scores.isnan().any():  # the first asks in one pass
             raise ValueError(
                 f"{int(scores.isnan().sum())} of {scores.numel()} scores are NaN, which is larger "
                 "than any number. Find the step that diverged."
