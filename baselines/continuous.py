@@ -252,6 +252,7 @@ class ContinuousNetwork(nn.Module):
 
     def synaptic_operations(self, times: Float[Tensor, "batch inputs"]) -> Float[Tensor, " batch"]:
         """Return one accumulate per spike and synapse, of all spikes until the decision."""
+        check_spike_times(times, self.n_inputs)
         with torch.no_grad(), evaluated(self):
             parts = [self._operations(x) for x in times.split(BATCH)]
         return torch.cat(parts)

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from rc_snn.borders.checks import Form, check_weights
+from rc_snn.borders.checks import Form, check_inputs, check_weights
 from rc_snn.borders.numbers import check_fields, count, counts
 from rc_snn.fast.border import fusable, plain
 from rc_snn.fast.event_products import event_linear
@@ -246,6 +246,7 @@ class RCLIF(LIFNetwork):
         """Return the same step on events; None off the CPU, and for a subclass or hooks."""
         if not plain(self, RCLIF, "step", "advance") or not fusable(self.weight_ih, self.bias_h):
             return None
+        check_weights(self)  # no logit shows a hidden neuron that is NaN: it never spikes
         return lambda step, inputs, state: self.step(
             step_input(inputs, step, self.weight_ih.dtype), state
         )
@@ -262,9 +263,12 @@ class TTFSLIF(LIFNetwork):
         """Return the outputs' spikes, and their potentials before reset, of all steps.
 
         Raises:
-            ValueError: if the sequences are of another size than the network's input.
+            ValueError: if the sequences are of another size than the network's input, or a weight
+                is not finite.
         """
+        check_inputs(inputs)
         check_input_size(self.n_inputs, input_size(inputs))
+        check_weights(self)
         fast = type(self) is TTFSLIF and fusable(self.weight_ih, self.bias_h)
         dtype, state, course = self.weight_ih.dtype, None, []
         for step in range(inputs.n_steps):
@@ -281,9 +285,9 @@ class TTFSLIF(LIFNetwork):
         Raises:
             ValueError: if there are no sequences, or a weight is not finite.
         """
+        check_inputs(inputs)
         if len(inputs) == 0:
             raise ValueError("There are no sequences to decide on; inputs is empty.")
-        check_weights(self)
         parts = torch.arange(len(inputs)).split(count(batch_size, "batch_size", low=1))
         with evaluated(self):
             return Decision.cat([first_output_spike(*self(inputs.rows(part))) for part in parts])

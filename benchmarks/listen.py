@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import tyro
 
-from encoders.audio import MIN_SAMPLES, SAMPLE_RATE, Samples, stream_audio
+from encoders.audio import MIN_SAMPLES, SAMPLE_RATE, Samples, read_samples, stream_audio
 from encoders.keyword_network import KeywordStream, load_network
 from encoders.log_mel import check_rate
 from rc_snn import commands
@@ -115,6 +115,7 @@ def _within_clips(pieces: Iterable[Samples], clip_samples: int) -> Iterator[Samp
     """Cut pieces where clips end, so that none belongs to two."""
     room = clip_samples
     for piece in pieces:
+        piece = read_samples(piece)
         while len(piece):
             part, piece = piece[:room], piece[room:]
             room = room - len(part) or clip_samples

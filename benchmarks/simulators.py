@@ -9,6 +9,7 @@ and makes it.
 """
 
 import importlib
+import math
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -27,6 +28,7 @@ from benchmarks.task import Task, start
 from bridges.networks.continuous import agreement
 from encoders.functional import encode
 from encoders.mnist import load_mnist
+from rc_snn.borders.numbers import number
 from rc_snn.network import Network, load
 from rc_snn.spikes import SpikeTimes
 
@@ -56,6 +58,23 @@ class SimulatorOptions(Measures):
     threads: int | None = 1
     """CPU threads."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_clock(self.steps, self.frames)
+
+
+def check_clock(steps: Iterable[float], frames: float) -> None:
+    """Refuse a time or a step of the clock that nothing can be simulated with.
+
+    Raises:
+        ValueError: if one is not positive and finite, or a step is longer than the time.
+    """
+    if not 0.0 < frames < math.inf or not all(0.0 < dt <= frames for dt in steps):
+        raise ValueError(
+            f"frames must be positive and finite, and steps in (0, frames]; got frames={frames:g} "
+            f"and steps={tuple(steps)}."
+        )
+
 
 def measure(
     network: Network,
@@ -72,7 +91,13 @@ def measure(
         times: its input.
         steps: of the simulator's clock, in frames.
         frames: simulated time.
+
+    Raises:
+        ValueError: if frames or a step is not positive, or a step is longer than frames.
     """
+    steps = [number(dt, "steps") for dt in steps]
+    frames = number(frames, "frames")
+    check_clock(steps, frames)
     bridge = importlib.import_module(f"bridges.networks.{simulator}")
     model = network.model.double()
     with torch.no_grad():

@@ -243,6 +243,11 @@ def _forward() -> Any:
 def _open(source: Source) -> tuple[Any, AudioInfo, int]:
     """Open a file as libsndfile does, or say why that is impossible; return its size, too."""
     name = _name(source)
+    if not isinstance(source, str | Path) and not hasattr(source, "seek"):
+        raise TypeError(
+            f"A recording is a path or an open binary file, got {type(source).__name__}. Of bytes "
+            "pass io.BytesIO(x); samples need no reading: see read_samples."
+        )
     if isinstance(source, str | Path):
         path = Path(source).expanduser()
         if not path.is_file():

@@ -14,7 +14,7 @@ from encoders.events import Events, read_events
 from encoders.nmnist import SIDE, NeuromorphicMNIST
 from rc_snn.borders.numbers import check_fields
 from rc_snn.sequences import DenseSequences, Labelled
-from rc_snn.spikes import check_n_steps
+from rc_snn.spikes import check_decision_steps, check_n_steps
 
 Value: TypeAlias = Literal["count", "root", "binary"]
 
@@ -81,7 +81,7 @@ class EventFrames:
             >>> EventFrames().seen_ms(torch.tensor([0, 15]))
             tensor([ 20., 320.], dtype=torch.float64)
         """
-        return (step + 1).double() * (self.step_us / 1000)
+        return (check_decision_steps(step, self.n_steps) + 1).double() * (self.step_us / 1000)
 
     def __call__(self, events: Events) -> Float[Tensor, "time inputs"]:
         """Return the input of each step of one recording.
@@ -217,11 +217,12 @@ def event_sequences(
 def share_arrived(data: NeuromorphicMNIST, frames: EventFrames) -> Float[Tensor, "batch time"]:
     """Return which share of each recording's events had arrived by the end of each step.
 
-    Events after the last step count as never seen: the last share may be below 1.
+    Events after the last step count as never seen: the last share may be below 1. Of a recording
+    without events it is 0, as of silence in `rc_snn.regimes.account`.
     """
     ends = (np.arange(frames.n_steps) + 1) * frames.step_us
     rows = []
     for i in range(len(data)):
         t = data.events(i)["t"]
-        rows.append(np.searchsorted(t, ends) / len(t))
+        rows.append(np.searchsorted(t, ends) / max(len(t), 1))
     return torch.from_numpy(np.stack(rows))

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from encoders.fetch import DataError, cache_folder, filling
 from encoders.log_mel import LogMel, check_rate
 from encoders.speech_commands import KEYWORDS, SpeechCommands, SplitName, classes
-from rc_snn.borders.numbers import count
+from rc_snn.borders.numbers import count, indices
 from rc_snn.checkpoint import digest
 from rc_snn.files import check_room, load_npz, replacing
 from rc_snn.sequences import ContextSequences, Labelled
@@ -46,6 +46,7 @@ class Features:
                 f"Got {len(self.frames)} clips, {len(self.labels)} labels and {len(self.names)} "
                 "names; they must be as many."
             )
+        object.__setattr__(self, "labels", indices(self.labels, "Labels"))
         if not torch.isfinite(self.frames).all():
             raise ValueError("A log-mel energy is not finite. Check the recordings for NaN.")
 

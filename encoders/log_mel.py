@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from jaxtyping import Float, Float32, Int
+from jaxtyping import Float, Float32
 from torch import Tensor
 
 from encoders.audio import SAMPLE_RATE, read_samples
-from rc_snn.borders.numbers import check_fields
+from rc_snn.borders.numbers import check_fields, tensor, whole
 
 Frames = Float32[npt.NDArray[Any], "frame mel"]
 
@@ -154,8 +154,14 @@ class LogMel:
         """Return the log-mel energies of all full windows, without padding."""
         from librosa.feature import melspectrogram
 
+        samples = read_samples(samples)
+        if samples.ndim < 1 or samples.shape[-1] < self.window_samples:
+            raise ValueError(
+                f"Frames need a window of {self.window_samples} samples at least, time last; got "
+                f"{list(samples.shape)}. Call the front end itself, which pads."
+            )
         power = melspectrogram(
-            y=np.asarray(read_samples(samples), np.float64),
+            y=np.asarray(samples, np.float64),
             sr=self.sample_rate,
             n_fft=self.window_samples,
             hop_length=self.hop_samples,
@@ -175,7 +181,7 @@ class LogMel:
         """Return the log-mel energy of silence."""
         return float(np.float32(np.log(self.offset)))
 
-    def heard_ms(self, step: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+    def heard_ms(self, step: Any) -> Float[Tensor, "*batch"]:
         r"""Return how much of the clip had been heard at a step: its last window's last sample.
 
         .. math:: \min(\text{clip},\; (t + \text{context}) \, \text{hop} + \text{window} / 2)
@@ -188,10 +194,11 @@ class LogMel:
             >>> LogMel().heard_ms(torch.tensor([0, 1, 78, 80])).tolist()
             [212.5, 222.5, 992.5, 1000.0]
         """
-        last = (step.double() + self.context) * self.hop_ms + self.window_ms / 2
+        known: Tensor = whole(tensor(step, "Steps"), "Steps", 0, self.n_steps - 1)
+        last = (known.double() + self.context) * self.hop_ms + self.window_ms / 2
         return last.clamp(max=self.clip_ms)
 
-    def seen(self, step: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+    def seen(self, step: Any) -> Float[Tensor, "*batch"]:
         """Return the share of the clip that had been heard at a step, in (0, 1].
 
         Example:

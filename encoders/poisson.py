@@ -12,6 +12,7 @@ from torch import Tensor
 
 from encoders.functional import check_images
 from encoders.mnist import Split
+from rc_snn.borders.checks import check_step
 from rc_snn.borders.numbers import check_fields, tensor, whole
 from rc_snn.sequences import Labelled
 from rc_snn.spikes import check_n_steps
@@ -110,7 +111,7 @@ class PoissonSequences:
         check_fields(self)
         check_n_steps(self.n_steps)
         _check_max_rate(self.max_rate)
-        object.__setattr__(self, "seeds", whole(self.seeds, "seeds"))
+        object.__setattr__(self, "seeds", whole(tensor(self.seeds, "seeds"), "seeds"))
         if self.seeds.dim() != 1 or len(self.seeds) != len(self.images):
             raise ValueError(
                 f"There must be one seed per image, got {len(self.images)} images and "
@@ -138,6 +139,7 @@ class PoissonSequences:
 
     def at(self, step: int) -> Float[Tensor, "batch inputs"]:
         """Return 1 for the pixels that spike at this step, else 0."""
+        check_step(step, self.n_steps)
         return self.spikes[:, step].float()
 
     def rows(self, index: Int[Tensor, " rows"]) -> "PoissonSequences":

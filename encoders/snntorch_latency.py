@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from encoders.functional import steps_to_times
+from rc_snn.borders.numbers import whole
 from rc_snn.borders.signatures import typed
 from rc_snn.spikes import SpikeTimes, check_n_steps, steps_from_frames
 
@@ -53,6 +54,8 @@ def from_snntorch_latency(spikes_or_times: Tensor, n_steps: int | None = None) -
             f"{spikes_or_times.dtype} {list(spikes_or_times.shape)}."
         )
     times = spikes_or_times.flatten(1)
+    if not times.is_floating_point():
+        times = whole(times, "Times in steps")
     if times.dtype in (torch.float16, torch.bfloat16):
         raise ValueError(
             f"Times in steps must not be of 16 bits, got {times.dtype}, which has no number for "

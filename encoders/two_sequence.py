@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from rc_snn.borders.numbers import check_fields, count
+from rc_snn.borders.numbers import check_fields, count, finite, tensor
 from rc_snn.sequences import DenseSequences, Labelled
 from rc_snn.spikes import check_n_steps
 
@@ -117,6 +117,9 @@ def log_evidence(
         >>> log_evidence(1, torch.tensor([0.01], dtype=torch.float64))
         tensor([1.5984], dtype=torch.float64)
     """
+    n_seen, squares = count(n_seen, "n_seen", low=1), finite(tensor(squares, "squares"), "squares")
+    if (squares < 0).any():
+        raise ValueError(f"Sums of squares must be >= 0, got {squares.min():g}.")
     sigma, log_weight = _nodes(problem.low, problem.high, nodes)
     at_node = log_weight - n_seen * sigma.log()
     exponent = torch.addr(at_node.unsqueeze(1), -0.5 / sigma.square(), squares.flatten())
@@ -147,6 +150,8 @@ def log_odds(
         >>> log_odds(torch.tensor([[[0.05]], [[0.05]], [[-0.25]]])).squeeze(1)
         tensor([ 0.4869,  1.1583, -0.6455], dtype=torch.float64)
     """
+    if frames.dim() != 3 or frames.shape[2] != 1 or len(frames) == 0:
+        raise ValueError(f"frames must be [time, batch, 1], got {list(frames.shape)}.")
     x = frames.squeeze(2).double()
     if not torch.isfinite(x).all():
         raise ValueError(

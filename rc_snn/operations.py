@@ -8,8 +8,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from rc_snn.borders.checks import Form
-from rc_snn.sequences import Sequences, SpikeSequences
+from rc_snn.borders.checks import Form, check_decision, check_inputs, check_weights
+from rc_snn.borders.numbers import count
+from rc_snn.sequences import Sequences, SpikeSequences, input_size
 from rc_snn.spikes import MAX_STEPS, Decision, check_decision_steps, check_steps
 from rc_snn.step_model import Inflow, StepCost, StepModel, WatchedModel, evaluated
 
@@ -120,12 +121,16 @@ def count_operations(
         >>> [part.tolist() for part in count_operations(RCLSTM(3, 2, 2), x, decision)]
         [[16.0], [24.0]]
     """
-    step = decision.step
+    check_inputs(inputs)
+    check_decision(decision)
+    step, batch_size = decision.step, count(batch_size, "batch_size", low=1)
     if step is None or len(step) != len(inputs):
         raise ValueError(
             f"Operations are counted to the step of each decision, got {len(inputs)} sequences and "
             f"{'decisions without steps' if step is None else f'{len(step)} decisions'}."
         )
+    step = check_decision_steps(step, inputs.n_steps)
+    check_weights(model)
     with evaluated(model):
         return _counted(model, inputs, step, batch_size)
 
@@ -203,9 +208,16 @@ def shown_by(
         >>> shown_by(torch.tensor([0]), x).seen
         tensor([0.2500])
     """
+    check_inputs(inputs)
     step = check_decision_steps(step, inputs.n_steps)
+    batch_size = count(batch_size, "batch_size", low=1)
     if len(step) != len(inputs):
         raise ValueError(f"There must be one step per sequence, got {len(step)} and {len(inputs)}.")
+    if cost is not None and len(step) and len(cost.fan_out) != input_size(inputs):
+        raise ValueError(
+            f"The cost is that of a model with {len(cost.fan_out)} inputs, got sequences of "
+            f"{input_size(inputs)}. Pass the cost of the model that read them."
+        )
     if isinstance(inputs, SpikeSequences):
         inputs = replace(inputs, mean=None)
     n, n_steps = len(step), inputs.n_steps
@@ -216,14 +228,14 @@ def shown_by(
         for t in range(n_steps):
             x = part.at(t).flatten(1).to(step.device).double()
             whole = whole and bool((x == x.round()).all())
-            count, arrived = x.abs(), (t <= step[rows]).double()
-            sums[0, rows] += count.sum(dim=1)
-            sums[1, rows] += count.sum(dim=1) * arrived
+            spikes, arrived = x.abs(), (t <= step[rows]).double()
+            sums[0, rows] += spikes.sum(dim=1)
+            sums[1, rows] += spikes.sum(dim=1) * arrived
             if fan_out is not None:
-                sums[2, rows] += count @ fan_out * arrived
+                sums[2, rows] += spikes @ fan_out * arrived
                 sums[3, rows] += (x != 0).double() @ fan_out * arrived
-    spikes, arrived, accumulates, multiplies = sums
-    none = torch.zeros_like(spikes)
+    shown, arrived, accumulates, multiplies = sums
+    none = torch.zeros_like(shown)
     if whole:
-        return Shown(arrived.long() / spikes.long().clamp_min(1), accumulates, none)
+        return Shown(arrived.long() / shown.long().clamp_min(1), accumulates, none)
     return Shown((step + 1).double() / n_steps, none, multiplies)

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from rc_snn.borders.checks import check_decision
+from rc_snn.borders.checks import check_decision, check_inputs
 from rc_snn.borders.numbers import finite, number, tensor
 from rc_snn.operations import (
     Operations,
@@ -144,8 +144,9 @@ def account(
     An answer that never comes, at time `inf`, is wrong whatever its label says.
 
     Raises:
-        ValueError: if sizes differ, a label is no whole number in range, n_steps and steps do not
-            match, operations or what was seen are no numbers, or a share is outside [0, 1].
+        ValueError: if sizes differ, a label is no whole number in range, n_steps and steps (or
+            their times) do not match, operations or what was seen are no numbers, or a share is
+            outside [0, 1].
 
     Example:
         >>> time = torch.tensor([0.1, 1.0], dtype=torch.float64)
@@ -157,25 +158,22 @@ def account(
     """
     check_decision(decision)
     n = len(decision)
+    if cost is not None and not isinstance(cost, StepCost):
+        raise TypeError(f"cost must be a StepCost, got {type(cost).__name__}: model.cost().")
     if input_times is not None:
         input_times = check_times(input_times, latest=1.0 if n_steps else math.inf)
-    if isinstance(operations, Tensor):
-        operations = (operations, torch.zeros_like(operations))
+    if operations is not None:
+        operations = _as_operations(operations, n)
+    if inputs is not None:
+        check_inputs(inputs)
     rows = [len(x) for x in (input_times, seen, inputs) if x is not None]
     if n == 0 or len(labels) != n or any(r != n for r in rows):
         raise ValueError(
             f"account needs one label and one row of input spikes per decision, and at least one; "
             f"got {n} decisions, {len(labels)} labels and {rows} rows."
         )
-    if operations is not None and any(part.shape != (n,) for part in operations):
-        raise ValueError(
-            f"operations are those of each of {n} decisions, got the shapes "
-            f"{[list(part.shape) for part in operations]}. Pass what count_operations returns."
-        )
     if input_times is not None and input_times.dim() != 2:
         raise ValueError(f"Input times must be [batch, inputs], got {list(input_times.shape)}.")
-    if operations is not None:
-        operations = tuple(finite(part, "operations") for part in operations)
     if seen is not None:
         seen = finite(tensor(seen, "seen"), "seen")
         if seen.shape != (n,) or not ((seen >= 0.0) & (seen <= 1.0)).all():
@@ -197,6 +195,7 @@ def account(
     if decision.step is not None and n_steps is not None:
         n_steps = check_n_steps(n_steps)
         check_decision_steps(decision.step, n_steps)
+        check_grid(decision, n_steps)
     if inputs is not None and inputs.n_steps != n_steps:
         raise ValueError(
             f"The sequences have {inputs.n_steps} steps, got n_steps={n_steps}. Pass inputs for "
@@ -249,6 +248,42 @@ def account(
         macs_full=None if cost is None else float(decision_macs(end, cost)),
         **_means(operations),
     )
+
+
+def check_grid(decision: Decision, n_steps: int) -> None:
+    """Refuse decisions whose times are not those of their steps: they ran on another grid.
+
+    Raises:
+        ValueError: if a time is not `(step + 1) / n_steps`, but for the rounding of its type.
+    """
+    assert decision.step is not None
+    out = (decision.step + 1).double() / n_steps
+    rounding = 1e-6 + 4.0 * torch.finfo(decision.time.dtype).eps
+    wrong = ~((decision.time.double() - out).abs() <= rounding)
+    if wrong.any():
+        i = int(wrong.nonzero()[0])
+        raise ValueError(
+            f"On {n_steps} steps an answer at step {int(decision.step[i])} is out at "
+            f"{float(out[i]):g} frames; sample {i} says {float(decision.time[i]):g}. Pass the "
+            "n_steps that the model ran with, and make the decision with Decision.at_steps."
+        )
+
+
+def _as_operations(operations: Any, n: int) -> tuple[Tensor, Tensor]:
+    """Return accumulates and multiply-accumulates of each decision, float64."""
+    if isinstance(operations, tuple) and len(operations) == 2:
+        ac, mac = (tensor(part, "operations") for part in operations)
+    else:
+        ac = tensor(operations, "operations")
+        mac = torch.zeros_like(ac)
+    ac, mac = finite(ac, "operations"), finite(mac, "operations")
+    for part in (ac, mac):
+        if part.shape != (n,) or not (part >= 0).all():
+            raise ValueError(
+                f"operations are those of each of {n} decisions, >= 0, got the shapes "
+                f"{[list(x.shape) for x in (ac, mac)]}. Pass what count_operations returns."
+            )
+    return ac, mac
 
 
 def _means(operations: tuple[Tensor, Tensor] | None) -> dict[str, Any]:

@@ -9,9 +9,16 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from rc_snn.borders.checks import Form, check_inputs, check_model, check_weights, named
+from rc_snn.borders.checks import (
+    Form,
+    check_inputs,
+    check_model,
+    check_numbers,
+    check_weights,
+    named,
+)
 from rc_snn.borders.numbers import count
-from rc_snn.sequences import Sequences, in_turn, input_size
+from rc_snn.sequences import DenseSequences, Sequences, SparseSequences, in_turn, input_size
 from rc_snn.spikes import Decision, check_n_steps, check_theta, crossed
 from rc_snn.step_model import Advance, State, StepModel, evaluated
 
@@ -46,13 +53,36 @@ def check_input_size(n_inputs: int, n_read: int) -> None:
         )
 
 
+def check_image(model: StepModel, inputs: Sequences) -> None:
+    """Refuse frames of another image than the model's with as many pixels: it would be cut anew.
+
+    Flat frames say nothing of an image, and are read row by row; an axis of length 1 is none.
+
+    Raises:
+        ValueError: if height, width or channels differ.
+    """
+    own = getattr(model, "input_shape", getattr(model, "image_shape", None))
+    if own is None or not isinstance(inputs, DenseSequences | SparseSequences):
+        return
+    shape = inputs.shape if isinstance(inputs, SparseSequences) else inputs.frames.shape[2:]
+    ours, theirs = ([n for n in sizes if n != 1] for sizes in (own, shape))
+    if len(theirs) > 1 and ours != theirs:
+        raise ValueError(
+            f"The model reads images {list(own)}, got sequences of {list(shape)}. Transpose or "
+            "reshape them yourself, or build the model for these data."
+        )
+
+
 def _stepper(model: StepModel, inputs: Sequences, fused: bool) -> Advance:
     """Return how to advance: the model's fast path, or its step on dense inputs."""
     check_model(model)
     check_inputs(inputs)
     check_input_size(model.n_inputs, input_size(inputs))
+    check_image(model, inputs)
     own = getattr(model, "fused", None) if fused else None  # FusedModel; isinstance takes 20 µs
     fast: Advance | None = None if own is None else own()
+    if fast is None or not torch.is_grad_enabled():  # in training the loss tells of them
+        check_weights(model)
     if fast is not None:
         return fast
     form = Form.of(model)
@@ -253,7 +283,6 @@ def decide(
         raise ValueError("There are no sequences to decide on; inputs is empty.")
     theta = None if theta is None else check_theta(theta)
     count(batch_size, "batch_size", low=1)
-    check_weights(model)
     with evaluated(model):
         if len(inputs) <= batch_size:
             return _run(model, inputs, theta, True).decision
@@ -294,8 +323,8 @@ class StreamingRunner:
         Raises:
             RuntimeError: if the sample has been decided already.
             TypeError: if x is no tensor.
-            ValueError: if x has another size than the model's input, or a weight or logit is not
-                finite; the sample may go on with another x.
+            ValueError: if x has another size than the model's input, or it, a weight or a logit is
+                not finite; the sample may go on with another x.
         """
         if not isinstance(x, Tensor):
             raise TypeError(f"A step's input is a tensor, got {named(x)}: torch.as_tensor(x).")
@@ -304,6 +333,7 @@ class StreamingRunner:
             raise RuntimeError(
                 f"This sample was decided at step {self._step - 1}; call reset() for the next."
             )
+        check_numbers(x, "x")
         if self._step == 0:
             check_weights(self.model)
         read = Form.of(self.model).read(x.unsqueeze(0))

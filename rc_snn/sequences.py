@@ -10,7 +10,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from rc_snn.borders.checks import check_inputs, check_samples, version
+from rc_snn.borders.checks import (
+    check_inputs,
+    check_numbers,
+    check_samples,
+    check_step,
+    version,
+)
 from rc_snn.borders.numbers import count, indices
 from rc_snn.data import datasets
 from rc_snn.data.datasets import Classes, LoadedSequences
@@ -134,6 +140,7 @@ class SpikeSequences:
 
     def at(self, step: int) -> Float[Tensor, "batch inputs"]:
         """Return 1 for the inputs that spike at this step, else 0, minus the mean."""
+        check_step(step, self.n_steps)
         x = (self.steps == step).to(self.dtype)
         return x if self.mean is None else x - self.mean[step].to(self.dtype)
 
@@ -174,7 +181,7 @@ class ContextSequences:
             a step is read, so that samples that leave a run cost no copy of those that stay.
 
     Raises:
-        ValueError: if there are fewer frames than one window has.
+        ValueError: if there are fewer frames than one window has, or one is NaN or infinite.
 
     Example:
         >>> x = ContextSequences(torch.arange(8.0).view(1, 4, 2), context=1)
@@ -197,6 +204,7 @@ class ContextSequences:
                 f"A window of context + 1 = {self.context + 1} frames needs at least as many, got "
                 f"{self.frames.shape[1]}. Pad the sequences, or take a smaller context (>= 0)."
             )
+        check_numbers(self.frames, "frames")
 
     @property
     def n_steps(self) -> int:
@@ -214,6 +222,7 @@ class ContextSequences:
 
     def at(self, step: int) -> Float[Tensor, "batch inputs"]:
         """Return the window of one step."""
+        check_step(step, self.n_steps)
         n_channels = self.frames.shape[2]
         begin, width = step * n_channels, (self.context + 1) * n_channels
         window = self.frames.flatten(1)[:, begin : begin + width]
@@ -222,7 +231,9 @@ class ContextSequences:
     def rows(self, index: Int[Tensor, " rows"]) -> "ContextSequences":
         """Return the sequences at these positions."""
         chosen = index if self.index is None else self.index[index]
-        return ContextSequences(self.frames, self.context, chosen)
+        part = copy.copy(self)  # what was checked once
+        vars(part)["index"] = chosen
+        return part
 
     def to(self, device: torch.device | str) -> "ContextSequences":
         """Return the sequences on another device."""

@@ -118,12 +118,21 @@ class Decision:
 
         An answer is out at the end of its step: `time = (step + 1) / n_steps`, in double precision.
 
+        Raises:
+            ValueError: if a step is not in 0..n_steps-1, or a score is NaN.
+
         Example:
             >>> Decision.at_steps(
             ...     torch.tensor([4]), 10, torch.tensor([True]), torch.tensor([[0.1, 0.9]])
             ... ).time
             tensor([0.5000], dtype=torch.float64)
         """
+        step = check_decision_steps(step, check_n_steps(n_steps))
+        if math.isnan(scores.detach().sum()) and scores.isnan().any():  # the first asks in one pass
+            raise ValueError(
+                f"{int(scores.isnan().sum())} of {scores.numel()} scores are NaN, which is larger "
+                "than any number. Find the step that diverged."
+            )
         time = (step + 1).double() / n_steps
         return cls(scores.argmax(dim=1), time, step, fired, scores)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeAlias, get_args
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from benchmarks import record
@@ -27,11 +27,13 @@ from benchmarks.table1.options import Table1
 from benchmarks.table1.rows import YOURS
 from encoders.functional import Polarity, ZeroPixels, encode
 from encoders.mnist import Digits, Split, embedded_digits, load_mnist
+from rc_snn.borders.checks import check_decision
+from rc_snn.borders.numbers import tensor
 from rc_snn.checkpoint import digest
 from rc_snn.formats.makers import recipe
 from rc_snn.network import Network, load, network_made_by
-from rc_snn.regimes import account
-from rc_snn.spikes import Decision, SpikeTimes, check_times, spike_steps
+from rc_snn.regimes import account, check_grid
+from rc_snn.spikes import Decision, SpikeTimes, check_labels, check_times, spike_steps
 from rc_snn.step_model import StepCost
 
 ENCODER = {"name": "latency", "polarity": "bright_first", "zero_pixels": "last"}
@@ -66,7 +68,7 @@ class Scored:
 def score(
     name: str,
     decision: Decision,
-    labels: Int[Tensor, " batch"],
+    labels: Any,
     times: SpikeTimes | None = None,
     *,
     n_steps: int | None = None,
@@ -113,7 +115,11 @@ def score(
     """
     if not name or not name.isprintable() or set(name) & set("/\\|"):
         raise ValueError(f"A network needs a name without / \\ | and line ends, got {name!r}.")
+    check_decision(decision)
+    labels = tensor(labels, "labels")
+    times = None if times is None else tensor(times, "times")
     _check(decision, labels, times, n_steps)
+    labels = check_labels(labels, decision.scores.shape[1], len(decision))
     operations, known = None, None
     if isinstance(cost, StepCost):
         known = _checked_cost(cost, times, n_steps)
@@ -247,15 +253,7 @@ def _check(decision: Decision, labels: Tensor, times: Tensor | None, n_steps: in
         raise ValueError("Decision times must be >= 0 frames, or inf for no answer; some are not.")
     if decision.step is None or n_steps is None:
         return
-    late = (decision.time.double() - (decision.step + 1).double() / n_steps).abs() > 1e-6
-    if late.any():
-        i = int(late.nonzero()[0])
-        raise ValueError(
-            f"On {n_steps} steps an answer at step {int(decision.step[i])} is out at "
-            f"{(int(decision.step[i]) + 1) / n_steps:g} frames; sample {i} says "
-            f"{float(decision.time[i]):g}. Pass the n_steps that the model ran with, and make the "
-            "decision with Decision.at_steps."
-        )
+    check_grid(decision, n_steps)
 
 
 def _checked_cost(cost: StepCost, times: Tensor | None, n_steps: int | None) -> StepCost:
@@ -273,6 +271,10 @@ def _checked_cost(cost: StepCost, times: Tensor | None, n_steps: int | None) -> 
 
 
 def _checked_operations(operations: Counts, n: int) -> Counts:
+    if isinstance(operations, tuple):
+        operations = tuple(tensor(part, "cost") for part in operations)  # type: ignore[assignment]
+    else:
+        operations = tensor(operations, "cost")
     for part in (operations,) if isinstance(operations, Tensor) else operations:
         good = part.shape == (n,) and bool((part >= 0).all())
         if not good or not bool(part.isfinite().all()):

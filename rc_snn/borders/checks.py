@@ -206,6 +206,31 @@ def check_times(
     return found
 
 
+def check_step(step: Any, n_steps: int) -> None:
+    """Refuse a step that sequences do not have; a negative one is none from their end."""
+    if not isinstance(step, int) or not 0 <= step < n_steps:
+        check = count(step, "step")  # numpy's and torch's integers are whole numbers, too
+        if not 0 <= check < n_steps:
+            raise ValueError(f"A step must be in 0..{n_steps - 1}, got {check}.")
+
+
+def check_numbers(x: Tensor, what: str) -> None:
+    """Refuse inputs that are NaN or infinite: a spiking neuron takes a NaN for silence.
+
+    Raises:
+        ValueError: if one is.
+    """
+    # One pass, as of weights: the exact question is for the rare case, a sum that overflows.
+    if not x.is_floating_point() or math.isfinite(x.detach().sum()):
+        return
+    broken = int((~torch.isfinite(x)).sum())
+    if broken:
+        raise ValueError(
+            f"{broken} of {x.numel()} values of {what} are NaN or infinite. Repair or leave out "
+            "the samples that hold them."
+        )
+
+
 def check_steps(steps: Any, n_steps: int) -> Int[Tensor, "*shape"]:
     """Return spike steps in 0..n_steps, in a type that holds n_steps; refuse others.
 

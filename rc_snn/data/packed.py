@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Int, Shaped
 from torch import Tensor
 
-from rc_snn.borders.checks import named
-from rc_snn.borders.numbers import whole
+from rc_snn.borders.checks import check_numbers, check_step, named
+from rc_snn.borders.numbers import count, whole
 from rc_snn.borders.signatures import typed
 from rc_snn.spikes import check_n_steps
 
@@ -50,8 +50,8 @@ class DenseSequences:
 
     Raises:
         TypeError: if it is no tensor of real numbers.
-        ValueError: if there is no axis of time and one of samples, or a whole number is beyond
-            ±2^24, up to which float32 holds all of them.
+        ValueError: if there is no axis of time and one of samples, a number is NaN or infinite, or
+            a whole one beyond ±2^24, up to which float32 holds all of them.
 
     Example:
         >>> DenseSequences(torch.zeros(40, 3, 1)).at(0).shape
@@ -70,6 +70,7 @@ class DenseSequences:
         check_n_steps(self.n_steps)
         if self.frames.dtype not in SMALL and not self.frames.is_floating_point():
             object.__setattr__(self, "frames", _as_float32_holds(self.frames))
+        check_numbers(self.frames, "frames")
 
     @property
     def n_steps(self) -> int:
@@ -92,6 +93,7 @@ class DenseSequences:
 
     def at(self, step: int) -> Shaped[Tensor, "batch *inputs"]:
         """Return the input at one step; float32 where the frames are whole numbers."""
+        check_step(step, self.n_steps)
         x = self.frames[step]
         return x if x.is_floating_point() else x.float()
 
@@ -121,6 +123,10 @@ class SparseSequences:
         shape: of one step of one sample.
         index: the stored samples that this batch holds, in its order.
 
+    Raises:
+        ValueError: if a unit is none of a step, a value is NaN or infinite, or starts or index do
+            not fit the entries: they would be those of another sample.
+
     Example:
         >>> x = pack([np.array([[0, 2, 0, 0], [1, 0, 0, 0]])]).sparse()
         >>> x.units.tolist(), x.starts.tolist()  # unit 1 twice at step 0, unit 0 at step 1
@@ -135,6 +141,27 @@ class SparseSequences:
     n_steps: int
     shape: tuple[int, ...]
     index: Int[Tensor, " batch"]
+
+    def __post_init__(self) -> None:
+        check_n_steps(self.n_steps)
+        shape = tuple(count(size, "shape", low=1) for size in self.shape)
+        whole(self.units, "units", 0, math.prod(shape) - 1)
+        starts, entries, cells = self.starts, len(self.units), len(self.starts) - 1
+        if (
+            cells < 0
+            or cells % self.n_steps
+            or (int(starts[0]), int(starts[-1])) != (0, entries)
+            or (starts[1:] < starts[:-1]).any()
+        ):
+            raise ValueError(
+                f"starts must rise from 0 to the {entries} entries, one for each of n_steps="
+                f"{self.n_steps} steps of each sample, and the end; got {len(starts)} of them."
+            )
+        whole(self.index, "index", 0, cells // self.n_steps - 1)
+        if self.values is not None:
+            if len(self.values) != entries:
+                raise ValueError(f"{entries} entries need as many values, got {len(self.values)}.")
+            check_numbers(self.values, "values")
 
     @property
     def n_inputs(self) -> int:
@@ -152,6 +179,7 @@ class SparseSequences:
 
     def at(self, step: int) -> Shaped[Tensor, "batch *inputs"]:
         """Return the input at one step; float32, or the values' own floating-point type."""
+        check_step(step, self.n_steps)
         cell = self.index * self.n_steps + step
         begin = self.starts[cell].long()
         counts = self.starts[cell + 1] - begin

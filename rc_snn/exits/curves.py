@@ -24,6 +24,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from rc_snn.borders.checks import check_numbers
 from rc_snn.borders.numbers import finite, flags, tensor
 from rc_snn.borders.signatures import typed
 from rc_snn.spikes import check_labels, crossed, first_step
@@ -42,6 +43,10 @@ class Curve:
 
     time: Float[Tensor, " points"]
     accuracy: Float[Tensor, " points"]
+
+    def __post_init__(self) -> None:
+        check_numbers(self.time, "time of a curve")
+        check_numbers(self.accuracy, "accuracy of a curve")
 
     def __len__(self) -> int:
         """Return the number of rules."""
@@ -68,6 +73,7 @@ def right_answers(
         tensor([[False],
                 [ True]])
     """
+    check_numbers(trace, "the trace")
     return trace.argmax(dim=-1) == check_labels(labels, trace.shape[-1], trace.shape[1])
 
 
@@ -187,8 +193,11 @@ def choose(validation: Curve, budgets: Float[Tensor, " budgets"]) -> Int[Tensor,
         >>> choose(curve, torch.tensor([1.0, 2.0, 9.0]))
         tensor([0, 1, 1])
     """
-    if budgets.isnan().any():
-        raise ValueError("Budgets must be numbers, got NaN, which no mean time is within.")
+    if budgets.isnan().any() or len(validation) == 0 or len(budgets) == 0:
+        raise ValueError(
+            f"A choice needs a rule, and budgets that are numbers; got {len(validation)} rules and "
+            f"{len(budgets)} budgets, {int(budgets.isnan().sum())} of them NaN."
+        )
     order = validation.time.argsort(stable=True)
     limits = budgets.double().contiguous() + ROUNDING
     within = torch.searchsorted(validation.time[order].double(), limits, right=True)
@@ -329,10 +338,20 @@ def first_reached(
 
 
 def as_scores(score: Any) -> Float[Tensor, "time batch"]:
-    """Return scores as floats of at least 32 bits, which hold whole numbers and 16 bits exactly."""
+    """Return scores as floats of at least 32 bits, which hold whole numbers and 16 bits exactly.
+
+    Raises:
+        ValueError: if one is NaN, or +inf: then no threshold would keep from answering.
+    """
     found: Tensor = tensor(score, "Scores")
     if not found.is_floating_point():
         return found.double()
+    if not (found < torch.inf).all():
+        raise ValueError(
+            f"{int(found.isnan().sum())} of {found.numel()} scores are NaN, and "
+            f"{int(found.isposinf().sum())} inf, which reaches the threshold that none should. "
+            "Find the step that diverged."
+        )
     return found if found.dtype == torch.float64 else found.float()
 
 
@@ -366,10 +385,9 @@ def checked(
 
 def checked_clock(score: Float[Tensor, "time batch"], clock: Any) -> Float[Tensor, " time"]:
     """Return the clock in double precision; refuse what no curve can be made of."""
-    if score.numel() == 0 or score.isnan().any():
+    if score.numel() == 0:
         raise ValueError(
-            f"Scores must be numbers, of at least one step and sample; got shape "
-            f"{list(score.shape)} with {int(score.isnan().sum())} NaN."
+            f"There must be scores of a step and a sample at least, got shape {list(score.shape)}."
         )
     steps: Tensor = torch.arange(len(score)) if clock is None else tensor(clock, "The clock")
     steps = steps.to(score.device).double()

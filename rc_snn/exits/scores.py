@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from rc_snn.borders.checks import check_numbers
 from rc_snn.borders.signatures import typed
 from rc_snn.exits.curves import as_scores, as_thresholds
 from rc_snn.objective import entropy
@@ -115,6 +116,8 @@ def top2_gap(trace: Float[Tensor, "time batch classes"]) -> Float[Tensor, "time 
         >>> top2_gap(torch.tensor([[[1.0, 4.0, 3.5]]]))
         tensor([[0.5000]])
     """
+    if trace.shape[-1] < 2:
+        raise ValueError(f"The gap of two classes needs two, got {list(trace.shape)}.")
     first, second = trace.topk(2, dim=-1).values.unbind(dim=-1)
     return first - second
 
@@ -131,6 +134,7 @@ def patience(trace: Float[Tensor, "time batch classes"]) -> Float[Tensor, "time 
         >>> patience(steps.unsqueeze(1)).squeeze(1)
         tensor([1., 2., 1.])
     """
+    check_numbers(trace, "the trace")
     label = trace.argmax(dim=-1)
     step = torch.arange(len(label), device=trace.device).unsqueeze(1).expand_as(label)
     changed = torch.ones_like(label, dtype=torch.bool)
@@ -174,6 +178,7 @@ def fit_temperature(
         0.75
     """
     labels = check_labels(labels, trace.shape[-1], trace.shape[1])
+    check_numbers(trace, "the trace")
     z = trace.detach().double()
     right = z.gather(2, labels.view(1, -1, 1).expand(len(z), -1, 1)).mean(dim=(1, 2))
     high = torch.full((len(z),), math.log(LARGEST_TEMPERATURE), dtype=z.dtype, device=z.device)

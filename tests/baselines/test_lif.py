@@ -22,7 +22,7 @@ from baselines.lif import (
 from baselines.lif_training import TTFSConfig, train_ttfs
 from rc_snn.objective import rc_loss
 from rc_snn.regimes import decision_macs, training_macs
-from rc_snn.runner import decide, run
+from rc_snn.runner import StreamingRunner, decide, run, trace
 from rc_snn.sequences import DenseSequences, Labelled, SpikeSequences
 from rc_snn.spikes import first_spike, spike_frames
 from rc_snn.step_model import FusedModel, StepModel
@@ -495,3 +495,29 @@ def test_a_network_that_diverged_is_not_taken_for_a_silent_one(tmp_path):
             model.decide(sequences(n=5))
     with pytest.raises(ValueError, match="not finite"):
         train_ttfs(model, task(0), task(1), TTFSConfig(), tmp_path)
+
+
+@pytest.mark.parametrize("neurons", [SnnTorchLIF(), NorseLIF()])
+@pytest.mark.parametrize("name", ["weight_ih", "bias_h", "weight_ho", "bias_o"])
+def test_a_weight_that_is_none_is_no_silence(neurons, name, as_user):
+    x = SpikeSequences(torch.tensor([[0, 1, 2]]), 2)
+    coded, first = RCLIF(neurons, 3, 4, 2), TTFSLIF(neurons, 3, 4, 2)
+    with torch.no_grad():
+        for model in (coded, first):
+            getattr(model, name)[0] = torch.nan
+    for ask in (
+        lambda: first.decide(x),
+        lambda: first(x),
+        lambda: decide(coded, x, 0.9),
+        lambda: run(coded, x, 0.9),
+        lambda: run(coded, x, 0.9, fused=False),
+        lambda: trace(coded, x),
+    ):
+        with pytest.raises(ValueError, match=f"values of {name} are not finite"):
+            ask()
+
+
+def test_an_input_that_is_none_is_no_silence():
+    stream = StreamingRunner(RCLIF(SnnTorchLIF(), 3, 4, 2), 0.99, 2)
+    with pytest.raises(ValueError, match="3 of 3 values of x are NaN"):
+        stream.step(torch.full((3,), torch.nan))

@@ -115,3 +115,12 @@ def test_the_command_simulates_once_and_writes_what_the_record_holds(
     text = (tmp_path / "simulators" / "simulators.txt").read_text()
     assert text == table(done.metrics["entries"]) + "\n"
     assert text in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("steps", "frames"),
+    [((0.0,), 3.0), ((-1e-3,), 3.0), ((1e-3,), 0.0), ((4.0,), 3.0), ((1e-3,), float("inf"))],
+)
+def test_a_clock_that_does_not_go_on_is_refused(steps, frames, as_user):
+    with pytest.raises(ValueError, match="frames must be positive and finite"):
+        SimulatorOptions(steps=steps, frames=frames)

@@ -350,3 +350,19 @@ def test_what_is_no_array_of_events_is_refused(as_user):
     for wrong in (np.zeros((3, 4)), [(1, 2, 3, 0)], np.zeros(3, [("x", int), ("t", int)])):
         with pytest.raises(TypeError, match="structured array"):
             EventFrames()(wrong)
+
+
+def test_the_last_step_of_a_byte_has_been_seen(as_user):
+    frames = EventFrames(step_us=20_000, n_steps=256)
+    assert frames.seen_ms(torch.tensor([255], dtype=torch.uint8)).tolist() == [5120.0]
+
+
+def test_of_a_recording_without_events_nothing_arrives(as_user):
+    class Silent:
+        def __len__(self):
+            return 1
+
+        def events(self, i):
+            return np.zeros(0, EVENT_DTYPE)
+
+    assert share_arrived(Silent(), EventFrames(n_steps=3)).tolist() == [[0.0, 0.0, 0.0]]

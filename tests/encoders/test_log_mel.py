@@ -244,3 +244,17 @@ def test_half_and_double_precision_are_read_as_they_are():
     half = NOISE.astype(np.float16)
     np.testing.assert_array_equal(LogMel()(half), LogMel()(half.astype(np.float32)))
     np.testing.assert_array_equal(LogMel()(NOISE.astype(np.float64)), LogMel()(NOISE))
+
+
+def test_what_was_heard_is_asked_of_steps_that_there_are(as_user):
+    front_end = LogMel()
+    assert front_end.heard_ms(1) == front_end.heard_ms([1])[0] == 222.5
+    for step in (-1, 81, 1.5):
+        with pytest.raises(ValueError, match="Steps must be"):
+            front_end.heard_ms(torch.tensor([step]))
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (10,), (16_000, 2)])
+def test_frames_of_no_window_are_refused(shape, as_user):
+    with pytest.raises(ValueError, match="a window of 400 samples at least, time last"):
+        LogMel().energies(np.zeros(shape, np.float32))

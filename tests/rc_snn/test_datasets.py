@@ -1,5 +1,6 @@
 """Anybody's data set as sequences: held to the samples themselves, padded with zeros by hand."""
 
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -18,11 +19,12 @@ from torch.utils.data import (
     TensorDataset,
 )
 
-from rc_snn import DenseSequences, Labelled, LoadedSequences, SparseSequences
+from encoders.poisson import PoissonSequences
+from rc_snn import DenseSequences, Labelled, LoadedSequences, SparseSequences, SpikeSequences
 from rc_snn.data.packed import pack
-from rc_snn.models import RCLSTM
+from rc_snn.models import RCLSTM, RCConvLSTM
 from rc_snn.runner import decide, trace
-from rc_snn.sequences import in_turn
+from rc_snn.sequences import ContextSequences, in_turn
 from rc_snn.training import TrainConfig, train
 
 N, T, F = 12, 9, 5
@@ -445,3 +447,70 @@ def test_samples_in_the_other_byte_order_are_the_same_numbers():
     x = np.arange(T * F, dtype=">i4").reshape(T, F) * 300
     read = all_steps(Labelled.from_dataset([(x, 0)]).inputs)
     assert read[:, 0].tolist() == x.tolist()
+
+
+def _kinds():
+    frames = torch.arange(12.0).view(3, 2, 2)
+    steps = torch.tensor([[0, 1], [2, 3]])
+    images = torch.zeros(2, 1, 2, dtype=torch.uint8)
+    return {
+        "dense": DenseSequences(frames),
+        "sparse": pack([np.eye(3), np.eye(3)]).sparse(),
+        "spikes": SpikeSequences(steps, 3),
+        "windows": ContextSequences(torch.zeros(2, 4, 1), context=1),
+        "poisson": PoissonSequences(images, torch.tensor([0, 1]), 3, 0.5),
+    }
+
+
+@pytest.mark.parametrize("kind", ["dense", "sparse", "spikes", "windows", "poisson"])
+def test_there_is_no_step_before_the_first_or_after_the_last(kind, as_user):
+    data = _kinds()[kind]
+    assert torch.equal(data.at(np.int64(2)), data.at(2))
+    for step in (-1, 3, 1.0):
+        with pytest.raises(ValueError, match="step must be"):
+            data.at(step)
+
+
+def test_entries_of_another_sample_are_refused(as_user):
+    units, starts = torch.tensor([1, 0]), torch.tensor([0, 1, 2])
+    right = (units, None, starts, 1, (2,), torch.arange(2))
+    assert SparseSequences(*right).at(0).tolist() == [[0.0, 1.0], [1.0, 0.0]]
+    for at, wrong in (
+        (0, torch.tensor([2, 0])),
+        (0, torch.tensor([-1, 0])),
+        (1, torch.tensor([1.0, math.nan])),
+        (1, torch.ones(3)),
+        (2, torch.tensor([0, 2, 1])),
+        (2, torch.tensor([0, 1, 3])),
+        (3, 3),
+        (5, torch.tensor([0, 2])),
+    ):
+        parts = [*right]
+        parts[at] = wrong
+        with pytest.raises(ValueError, match=r"units|value|starts|index"):
+            SparseSequences(*parts)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_inputs_that_are_no_numbers_are_refused_where_they_come_in(value, as_user):
+    frames = torch.zeros(3, 2, 2)
+    frames[1, 1, 1] = value
+    for make in (
+        lambda: DenseSequences(frames),
+        lambda: DenseSequences(frames.half()),
+        lambda: ContextSequences(frames, context=1),
+    ):
+        with pytest.raises(ValueError, match="1 of 12 values of frames are NaN or infinite"):
+            make()
+    full = torch.full((3, 2, 2), 60_000.0).half()  # whose sum is beyond float16
+    assert torch.equal(DenseSequences(full).frames, full)
+
+
+def test_an_image_is_not_cut_into_another_with_as_many_pixels(as_user):
+    model = RCConvLSTM((2,), 3, image_shape=(2, 6))
+    with pytest.raises(ValueError, match=r"reads images \[2, 6\], got sequences of \[6, 2\]"):
+        decide(model, DenseSequences(torch.rand(3, 1, 6, 2)), 0.9)
+    x = torch.rand(3, 1, 2, 6)
+    answers = [decide(model, DenseSequences(y), 0.9) for y in (x, x.flatten(2), x.unsqueeze(2))]
+    for other in answers[1:]:
+        assert torch.equal(other.scores, answers[0].scores)

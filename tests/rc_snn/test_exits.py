@@ -243,3 +243,36 @@ def test_what_is_not_a_number_is_refused(as_user):
         exits.calibrated_confidence(z, torch.tensor([1.0, 0.0]))
     with pytest.raises(ValueError, match="Class indices"):
         exits.fit_temperature(z, torch.tensor([0, 1, 2]))
+
+
+def test_scores_and_traces_that_no_rule_can_compare_are_refused(as_user):
+    score, right = torch.tensor([[0.9, math.inf], [0.5, 0.7]]), torch.ones(2, 2) > 0
+    for rule in (
+        lambda: exits.tune(score, right, [0.1]),  # searched for a threshold above inf, for ever
+        lambda: exits.conformal_threshold(score, right, 0.4),
+        lambda: exit_at(score, torch.zeros(2, 2, 3), 0.5),
+        lambda: exits.every_threshold(score),
+    ):
+        with pytest.raises(ValueError, match="0 of 4 scores are NaN, and 1 inf"):
+            rule()
+    assert exit_at(-score, torch.zeros(2, 2, 3), -0.8).step.tolist() == [1, 1]  # -inf: never
+    trace = torch.tensor([[[math.nan, 0.0]]])
+    for of in (
+        lambda: exits.right_answers(trace, [0]),
+        lambda: exits.fit_temperature(trace, [0]),
+        lambda: exits.patience(trace),
+    ):
+        with pytest.raises(ValueError, match="1 of 2 values of the trace are NaN or infinite"):
+            of()
+    with pytest.raises(ValueError, match="two classes needs two"):
+        exits.top2_gap(torch.zeros(1, 1, 1))
+
+
+def test_a_curve_of_no_numbers_and_a_choice_of_nothing_are_refused(as_user):
+    one, none = torch.ones(1), torch.zeros(0)
+    with pytest.raises(ValueError, match="1 of 1 values of accuracy of a curve are NaN"):
+        exits.Curve(one, math.nan * one)
+    with pytest.raises(ValueError, match="got 0 rules and 1 budgets"):
+        exits.choose(exits.Curve(none, none), one)
+    with pytest.raises(ValueError, match="got 1 rules and 0 budgets"):
+        exits.area(exits.Curve(one, one), exits.Curve(one, one), none)

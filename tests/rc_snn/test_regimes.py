@@ -9,7 +9,15 @@ import torch
 from torch import Tensor
 
 from rc_snn.models import RCLSTM, RCConvLSTM
-from rc_snn.regimes import account, decision_macs, regime, synaptic_operations, training_macs
+from rc_snn.regimes import (
+    account,
+    count_operations,
+    decision_macs,
+    regime,
+    shown_by,
+    synaptic_operations,
+    training_macs,
+)
 from rc_snn.sequences import DenseSequences, SpikeSequences
 from rc_snn.spikes import Decision, spike_frames, spike_steps
 from rc_snn.step_model import StepCost
@@ -293,3 +301,30 @@ def test_operations_of_a_column_of_steps_are_refused(as_user):
         decision_macs(torch.tensor([[1], [2]]), COST)
     with pytest.raises(ValueError, match=r"Input steps must be \[2, 3\]"):
         synaptic_operations(torch.tensor([1, 2]), torch.zeros(1, 3).long(), COST)
+
+
+def test_decisions_of_another_grid_are_refused_and_half_precision_is_rounding(as_user):
+    decision = Decision.at_steps(torch.tensor([4, 9]), 10, torch.ones(2) > 0, torch.eye(2))
+    with pytest.raises(ValueError, match=r"On 20 steps an answer at step 4 is out at 0\.25"):
+        account(decision, [0, 1], n_steps=20)
+    half = replace(decision, time=decision.time.half())
+    assert account(half, [0, 1], n_steps=10).strict_clock.mean == 0.75
+
+
+def test_costs_and_operations_that_are_not_of_these_decisions_are_refused(as_user):
+    decision = Decision.at_steps(torch.tensor([4, 9]), 10, torch.ones(2) > 0, torch.eye(2))
+    inputs, cost = SpikeSequences(torch.zeros(2, 5).short(), 10), RCLSTM(3, 4, 2).cost()
+    with pytest.raises(ValueError, match="model with 3 inputs, got sequences of 5"):
+        account(decision, [0, 1], None, 10, cost, inputs=inputs)
+    with pytest.raises(ValueError, match="operations are those of each of 2 decisions, >= 0"):
+        account(decision, [0, 1], n_steps=10, operations=torch.tensor([-1.0, 2.0]))
+    assert account(decision, [0, 1], n_steps=10, operations=[1, 2]).synops_ac == 1.5
+    with pytest.raises(TypeError, match="cost must be a StepCost, got dict"):
+        account(decision, [0, 1], None, 10, {"input": 3})
+    for size in (0, -1, 2.5):
+        for count in (
+            lambda n: shown_by(decision.step, inputs, batch_size=n),
+            lambda n: count_operations(RCLSTM(5, 4, 2), inputs, decision, batch_size=n),
+        ):
+            with pytest.raises(ValueError, match="batch_size must be"):
+                count(size)

@@ -329,3 +329,24 @@ def test_steps_are_counted_in_whole_numbers(as_user):
     for wrong, kind in ((10.0, ValueError), (True, TypeError), ("10", TypeError)):
         with pytest.raises(kind, match="n_steps must be a whole number"):
             check_n_steps(wrong)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "step"),
+    [("uint8", 255), ("int8", 127), ("uint16", 299), ("int16", 299), ("float32", 299)],
+)
+def test_a_step_of_any_type_is_out_at_the_end_of_it(dtype, step, as_user):
+    decision = Decision.at_steps(
+        torch.tensor([step]).to(getattr(torch, dtype)), 300, torch.ones(1) > 0, torch.eye(2)[:1]
+    )
+    assert decision.time.tolist() == [(step + 1) / 300]
+    assert decision.step.tolist() == [step]
+
+
+def test_an_answer_beyond_the_last_step_or_by_a_score_that_is_none_is_refused(as_user):
+    fired, scores = torch.ones(1) > 0, torch.eye(2)[:1]
+    for step, n_steps in ((10, 10), (-1, 10), (0, 0)):
+        with pytest.raises(ValueError, match="steps must be"):
+            Decision.at_steps(torch.tensor([step]), n_steps, fired, scores)
+    with pytest.raises(ValueError, match="1 of 2 scores are NaN"):
+        Decision.at_steps(torch.tensor([0]), 1, fired, torch.tensor([[0.1, math.nan]]))

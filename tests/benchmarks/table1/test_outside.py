@@ -335,3 +335,15 @@ def test_what_another_table_shows_is_counted_on_stderr(tmp_path, capsys):
     [shd] = table.records_on(tmp_path / "table1", "MNIST")
     assert "of SHD" in table.table1([shd], "MNIST", "text"), "on its own data, and says so"
     json.dumps(shd.config)
+
+
+def test_labels_may_be_a_list_and_are_classes_of_the_decision(tmp_path, as_user):
+    decision = Decision.at_steps(torch.tensor([0, 1]), 2, torch.ones(2) > 0, torch.eye(2))
+    row = benchmarks.score("Mine", decision, [0, 0], n_steps=2, data="toys", results=tmp_path)
+    same = torch.tensor([0, 0], dtype=torch.uint8)
+    again = benchmarks.score("Mine", decision, same, n_steps=2, data="toys", results=tmp_path)
+    assert row.cells["ours %"] == "50.00"
+    assert row.path == again.path
+    for labels in ([0, 2], [0, -1]):
+        with pytest.raises(ValueError, match="Class indices must be"):
+            benchmarks.score("M", decision, labels, n_steps=2, data="toys", results=tmp_path)
