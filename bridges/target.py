@@ -13,6 +13,7 @@ from bridges.errors import BridgeError
 from bridges.stream.clock import LONGEST, tick_us
 from bridges.stream.pixels import as_image
 from bridges.stream.stream import SpikeStream
+from rc_snn.borders.checks import named
 
 Kind: TypeAlias = Literal["simulator", "library", "file"]
 
@@ -100,6 +101,22 @@ class Target:
             raise BridgeError(
                 f"{self.title}: times are float64, which keep {LONGEST} ticks apart; this "
                 f"{self.float_times} has {n_ticks}. Choose a larger dt_s, or send less at a time."
+            )
+
+    def holds(self, thing: Any, kind: str, *attributes: str) -> None:
+        """Refuse what is not an object of the target: one that lacks what is read of it.
+
+        Args:
+            thing: what a bridge was given.
+            kind: of object that it reads: "a Block".
+            attributes: that it has.
+
+        Raises:
+            TypeError: if it lacks one.
+        """
+        if lacking := [name for name in attributes if not hasattr(thing, name)]:
+            raise TypeError(
+                f"{self.title}: {kind} is needed, got {named(thing)}, which has no {lacking[0]!r}."
             )
 
     def named(self, path: Path | str) -> Path:

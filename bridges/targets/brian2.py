@@ -62,6 +62,7 @@ def from_monitor(monitor: Any, like: SpikeStream, n_units: int | None = None) ->
     Raises:
         BridgeError: if a recorded time is on no tick, or the group is of another size.
     """
+    TARGET.holds(monitor, "a SpikeMonitor that records", "i", "t", "source")
     neuron = np.asarray(monitor.i, np.int64)
     ticks = to_ticks(np.asarray(monitor.t / load(TARGET).second), like.dt_s)
     return like.with_neurons(neuron, ticks, n_units, of=int(monitor.source.N))

@@ -113,6 +113,7 @@ def from_block(block: Any, dt_s: float | None = None, n_steps: int | None = None
             trains do not say which unit they are.
         ValueError: if a spike comes after `n_steps`.
     """
+    TARGET.holds(block, "a Block", "segments", "annotations")
     notes = block.annotations
     dt_s = notes.get("dt_s") if dt_s is None else dt_s
     n_steps = notes.get("n_steps") if n_steps is None else n_steps

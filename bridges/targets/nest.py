@@ -114,6 +114,7 @@ def from_recorder(
         BridgeError: if a recorded time is on no tick, another node spiked, there are not as many
             nodes, or the recorder counts times in steps.
     """
+    TARGET.holds(recorder, "a spike_recorder", "events", "time_in_steps")
     if recorder.time_in_steps:  # of which its offsets have to be taken away
         raise BridgeError(
             "The recorder has times in steps of the kernel, and not in ms. Create it with "

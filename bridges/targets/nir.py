@@ -75,6 +75,7 @@ def from_event_data(
     Raises:
         BridgeError: if a time or the end is on no tick, or ids and times are not padded alike.
     """
+    TARGET.holds(data, "EventData", "idx", "time", "n_neurons", "t_max")
     idx, time = whole(data.idx, "Ids"), np.asarray(data.time, np.float64)
     if idx.ndim != 2 or idx.shape != time.shape:
         raise BridgeError(f"Event data are [sample, event], got {idx.shape} and {time.shape}.")
@@ -116,6 +117,7 @@ def from_time_gridded(data: Any) -> SpikeStream:
     Raises:
         BridgeError: if the data are measurements and not spikes.
     """
+    TARGET.holds(data, "TimeGriddedData", "data", "dt")
     grid = np.asarray(data.data)
     if grid.dtype != bool or grid.ndim != 3:
         raise BridgeError(

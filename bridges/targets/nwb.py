@@ -122,6 +122,7 @@ def from_nwbfile(nwb: Any, dt_s: float | None = None, n_steps: int | None = None
         BridgeError: if there are no spike times, nobody says the grid, a time is on no tick, trials
             overlap, or a spike is in none of `n_steps` ticks.
     """
+    TARGET.holds(nwb, "an NWBFile", "units", "trials", "notes")
     if nwb.units is None or "spike_times" not in nwb.units.colnames:
         raise BridgeError("This NWB file has no spike times: its units table lacks the column.")
     ours = _read_notes(nwb.notes)
@@ -238,6 +239,7 @@ def from_tsgroup(group: Any, dt_s: float) -> SpikeStream:
         BridgeError: if a time is on no tick or in no interval, the intervals differ in length, the
             group has no unit, or its times are those of trials.
     """
+    TARGET.holds(group, "pynapple's TsGroup", "keys", "time_support", "metadata_columns")
     keys = whole(
         list(group.keys()), "Keys of a TsGroup, which are its units,", 0, 2**31 - 2
     ).tolist()

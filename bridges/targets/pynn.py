@@ -141,6 +141,7 @@ def from_population(
     Raises:
         BridgeError: if a recorded time is on no tick, or the population is of another size.
     """
+    TARGET.holds(population, "a Population", "get_data", "size")
     with _quiet():
         recorded = population.get_data("spikes").segments[-1].spiketrains
     cells = np.asarray([train.annotations["source_index"] for train in recorded], np.int64)

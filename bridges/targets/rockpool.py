@@ -78,6 +78,8 @@ def from_ts_events(
         >>> from_ts_events(ts_events(stream), stream).same_spikes(stream)
         True
     """
+    for one in series:
+        TARGET.holds(one, "a list of TSEvent", "t_start", "times", "channels", "num_channels")
     if len(series) != len(like):
         raise ValueError(f"There must be one series for each of {len(like)} samples.")
     if late := [s.t_start for s in series if not abs(s.t_start) < like.dt_s / 2]:

@@ -157,7 +157,7 @@ def from_file(
         text = ours["metadata"].asstr()[()] if "metadata" in ours else "{}"
         metadata = dict(parse_json(text, "its metadata"))
         samples = {} if populations else _samples(ours.get("samples", {}))
-        shape = whole(held.get("shape", np.zeros(0)), "shape") if n_units is None else ()
+        shape = whole(held.get("shape", np.zeros(0)), "shape", 1) if n_units is None else ()
     said = {"dt_s": dt_s, "n_units": n_units, "n_steps": n_steps}
     grid = {name: held.get(name) if said[name] is None else said[name] for name in _GRID}
     if lacking := [name for name, value in grid.items() if value is None]:
@@ -177,7 +177,7 @@ def from_file(
     sample = np.repeat(np.arange(len(names)), [len(t) for t in ticks])
     silent = SpikeStream.silent(len(names), units, steps, dt)
     empty = replace(
-        silent, shape=tuple(np.ravel(shape).astype(int)), metadata=metadata, samples=samples
+        silent, shape=tuple(np.ravel(shape).tolist()), metadata=metadata, samples=samples
     )
     return empty.with_spikes(sample, _join(ticks, np.int64), ids)
 

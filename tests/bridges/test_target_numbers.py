@@ -439,3 +439,20 @@ def test_a_probe_holds_real_numbers_by_step_and_dimension(change):
     like = SpikeStream.silent(1, 2, 3, 1e-3)
     with pytest.raises(BridgeError, match=r"numbers \[step, dimension\]"):
         nengo.from_probe(change(np.zeros((3, 2))), like)
+
+
+@pytest.mark.parametrize("thing", [None, "spikes", {}, np.zeros((2, 3))], ids=repr)
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda x: neo.from_block(x, 1e-3, 10),
+        lambda x: nwb.from_nwbfile(x, 1e-3, 10),
+        lambda x: nwb.from_tsgroup(x, 1e-3),
+        lambda x: nir.from_event_data(x, 1e-3),
+        lambda x: nir.from_time_gridded(x),
+        lambda x: rockpool.from_ts_events([x], SpikeStream.silent(1, 3, 10, 1e-3)),
+    ],
+)
+def test_what_is_no_object_of_the_target_is_named(read, thing):
+    with pytest.raises(TypeError, match=r"is needed, got .*, which has no"):
+        read(thing)

@@ -206,5 +206,5 @@ def test_what_makes_no_curve_is_refused(as_user):
     with pytest.raises(ValueError, match="Class indices"):
         right_answers(torch.zeros(2, 1, 3), torch.tensor([3]))
     score[0, 0] = math.nan
-    with pytest.raises(ValueError, match="1 of .* scores are NaN"):
+    with pytest.raises(ValueError, match=r"1 of .* scores are NaN"):
         sweep(score, right, torch.zeros(1))

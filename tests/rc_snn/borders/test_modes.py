@@ -242,7 +242,7 @@ def test_a_stream_goes_on_after_an_input_that_is_refused():
     model, x = lstm().eval(), DenseSequences(torch.rand(T, 1, 12))
     stream = StreamingRunner(model, 0.999, T)
     for t in range(T):
-        with pytest.raises(ValueError, match="not finite|NaN or infinite"):
+        with pytest.raises(ValueError, match=r"not finite|NaN or infinite"):
             stream.step(torch.full((12,), torch.nan))
         with pytest.raises(ValueError, match="reads 12 inputs"):
             stream.step(torch.zeros(13))
