@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from rc_snn.borders.numbers import number
-from rc_snn.exits.curves import ROUNDING, as_thresholds, checked, first_reached
+from rc_snn.exits.curves import ROUNDING, as_scores, as_thresholds, checked, first_reached
 
 
 def conformal_threshold(
@@ -59,7 +59,7 @@ def conformal_threshold(
         -inf
     """
     epsilon = _checked_share("epsilon", epsilon)
-    score, right, _ = checked(score, right)
+    score, right, _ = checked(as_scores(score, fitted=True), right)
     n = score.shape[1]
     allowed = math.floor(epsilon * (n + 1) + ROUNDING)
     if allowed < 1:
@@ -117,7 +117,7 @@ def selective_threshold(
         0.8
     """
     epsilon, delta = _checked_share("epsilon", epsilon), _checked_share("delta", delta)
-    score, right, _ = checked(score, right)
+    score, right, _ = checked(as_scores(score, fitted=True), right)
     thresholds = as_thresholds(thresholds, score)
     sample = torch.arange(score.shape[1], device=score.device)
     certified = math.inf

@@ -337,20 +337,18 @@ def first_reached(
     return first_step(crossed(score, limits.unsqueeze(1))).step
 
 
-def as_scores(score: Any) -> Float[Tensor, "time batch"]:
+def as_scores(score: Any, *, fitted: bool = False) -> Float[Tensor, "time batch"]:
     """Return scores as floats of at least 32 bits, which hold whole numbers and 16 bits exactly.
 
-    Raises:
-        ValueError: if one is NaN, or +inf: then no threshold would keep from answering.
+    Refuse NaN; where a threshold is fitted also inf, which reaches the one that nothing should.
     """
     found: Tensor = tensor(score, "Scores")
     if not found.is_floating_point():
         return found.double()
-    if not (found < torch.inf).all():
+    if found.isnan().any() or (fitted and found.isposinf().any()):
         raise ValueError(
             f"{int(found.isnan().sum())} of {found.numel()} scores are NaN, and "
-            f"{int(found.isposinf().sum())} inf, which reaches the threshold that none should. "
-            "Find the step that diverged."
+            f"{int(found.isposinf().sum())} inf. Find the step that diverged."
         )
     return found if found.dtype == torch.float64 else found.float()
 

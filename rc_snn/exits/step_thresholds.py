@@ -80,7 +80,7 @@ def tune(
     block, prices = count(block, "block", low=1), [number(price, "prices") for price in prices]
     if not prices or not all(0.0 <= price < math.inf for price in prices):
         raise ValueError(f"There must be prices >= 0, all finite, got {prices}.")
-    score, right, clock = checked(score, right, clock)
+    score, right, clock = checked(as_scores(score, fitted=True), right, clock)
     spent = (clock - clock[0]) / (clock[-1] - clock[0]).clamp_min(ROUNDING)
     whole, blocks = _blocks(score, len(score)), _blocks(score, block)
     found: dict[float, Tensor] = {}

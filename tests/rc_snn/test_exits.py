@@ -250,8 +250,7 @@ def test_scores_and_traces_that_no_rule_can_compare_are_refused(as_user):
     for rule in (
         lambda: exits.tune(score, right, [0.1]),  # searched for a threshold above inf, for ever
         lambda: exits.conformal_threshold(score, right, 0.4),
-        lambda: exit_at(score, torch.zeros(2, 2, 3), 0.5),
-        lambda: exits.every_threshold(score),
+        lambda: exits.selective_threshold(score, right, torch.ones(1), 0.4),
     ):
         with pytest.raises(ValueError, match="0 of 4 scores are NaN, and 1 inf"):
             rule()
