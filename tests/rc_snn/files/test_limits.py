@@ -52,7 +52,7 @@ def test_members_of_gzip_follow_each_other_and_padding(end):
     assert gunzip(gzip.compress(long) + gzip.compress(b"end") + end, "an example") == long + b"end"
 
 
-@pytest.mark.parametrize("end", [b"x", b"\0x", gzip.compress(b"code")[:-1]])
+@pytest.mark.parametrize("end", [b"x", b"\0x", gzip.compress(b"code", mtime=0)[:-1]])
 def test_what_follows_a_member_of_gzip_is_another(end):
     with pytest.raises(ValueError, match="broken gzip stream"):
         gunzip(gzip.compress(b"a rank ") + end, "an example")
