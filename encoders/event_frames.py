@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -12,9 +12,9 @@ from torch import Tensor
 
 from encoders.events import Events, read_events
 from encoders.nmnist import SIDE, NeuromorphicMNIST
-from rc_snn.borders.numbers import check_fields
+from rc_snn.borders.numbers import check_fields, tensor, whole
 from rc_snn.sequences import DenseSequences, Labelled
-from rc_snn.spikes import check_decision_steps, check_n_steps
+from rc_snn.spikes import check_n_steps
 
 Value: TypeAlias = Literal["count", "root", "binary"]
 
@@ -74,14 +74,15 @@ class EventFrames:
         """Return the duration of all steps in milliseconds."""
         return self.n_steps * self.step_us / 1000
 
-    def seen_ms(self, step: Tensor) -> Float[Tensor, "..."]:
+    def seen_ms(self, step: Any) -> Float[Tensor, "..."]:
         """Return what a decision at this step has seen, in milliseconds: all of its step.
 
         Example:
             >>> EventFrames().seen_ms(torch.tensor([0, 15]))
             tensor([ 20., 320.], dtype=torch.float64)
         """
-        return (check_decision_steps(step, self.n_steps) + 1).double() * (self.step_us / 1000)
+        known: Tensor = whole(tensor(step, "Steps"), "Steps", 0, self.n_steps - 1)
+        return (known + 1).double() * (self.step_us / 1000)
 
     def __call__(self, events: Events) -> Float[Tensor, "time inputs"]:
         """Return the input of each step of one recording.
