@@ -139,7 +139,7 @@ def test_what_cannot_be_is_refused(source, to, spikes, message, tmp_path):
         ({"dt": 0.0}, "dt_s must be positive"),
         ({"dt": -1.0}, "dt_s must be positive"),
         ({"samples": 0}, "samples must be at least 1"),
-        ({"steps": 0}, "steps_per_frame must be at least 1"),
+        ({"steps": 0}, "steps_per_frame must be in 1"),
     ],
 )
 def test_nonsense_is_refused(options, message, tmp_path):

@@ -280,7 +280,7 @@ def test_a_network_with_a_cost_of_its_own_is_not_watched():
 def test_operations_that_are_given_are_what_the_account_says():
     decision, labels = at(torch.arange(B) % T), torch.zeros(B, dtype=torch.long)
     pair = torch.arange(B), 2 * torch.arange(B)
-    with pytest.raises(ValueError, match="each of 24 decisions, got the shapes"):
+    with pytest.raises(ValueError, match="each of 24 decisions, >= 0, got the shapes"):
         account(decision, labels, n_steps=T, operations=(pair[0][:3], pair[1]))
     found = account(decision, labels, n_steps=T, operations=pair)
     assert (found.synops_ac, found.synops_mac) == ((B - 1) / 2, B - 1.0)

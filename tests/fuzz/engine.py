@@ -11,6 +11,7 @@ import random
 import resource
 import signal
 import time
+import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -152,6 +153,7 @@ def _child(
     nowhere = os.open(os.devnull, os.O_RDWR)
     os.dup2(nowhere, 1)
     os.dup2(nowhere, 2)
+    warnings.simplefilter("ignore")  # as users have it: a warning is no failure
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     limit = _held("VmSize") + 6 * MEMORY  # a bomb must not take the machine with it
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))

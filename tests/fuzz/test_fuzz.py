@@ -12,6 +12,7 @@ from tests.fuzz.readers import READERS
 N = 1000
 
 
+@pytest.mark.usefixtures("as_user")
 @pytest.mark.parametrize("name", sorted(READERS))
 def test_a_reader_refuses_what_is_damaged(name, tmp_path):
     outcome = fuzz(READERS[name], N, tmp_path, seed=1)

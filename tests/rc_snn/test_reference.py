@@ -338,7 +338,7 @@ def test_subclasses_and_replaced_methods_of_cells_and_models_are_what_runs():
 def test_sequences_that_show_something_else_are_read_by_what_they_show():
     class Late(SpikeSequences):
         def at(self, step):
-            return super().at(step - 1)
+            return super().at(max(step - 1, 0))
 
     model, steps = RCLSTM(12, 9, 4), spikes(0, 5, 12)
     late = Late(steps, T)
