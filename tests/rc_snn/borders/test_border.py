@@ -39,7 +39,8 @@ def events(n: int = 5, inputs: int = 12) -> Events:
 def test_kernels_compiled_with_bounds_check_raise():
     order, starts = np.array([[7]], np.int16), np.array([[0, 1]], np.int16)
     columns, out = np.zeros((2, 4), np.float32), np.zeros((1, 4), np.float32)
-    with pytest.raises(IndexError):
+    # Of several threads numba reports what one of them raised as an error of the call itself.
+    with pytest.raises((IndexError, SystemError)):
         linear_add(order, starts, np.array([0]), 0, columns, columns[0], True, out, 4)
 
 
