@@ -71,7 +71,10 @@ class Answers(nn.Module):
                 when = torch.full_like(when, torch.inf)
             if fault == "continuous, forced early":
                 fired = torch.zeros_like(fired)
-        return Decision(label, when, step, fired, scores)
+        decision = Decision(label, when, step, fired, scores)
+        if fault == "label dtype":  # of a decision that is not made by our class
+            vars(decision)["label"] = label.int()
+        return decision
 
 
 def answering(fault: str, **about: Any) -> Network:
@@ -94,6 +97,7 @@ def test_a_network_without_fault_passes(fault):
         ("graph", "scores carry a graph"),
         ("silence", "on inputs of inf only, scores are not all finite"),
         ("labels", r"labels are not all in 0\.\.2"),
+        ("label dtype", r"label of the decision must be torch\.int64 \[16\], got torch\.int32"),
         ("one column", r"scores of the decision must be floats \[16, 3\], got .* \[16, 1\]"),
         ("late", r"on inputs of inf only, steps are not all in 0\.\.4: \[5, 5\]"),
         ("grid", r"times are not \(step \+ 1\) / 5 frames"),

@@ -36,12 +36,20 @@ def events(n: int = 5, inputs: int = 12) -> Events:
 
 
 @pytest.mark.skipif(not numba.config.BOUNDSCHECK, reason="of the second pass of .ci/run")
-def test_kernels_compiled_with_bounds_check_raise():
+@pytest.mark.parametrize(("threads", "error"), [(1, IndexError), (2, SystemError)])
+def test_kernels_compiled_with_bounds_check_raise(threads, error):
+    """Of several threads numba reports what one of them raised as an error of the call itself."""
+    if threads > numba.config.NUMBA_NUM_THREADS:
+        pytest.skip("numba has one thread here")
     order, starts = np.array([[7]], np.int16), np.array([[0, 1]], np.int16)
     columns, out = np.zeros((2, 4), np.float32), np.zeros((1, 4), np.float32)
-    # Of several threads numba reports what one of them raised as an error of the call itself.
-    with pytest.raises((IndexError, SystemError)):
-        linear_add(order, starts, np.array([0]), 0, columns, columns[0], True, out, 4)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with pytest.raises(error):
+            linear_add(order, starts, np.array([0]), 0, columns, columns[0], True, out, 4)
+    finally:
+        torch.set_num_threads(before)
 
 
 # -- Events -------------------------------------------------------------------------------------
