@@ -54,6 +54,12 @@ def ratios(name: str, model: RCLSTM, batch: Labelled, repeats: int) -> tuple[lis
     return found, f"{name}: mean step {mean:.2f} with drawn θ, {own:.2f} of RC at θ = {theta:.4f}"
 
 
+def _mean_step(model: StepModel, batch: Labelled, theta: Threshold) -> float:
+    step = decide(model, batch.inputs, theta).step
+    assert step is not None
+    return float(step.double().mean())
+
+
 def measure(
     digits: Split, data: Path | None, batch_size: int, repeats: int
 ) -> tuple[list[Ratio], list[str]]:
