@@ -17,7 +17,7 @@ from rc_snn.exits import every_threshold, log_odds, sweep
 from rc_snn.models import RCLSTM
 from rc_snn.network import load
 from rc_snn.objective import draw_thetas
-from rc_snn.runner import trace
+from rc_snn.runner import Threshold, decide, trace
 from rc_snn.sequences import Labelled
 from rc_snn.step_model import StepModel
 
