@@ -176,6 +176,20 @@ ROWS = (
         },
     ),
     _convlstm(
+        *("rc-convlstm-strict", 14, "strictly fast", "784-16C5-P2-32C5-P2-10, T=40", "—"),
+        recipes={
+            "paper": {
+                "augmented": _augmented(
+                    _DEEP,
+                    _fast(
+                        16, 13, lr=4e-3, beta=0.05, weight_decay=0.02, theta=0.5, precision="bf16"
+                    ),
+                    n_steps=40,
+                )
+            }
+        },
+    ),
+    _convlstm(
         *("rc-convlstm-deep-fast", 15, "fast, larger", "784-16C5-P2-32C5-P2-10", "—"),
         recipes={
             "paper": {
