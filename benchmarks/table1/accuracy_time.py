@@ -22,7 +22,10 @@ CLOCKS = {
     "strict_clock": "strict clock: (t_sp + 1) / T, or spike time",
     "input_seen": "share of the input spikes seen",
 }
-MARKERS = {"weights": "*", "published": "x", "tuned": "o", "augmented": "^"}
+MARKERS = {
+    **{"weights": "*", "published": "x", "tuned": "o", "augmented": "^"},
+    **{"mapped": "D", "fine-tuned": "s"},
+}
 OTHER = "P"
 """Marker of networks of others, and of recipes that are not known here."""
 

@@ -2,7 +2,7 @@
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import mean
 from typing import Any, Literal, TypeAlias, get_args
@@ -50,8 +50,10 @@ NOTES = (
     "spike, and their share of the full sequence's; continuous time has no steps to count.",
     "recipe: weights, the network that its authors publish, measured here; published, as its "
     "authors describe; tuned, ours on the same images; augmented, ours on randomly moved training "
-    "images. θ is 0.95 where none is named. bf16: products in bfloat16 while training; every "
-    "accuracy of ours is measured with float32 products and float16-rounded weights.",
+    "images; mapped, a trained ReLU network as a first-spike network, nothing of it trained by "
+    "spikes; fine-tuned, then trained by first spikes. θ is 0.95 where none is named. bf16: "
+    "products in bfloat16 while training; every accuracy of ours is measured with float32 products "
+    "and float16-rounded weights.",
     "! no epoch was in the row's regime by the step clock on validation; the nearest was kept. "
     "— not trained here (yet), or not published.",
 )
@@ -116,7 +118,7 @@ def short(records: Sequence[Record]) -> list[str]:
             when = "∞" if None in means else f"{mean(means):.3f}"
             first = shown[0].config
             polarity = first["polarity"].replace("_", " ")
-            recipe = f"{first.get('recipe', 'published')}, {polarity}"
+            recipe = f"{_recipe(first)}, {polarity}"
             about = [_accuracy(held_out), recipe, when, _operations(shown)[0]]
             rows.append([title, row.published, *about])
         if not mine:
@@ -201,7 +203,7 @@ def _ours(group: list[Record]) -> Line:
     return [
         _accuracy(held_out),
         "—" if best is None else f"{best:.2f} (best of {len(published_way)})",
-        c.get("recipe", "published"),
+        _recipe(c),
         _input(shown[0]),
         *(_clock(shown, name) for name in ("step_clock", "strict_clock", "input_seen")),
         _insight(shown),
@@ -209,6 +211,13 @@ def _ours(group: list[Record]) -> Line:
         *_operations(shown),
         _effort(shown[0]),
     ]
+
+
+def _recipe(config: Mapping[str, Any]) -> str:
+    """Return how a row came about; of mapped networks also whether the images were moved."""
+    name = str(config.get("recipe", "published"))
+    moved = config.get("augment") is not None and name != "augmented"
+    return f"{name}, augmented" if moved else name
 
 
 def _steps(r: Record) -> int | None:
