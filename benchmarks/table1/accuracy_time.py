@@ -23,8 +23,12 @@ CLOCKS = {
     "input_seen": "share of the input spikes seen",
 }
 MARKERS = {
-    **{"weights": "*", "published": "x", "tuned": "o", "augmented": "^"},
-    **{"mapped": "D", "fine-tuned": "s"},
+    "weights": "*",
+    "published": "x",
+    "tuned": "o",
+    "augmented": "^",
+    "mapped": "D",
+    "fine-tuned": "s",
 }
 OTHER = "P"
 """Marker of networks of others, and of recipes that are not known here."""
