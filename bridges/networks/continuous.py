@@ -42,7 +42,7 @@ class Layer:
 
 
 def layers(network: ContinuousNetwork) -> list[Layer]:
-    """Return the layers of an α-PSP or ReL-PSP network.
+    """Return the layers of an α-PSP or ReL-PSP network, in frames.
 
     Raises:
         BridgeError: if a layer is a convolution, whose pooling by the earliest spike no target has.
@@ -53,7 +53,7 @@ def layers(network: ContinuousNetwork) -> list[Layer]:
         >>> [(layer.weight.shape, layer.theta, layer.decay) for layer in layers(net)]
         [((4, 3), 1.0, 0.0), ((3, 2), 1.0, 0.0)]
     """
-    return [_layer(part) for part in network.layers]
+    return [_layer(part) for part in network.in_frames().layers]
 
 
 def _layer(part: Any) -> Layer:
