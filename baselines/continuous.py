@@ -128,7 +128,7 @@ class ContinuousNetwork(nn.Module):
         """Return times of one clock in the next one, which is number i."""
         if self.clocks is None:
             return times
-        start, rate = self.clocks[i].tolist()
+        start, rate = map(float, self.clocks[i])
         return (times - start) * rate
 
     def in_frames(self) -> "ContinuousNetwork":

@@ -112,8 +112,9 @@ class Conv(Layer):
         kernel_size: side of the kernel; places where it does not fit are left out.
         pool: side of the pooled squares; what does not fill one is left out.
         pulses: spike times in frames, learned, which all neurons see; None has none.
-        padding: places around the grid that never spike.
+        padding: places around the grid, on each side.
         stride: from one place of the kernel to the next.
+        edge: number of the pulse that the places of the padding spike with; None: they never do.
         fast: kernels, tensors, or (None) kernels where they apply.
     """
 
@@ -130,9 +131,12 @@ class Conv(Layer):
         *,
         padding: int = 0,
         stride: int = 1,
+        edge: int | None = None,
         fast: bool | None = None,
     ) -> None:
         height, width, channels = size
+        if edge is not None and not 0 <= edge < _number(pulses):
+            raise ValueError(f"edge must be one of {_number(pulses)} pulses, got {edge}.")
         if min(padding, stride - 1) < 0:
             raise ValueError(
                 f"padding must be >= 0 and stride >= 1, got padding={padding}, stride={stride}."
@@ -152,24 +156,25 @@ class Conv(Layer):
                 f"pool={pool} leaves nothing of {height}x{width}. Choose a smaller one."
             )
         super().__init__(neuron, height * width * channels, fast)
-        self.pool, self.padding = pool, padding
+        self.pool, self.silent_edge = pool, padding > 0 and edge is None
         self.weight = nn.Parameter(weight)
         self.pulses = None if pulses is None else nn.Parameter(pulses)
         self.grid = grid
         self.size = grid[0] // pool, grid[1] // pool, weight.shape[1]
         self.n_neurons = grid[0] * grid[1] * weight.shape[1]
-        numbered = torch.full((*around, channels), self.n_inputs, dtype=torch.int32)
+        outside = self.n_inputs + (0 if edge is None else edge)
+        numbered = torch.full((*around, channels), outside, dtype=torch.int32)
         inside = numbered[padding : padding + height, padding : padding + width]
         inside.copy_(torch.arange(self.n_inputs, dtype=torch.int32).view(size))
         squares = numbered.unfold(0, kernel_size, stride).unfold(1, kernel_size, stride)
         index = squares.permute(0, 1, 3, 4, 2).reshape(grid[0] * grid[1], -1)  # [H W, k k C]
-        after = torch.arange(_number(pulses), dtype=torch.int32) + self.n_inputs + (padding > 0)
+        after = torch.arange(_number(pulses), dtype=torch.int32) + self.n_inputs + self.silent_edge
         index = torch.cat([index, after.expand(len(index), -1)], dim=1)
         self.register_buffer("index", index.contiguous(), persistent=False)
 
     def padded(self, times: Tensor) -> Tensor:
-        """Return the inputs, and one more, silent, for all places of the padding."""
-        return nn.functional.pad(times, (0, 1), value=torch.inf) if self.padding else times
+        """Return the inputs, and one more, silent, for all places of a silent padding."""
+        return nn.functional.pad(times, (0, 1), value=torch.inf) if self.silent_edge else times
 
     def forward(
         self, times: Float[Tensor, "batch inputs"], unit: float | None = None
