@@ -195,6 +195,23 @@ class Conv(Layer):
         places = torch.bincount(self.index.flatten().long(), minlength=self.n_inputs)
         return places[: self.n_inputs].cpu() * self.weight.shape[1]
 
+    def as_dense(self) -> Dense:
+        """Return an equal dense layer, with weights of 0 where the kernel does not reach.
+
+        Raises:
+            ValueError: if it pools.
+        """
+        if self.pool > 1:
+            raise ValueError(f"A dense layer does not pool, this one does by {self.pool}.")
+        weight = self.weight.detach()
+        rows = self.n_inputs + self.silent_edge + _number(self.pulses)
+        dense = weight.new_zeros(rows, *self.index.shape[:1], weight.shape[1])
+        place = torch.arange(len(self.index), device=weight.device)[:, None]
+        dense.index_put_((self.index.long(), place), weight[None], accumulate=True)
+        kept = [i for i in range(rows) if not (self.silent_edge and i == self.n_inputs)]
+        pulses = None if self.pulses is None else self.pulses.detach().clone()
+        return Dense(self.neuron, dense.flatten(1)[kept], pulses, fast=self.fast)
+
 
 def _number(pulses: Tensor | None) -> int:
     return 0 if pulses is None else len(pulses)

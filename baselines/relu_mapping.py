@@ -41,7 +41,8 @@ NeuronName: TypeAlias = Literal["rel_psp", "alpha_psp"]
 MARGIN = 1.05
 """θ over the largest weighted sum of all samples."""
 GATE = 2.0**15
-"""Weight of the pulse that ends a layer's time: z < 0 is said as z k / GATE. Float16 holds it."""
+"""Weight of the pulse that ends a layer's time. Float16 holds it; a gated neuron is then a leaky
+ReLU of the slope k / (k + GATE), which is 0.0002 for k = 8."""
 
 
 def from_relu(
@@ -75,14 +76,14 @@ def from_relu(
             it is: errors fall as 1 / k.
         neuron: ReL-PSP, or α-PSP.
         decay: α-PSP's decay rate K, per frame.
-        gate: whether a pulse ends each layer's time. True: as exact as the numbers are, but all
-            neurons spike. False: neurons without activation spike late, mostly after the answer,
-            which saves operations, and the network has one layer less.
+        gate: whether a pulse ends each layer's time. True: exact, but all neurons spike. False:
+            neurons without activation spike late, mostly after the answer, which saves operations,
+            and the network has one layer less.
         samples: activations as the ReLU network reads them, in [0, 1], such as some hundreds of
             training images: they say how large its sums become. A neuron that exceeds them by more
             than 5 % fires too early, and the next layer reads more than it should. None: bounds
-            that hold for all inputs. Nothing can then be early, but all spikes are so close
-            together that float64 may be needed, and without the gate a larger k.
+            that hold for all inputs, so that nothing can be early; spikes lie closer together, and
+            without the gate the answers are much less exact.
         input_size: of one input, (channels, height, width); samples say it, too, and a network that
             begins with a linear layer needs none.
         dtype: of weights, clocks and times.
