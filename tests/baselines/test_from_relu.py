@@ -212,15 +212,18 @@ def test_labels_are_those_of_the_relu_network(make, deadline, neuron, gate, digi
     k = 8 if gate else 32
     model = from_relu(net, deadline, k, neuron=neuron, gate=gate, samples=samples)
     decision = model.decide(times)
-    same = (decision.label == wanted.argmax(1)).double().mean()
+    same = decision.label == wanted.argmax(1)
+    assert same.double().mean() >= (0.995 if gate else 0.99)
     assert decision.fired.all()
-    assert same >= (0.999 if gate and neuron == "rel_psp" else 0.995 if gate else 0.99)
-    limit = 1 / (1 - 1 / k)
-    assert float(decision.time.max()) < deadline * limit
+    assert float(decision.time.max()) < deadline / (1 - 1 / k)
     if gate and neuron == "rel_psp":
-        torch.testing.assert_close(decision.scores.double(), wanted.softmax(1), rtol=0, atol=0.05)
-        free = from_relu(net, deadline, k, input_size=(1, 28, 28))
-        assert (free.decide(times).label == wanted.argmax(1)).double().mean() >= 0.999
+        free = from_relu(net, deadline, k, input_size=(1, 28, 28)).decide(times)
+        best = wanted.topk(2, dim=1).values
+        told_apart = best[:, 0] - best[:, 1] > 0.02
+        assert told_apart.double().mean() > 0.99
+        for found in (decision, free):
+            assert (found.label == wanted.argmax(1))[told_apart].all()
+            torch.testing.assert_close(found.scores.double(), wanted.softmax(1), rtol=0, atol=0.05)
 
 
 @pytest.mark.parametrize(("make", "deadline", "neuron"), CASES)
