@@ -19,8 +19,7 @@ from rc_snn.fast.event_products import event_linear
 from rc_snn.fast.fused import step_input
 from rc_snn.models import fresh_generator
 from rc_snn.output_spikes import first_output_spike
-from rc_snn.runner import check_input_size
-from rc_snn.sequences import Sequences, input_size
+from rc_snn.sequences import Sequences, check_input_size, input_size
 from rc_snn.spike_events import StepEvents
 from rc_snn.spikes import Decision
 from rc_snn.step_model import Advance, Inflow, State, StepCost, evaluated

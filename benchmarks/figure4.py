@@ -13,6 +13,7 @@ import numpy as np
 
 from benchmarks.keywords import task as keywords
 from benchmarks.keywords.task import THETA
+from benchmarks.methods import method_name
 from benchmarks.record import Record
 from benchmarks.report import figures, tables
 from benchmarks.run import Options
@@ -35,14 +36,14 @@ PUBLISHED = (
 def trained_as(done: Sequence[Record], method: str, beta: float) -> list[Record]:
     """Return the records of one training, a seed each."""
     wanted = (method, beta)
-    return [r for r in done if (r.config["train"]["method"], r.config["train"]["beta"]) == wanted]
+    trained = [(r, r.config["train"]) for r in done]
+    return [r for r, t in trained if (method_name(t), t["beta"]) == wanted]
 
 
 def betas_of(done: Sequence[Record], method: str) -> list[float]:
     """Return the entropy rewards that a method was trained with."""
-    return sorted(
-        {r.config["train"]["beta"] for r in done if r.config["train"]["method"] == method}
-    )
+    trained = [r.config["train"] for r in done]
+    return sorted({t["beta"] for t in trained if method_name(t) == method})
 
 
 def over_epochs(group: Sequence[Record], column: str) -> Any:

@@ -17,6 +17,7 @@ from benchmarks.figure4 import DASHES, GREEN, RED, SHADES, betas_of, trained_as
 from benchmarks.keywords import task as keywords
 from benchmarks.keywords.peers import AT_MS
 from benchmarks.keywords.task import KeywordOptions
+from benchmarks.methods import method_name
 from benchmarks.record import Record
 from benchmarks.report import figures, numbers, tables
 from benchmarks.report.numbers import mean_and_half, seed_interval
@@ -28,6 +29,8 @@ ROWS = {
     "EOS β=0": ("eos", "first"),
     "RC best β": ("rc", "best"),
     "RC all β": ("rc", "all"),
+    "RC random θ": ("random_theta", "first"),
+    "RC random θ + prefix": ("random_theta_prefix", "first"),
     "every-step loss": ("every_step", "first"),
 }
 """Who is compared: one network per seed, or a composite of several."""
@@ -87,7 +90,7 @@ def _betas_of_every_seed(done: Sequence[Record], method: str, seeds: Sequence[in
 
 def _is(done: Record, method: str, seed: int) -> bool:
     t = done.config["train"]
-    return bool(t["method"] == method and t["seed"] == seed)
+    return bool(method_name(t) == method and t["seed"] == seed)
 
 
 def report(records: Sequence[Record]) -> str:

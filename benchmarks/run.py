@@ -5,7 +5,7 @@ record that exists is never made twice, and one of another config never taken fo
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias
@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias
 import torch
 
 from benchmarks import record
+from benchmarks.methods import method_name
 from rc_snn import families, network
 from rc_snn.borders.numbers import check_fields
 from rc_snn.files import check_room, locked
@@ -193,14 +194,15 @@ class TaskRun:
     @property
     def config(self) -> dict[str, Any]:
         """Return the configuration as it is recorded and hashed."""
-        return asdict(self)
+        whole = asdict(self)
+        return whole | {"train": without_idle(whole["train"])}
 
     @property
     def name(self) -> str:
         """Return the name of record and run folder."""
         t = self.train
         return (
-            f"{self.profile}_{t.method.replace('_', '-')}_beta{t.beta:g}_seed{t.seed}_"
+            f"{self.profile}_{method_name(t).replace('_', '-')}_beta{t.beta:g}_seed{t.seed}_"
             f"{record.config_key(self.config)}"
         )
 
@@ -208,12 +210,21 @@ class TaskRun:
     def title(self) -> str:
         """Return what a progress bar shows."""
         t = self.train
-        return f"{self.task} {t.method} β={t.beta:g} seed {t.seed}"
+        return f"{self.task} {method_name(t)} β={t.beta:g} seed {t.seed}"
 
     def build(self) -> RCLSTM:
         """Make the network with the initial weights of the run's seed."""
         generator = torch.Generator().manual_seed(self.train.seed)
         return RCLSTM(**asdict(self.model), dense_input=True, generator=generator)
+
+
+IDLE: Mapping[str, Any] = {"theta_low": None, "theta_high": None, "prefix": 0.0}
+"""Options of a training that came after the first records, and their values when off."""
+
+
+def without_idle(part: Mapping[str, Any], idle: Mapping[str, Any] = IDLE) -> dict[str, Any]:
+    """Leave options out while they are off, so that a record made before them keeps its name."""
+    return {k: v for k, v in part.items() if k not in idle or v != idle[k]}
 
 
 def not_trained_here() -> dict[str, Any]:

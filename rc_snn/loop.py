@@ -276,7 +276,9 @@ class Loop(ABC):
         # More epochs may be asked of a run with a constant rate; all else is another experiment.
         here, there = self.identity(), state.get("run", {})
         free = {"epochs"} if self.config.schedule == "constant" else set()
-        other = [k for k in here if k not in free and here[k] != there.get(k)]
+        # Of an option that is younger than the checkpoint, its default was in use.
+        young = {f.name: f.default for f in fields(self.config)}
+        other = [k for k in here if k not in free and here[k] != there.get(k, young.get(k))]
         done = len(state.get("history", ()))
         if not other and self.config.epochs < done:
             other = ["epochs"]

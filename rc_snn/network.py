@@ -24,8 +24,7 @@ from rc_snn.formats.content import FORMAT, check_weights, fill, read_content
 from rc_snn.formats.half import as_half
 from rc_snn.formats.makers import built, maker_of, recipe
 from rc_snn.polarity import warn_of_other_polarity
-from rc_snn.runner import check_input_size
-from rc_snn.sequences import DenseSequences, Sequences, SpikeSequences, input_size
+from rc_snn.sequences import DenseSequences, Sequences, SpikeSequences, check_input_size, input_size
 from rc_snn.spikes import Decision, check_n_steps, check_theta, spike_steps
 from rc_snn.step_model import StepModel, evaluated
 

@@ -4,8 +4,9 @@ import math
 import warnings
 from typing import Any
 
+import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from rc_snn.borders.numbers import count, number
@@ -100,6 +101,87 @@ def every_step_loss(logits: Float[Tensor, "time batch classes"], target: Any) ->
     """
     target = check_labels(target, logits.shape[-1], logits.shape[1])
     return F.cross_entropy(logits.flatten(0, 1), target.repeat(len(logits)))
+
+
+def prefix_loss(
+    logits: Float[Tensor, "pairs classes"], sample: Int[Tensor, " pairs"], target: Any
+) -> Float[Tensor, ""]:
+    r"""Mean loss over the steps up to each sample's spike, each with the sequence's label.
+
+    .. math:: L = -\frac{1}{B} \sum_i \frac{1}{t_{sp,i} + 1} \sum_{t \le t_{sp,i}} \ln \hat y_j(t)
+
+    `every_step_loss`, cut at the spike: nothing after it is computed.
+
+    Args:
+        logits: of each step of each sample, as `rc_snn.runner.run_with_prefix` returns them.
+        sample: whose logits these are.
+        target: class indices, one for each sample.
+
+    Raises:
+        ValueError: if a class index is no whole number in range, or a sample has no step.
+
+    Source: ours.
+
+    Example:
+        >>> import torch
+        >>> sample = torch.tensor([0, 1, 1])
+        >>> prefix_loss(torch.zeros(3, 2), sample, torch.tensor([1, 0]))  # ln 2 at each
+        tensor(0.6931)
+    """
+    target = check_labels(target, logits.shape[-1])
+    steps = torch.bincount(sample, minlength=len(target))
+    if len(steps) != len(target) or not (steps > 0).all():
+        raise ValueError(
+            f"Each of {len(target)} samples needs a step at least, and no other may have one; got "
+            f"steps of {int((steps > 0).sum())} of {len(steps)}."
+        )
+    each = F.cross_entropy(logits, target[sample], reduction="none")
+    return (each / steps[sample]).sum() / len(target)
+
+
+def draw_thetas(
+    n: int, low: float, high: float, generator: torch.Generator
+) -> Float[Tensor, " samples"]:
+    r"""Draw thresholds for training: uniform in their log-odds.
+
+    .. math:: \operatorname{logit} \theta \sim U(\operatorname{logit} \theta_{low},
+              \operatorname{logit} \theta_{high})
+
+    A network trained with one threshold is asked at lower ones for answers that it never learned;
+    with a threshold drawn anew for each sample it learns them all, and still computes nothing after
+    a spike. In log-odds, so that the sure end, where thresholds crowd near 1, has its share.
+
+    Args:
+        n: number of samples.
+        low: lower bound of θ, in (0, 1). Below 1 / classes every sample fires at step 0.
+        high: upper bound, above it and below 1.
+        generator: where they are drawn from.
+
+    Raises:
+        ValueError: if a bound is outside (0, 1), or they are not in this order.
+
+    Source: ours; see docs/anytime.md.
+
+    Example:
+        >>> import torch
+        >>> draw_thetas(3, 0.3, 0.99, torch.Generator().manual_seed(0))
+        tensor([0.9883, 0.9528, 0.8393], dtype=torch.float64)
+    """
+    low, high = check_theta_range(low, high)
+    ends = torch.tensor([low, high], dtype=torch.float64).logit()
+    share = torch.rand(n, generator=generator, dtype=torch.float64)
+    return torch.lerp(ends[0], ends[1], share).sigmoid()
+
+
+def check_theta_range(low: float, high: float) -> tuple[float, float]:
+    """Return the bounds of drawn thresholds; refuse what is no range inside (0, 1)."""
+    low, high = check_theta(low), check_theta(high)
+    if not low < high:
+        raise ValueError(
+            f"Thresholds are drawn between two bounds, theta_low < theta_high; got {low} and "
+            f"{high}. For one threshold leave both out."
+        )
+    return low, high
 
 
 def critical_beta(theta: float, n_classes: int) -> float:

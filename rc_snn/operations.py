@@ -39,12 +39,19 @@ def decision_macs(step: Any, cost: StepCost) -> Int[Tensor, " batch"]:
     return steps * (cost.input + cost.inner + cost.read_out) + known * cost.recurrent
 
 
-def training_macs(step: Any, cost: StepCost) -> Int[Tensor, " batch"]:
+def training_macs(step: Any, cost: StepCost, *, prefix: bool = False) -> Int[Tensor, " batch"]:
     """Return the multiply-adds of forward and backward pass in rank-coded training.
 
     Forward: inference, and the read-out once more with a graph. Backward: for every product of the
     forward graph one for the weight's gradient and one for its input's, except that the network's
-    own input needs none, and that the read-out is differentiated at the decision only.
+    own input needs none, and that the read-out is differentiated at the decision only. Thresholds
+    that are drawn change when the decisions come, and nothing else.
+
+    Args:
+        step: of each decision.
+        cost: of the model.
+        prefix: whether the loss reads all steps up to the decision, as
+            `rc_snn.objective.prefix_loss` does: each is read out with a graph and differentiated.
 
     Example:
         >>> cost = StepCost(input=100, inner=0, recurrent=10, read_out=1, fan_out=torch.ones(1))
@@ -52,9 +59,10 @@ def training_macs(step: Any, cost: StepCost) -> Int[Tensor, " batch"]:
         tensor([204, 666])
     """
     known: Tensor = check_decision_steps(step)
-    forward = decision_macs(known, cost) + cost.read_out
+    read = known + 1 if prefix else 1
+    forward = decision_macs(known, cost) + read * cost.read_out
     feed, back = (known + 1) * (cost.input + 2 * cost.inner), known * 2 * cost.recurrent
-    backward = feed + back + 2 * cost.read_out
+    backward = feed + back + 2 * read * cost.read_out
     return forward + backward
 
 

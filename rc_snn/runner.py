@@ -2,11 +2,11 @@
 
 import math
 from collections.abc import Iterable
-from contextlib import nullcontext
-from typing import NamedTuple
+from contextlib import AbstractContextManager, nullcontext
+from typing import NamedTuple, TypeAlias
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from rc_snn.borders.checks import (
@@ -14,13 +14,17 @@ from rc_snn.borders.checks import (
     check_inputs,
     check_model,
     check_numbers,
+    check_thetas,
     check_weights,
     named,
 )
 from rc_snn.borders.numbers import count
-from rc_snn.sequences import DenseSequences, Sequences, SparseSequences, in_turn, input_size
+from rc_snn.sequences import Sequences, check_image, check_input_size, in_turn, input_size
 from rc_snn.spikes import Decision, check_n_steps, check_theta, crossed
 from rc_snn.step_model import Advance, State, StepModel, evaluated
+
+Threshold: TypeAlias = float | Float[Tensor, " batch"] | None
+"""θ in (0, 1) for all samples, or one for each; None is the end of the sequence."""
 
 
 class Answer(NamedTuple):
@@ -28,6 +32,18 @@ class Answer(NamedTuple):
 
     decision: Decision
     logits: Float[Tensor, "batch classes"]
+
+
+class PrefixAnswer(NamedTuple):
+    """What a run returns that keeps the logits of every step that was computed."""
+
+    decision: Decision
+    logits: Float[Tensor, "batch classes"]
+    """At each sample's decision, as of `Answer`."""
+    prefix: Float[Tensor, "pairs classes"]
+    """At each step of each sample up to its decision, step by step."""
+    sample: Int[Tensor, " pairs"]
+    """Whose logits these are: positions in the batch."""
 
 
 class _Exit(NamedTuple):
@@ -38,39 +54,6 @@ class _Exit(NamedTuple):
     features: Tensor
     logits: Tensor
     fired: Tensor
-
-
-def check_input_size(n_inputs: int, n_read: int) -> None:
-    """Refuse inputs of another size than the model's: compiled code would read beyond its arrays.
-
-    Raises:
-        ValueError: if the sizes differ.
-    """
-    if n_read != n_inputs:
-        raise ValueError(
-            f"The model reads {n_inputs} inputs per step, got sequences of {n_read}. Check "
-            "the image size, build the model for these data, or put time first: [T, B, …]."
-        )
-
-
-def check_image(model: StepModel, inputs: Sequences) -> None:
-    """Refuse frames of another image than the model's with as many pixels: it would be cut anew.
-
-    Flat frames say nothing of an image, and are read row by row; an axis of length 1 is none.
-
-    Raises:
-        ValueError: if height, width or channels differ.
-    """
-    own = getattr(model, "input_shape", getattr(model, "image_shape", None))
-    if own is None or not isinstance(inputs, DenseSequences | SparseSequences):
-        return
-    shape = inputs.shape if isinstance(inputs, SparseSequences) else inputs.frames.shape[2:]
-    ours, theirs = ([n for n in sizes if n != 1] for sizes in (own, shape))
-    if len(theirs) > 1 and ours != theirs:
-        raise ValueError(
-            f"The model reads images {list(own)}, got sequences of {list(shape)}. Transpose or "
-            "reshape them yourself, or build the model for these data."
-        )
 
 
 def _stepper(model: StepModel, inputs: Sequences, fused: bool) -> Advance:
@@ -89,7 +72,7 @@ def _stepper(model: StepModel, inputs: Sequences, fused: bool) -> Advance:
     return lambda step, inputs, state: model.step(form.read(inputs.at(step)), state)
 
 
-def run(model: StepModel, inputs: Sequences, theta: float | None, *, fused: bool = True) -> Answer:
+def run(model: StepModel, inputs: Sequences, theta: Threshold, *, fused: bool = True) -> Answer:
     """Run a batch until each sample's first spike (Algorithm 1); compute nothing after it.
 
     A sample leaves the batch at the first step at which a class probability is >= θ; its state,
@@ -107,7 +90,8 @@ def run(model: StepModel, inputs: Sequences, theta: float | None, *, fused: bool
     Args:
         model: any step model.
         inputs: sequences to read; at least one.
-        theta: threshold θ in (0, 1); None runs to the end (EOS), where nothing fires.
+        theta: threshold θ in (0, 1), or one for each sample; None runs to the end (EOS), where
+            nothing fires.
         fused: take the model's fast path where it has one; False takes its reference path,
             which differs by rounding only.
 
@@ -128,30 +112,77 @@ def run(model: StepModel, inputs: Sequences, theta: float | None, *, fused: bool
         >>> run(RCLSTM(), x, theta=0.05).decision.step  # a uniform output is above 0.05
         tensor([0, 0])
     """
-    theta = None if theta is None else check_theta(theta)
-    if torch.is_grad_enabled():
-        return _run(model, inputs, theta, fused)
-    with evaluated(model):
+    with _mode(model):
         return _run(model, inputs, theta, fused)
 
 
-def _run(model: StepModel, inputs: Sequences, theta: float | None, fused: bool) -> Answer:
+def run_with_prefix(
+    model: StepModel, inputs: Sequences, theta: Threshold, *, fused: bool = True
+) -> PrefixAnswer:
+    """Run as `run` does, and keep the logits of all steps up to each sample's decision.
+
+    For a loss that reads the steps before the spike, too (`rc_snn.objective.prefix_loss`): they are
+    computed anyway, and only read out once more with a graph. Nothing after a decision is computed.
+
+    Args:
+        model: any step model.
+        inputs: sequences to read; at least one.
+        theta: as for `run`; None keeps every step.
+        fused: as for `run`.
+
+    Raises:
+        ValueError: as `run`.
+
+    Example:
+        >>> from rc_snn.sequences import SpikeSequences
+        >>> from rc_snn.models import RCLSTM
+        >>> x = SpikeSequences(torch.zeros(2, 784, dtype=torch.int16), n_steps=3)
+        >>> run_with_prefix(RCLSTM(), x, torch.tensor([0.05, 0.95])).sample
+        tensor([0, 1, 1, 1])
+    """
+    seen: list[tuple[Tensor, Tensor]] = []
+    with _mode(model):
+        decision, _ = _run(model, inputs, theta, fused, seen)
+        rows, features = zip(*seen, strict=True)
+        logits, sample = model.read_out(torch.cat(features)), torch.cat(rows)
+    pairs = torch.arange(len(sample), device=sample.device)
+    last = torch.zeros_like(decision.label).scatter_reduce(0, sample, pairs, "amax")
+    return PrefixAnswer(decision, logits.index_select(0, last), logits, sample)
+
+
+def _mode(model: StepModel) -> AbstractContextManager[object]:
+    """Leave a model in its mode where autograd records, as in training; else evaluate it."""
+    return nullcontext() if torch.is_grad_enabled() else evaluated(model)
+
+
+def _run(
+    model: StepModel,
+    inputs: Sequences,
+    theta: Threshold,
+    fused: bool,
+    seen: list[tuple[Tensor, Tensor]] | None = None,
+) -> Answer:
+    """Run; add rows and features of each step to `seen`, whose reader reads them out itself."""
     advance = _stepper(model, inputs, fused)
     n, n_steps = len(inputs), inputs.n_steps
     if n == 0:
         raise ValueError("The batch is empty; a run needs at least one sequence.")
+    theta = check_thetas(theta, n)
     rows: Tensor | None = None
     state: State | None = None
     exits: list[_Exit] = []
     for step in range(n_steps):
         features, state = advance(step, inputs, state)
+        if rows is None:
+            rows = torch.arange(n, device=features.device)
+            theta = theta.to(rows.device) if isinstance(theta, Tensor) else theta
+        if seen is not None:
+            seen.append((rows, features))
         last = step == n_steps - 1
         if theta is None and not last:
             continue
         with torch.no_grad():
             logits, fired = _look(model, features, step, theta)
-        if rows is None:
-            rows = torch.arange(n, device=logits.device)
         leaving = torch.ones_like(fired) if last else fired
         n_leaving = int(leaving.sum())
         if n_leaving == 0:
@@ -166,7 +197,8 @@ def _run(model: StepModel, inputs: Sequences, theta: float | None, fused: bool) 
         stay = (~leaving).nonzero().squeeze(1)
         rows, inputs = rows[stay], inputs.rows(stay)
         state = tuple(s.index_select(0, stay) for s in state)
-    return _assemble(model, exits, n_steps)
+        theta = theta[stay] if isinstance(theta, Tensor) else theta
+    return _assemble(model, exits, n_steps, again=seen is None)
 
 
 def trace(
@@ -222,9 +254,7 @@ def _trace(model: StepModel, inputs: Sequences, fused: bool) -> Tensor:
     return logits.view(inputs.n_steps, -1, model.n_classes)
 
 
-def _look(
-    model: StepModel, features: Tensor, step: int, theta: float | None
-) -> tuple[Tensor, Tensor]:
+def _look(model: StepModel, features: Tensor, step: int, theta: Threshold) -> tuple[Tensor, Tensor]:
     """Read out the logits, and say which samples fire."""
     logits = model.read_out(features)
     if not math.isfinite(logits.sum()):  # one pass: the exact question is for the rare case
@@ -240,21 +270,21 @@ def _look(
     return logits, crossed(torch.softmax(logits, dim=1).amax(dim=1), theta)
 
 
-def _assemble(model: StepModel, exits: list[_Exit], n_steps: int) -> Answer:
-    """Put the samples back into their order, and read the logits out once, with a graph."""
+def _assemble(model: StepModel, exits: list[_Exit], n_steps: int, *, again: bool = True) -> Answer:
+    """Put the samples back into their order, and read the logits out again, with a graph."""
     order = torch.cat([e.rows for e in exits]).argsort()
     step = torch.cat([e.step for e in exits])[order]
     seen = torch.cat([e.logits for e in exits])[order]
     fired = torch.cat([e.fired for e in exits])[order]
     logits = seen
-    if torch.is_grad_enabled():
+    if again and torch.is_grad_enabled():
         logits = model.read_out(torch.cat([e.features for e in exits])).index_select(0, order)
     return Answer(Decision.at_steps(step, n_steps, fired, torch.softmax(seen, dim=1)), logits)
 
 
 @torch.no_grad()
 def decide(
-    model: StepModel, inputs: Sequences, theta: float | None, *, batch_size: int = 250
+    model: StepModel, inputs: Sequences, theta: Threshold, *, batch_size: int = 250
 ) -> Decision:
     """Rank-coded inference on any number of sequences: what, when, and did it fire.
 
@@ -263,7 +293,8 @@ def decide(
     Args:
         model: any step model.
         inputs: sequences to read.
-        theta: threshold θ in (0, 1); None answers at the end of the sequence (EOS).
+        theta: threshold θ in (0, 1), or one for each sample; None answers at the end of the
+            sequence (EOS).
         batch_size: sequences advanced together, few enough for their state to stay in the cache; it
             changes decisions by rounding at most.
 
@@ -281,13 +312,15 @@ def decide(
     check_inputs(inputs)
     if len(inputs) == 0:
         raise ValueError("There are no sequences to decide on; inputs is empty.")
-    theta = None if theta is None else check_theta(theta)
+    theta = check_thetas(theta, len(inputs))
     count(batch_size, "batch_size", low=1)
     with evaluated(model):
         if len(inputs) <= batch_size:
             return _run(model, inputs, theta, True).decision
         parts = torch.arange(len(inputs)).split(batch_size)
-        return Decision.cat([_run(model, x, theta, True).decision for x in in_turn(inputs, parts)])
+        own = theta.split(batch_size) if isinstance(theta, Tensor) else [theta] * len(parts)
+        runs = zip(in_turn(inputs, parts), own, strict=True)
+        return Decision.cat([_run(model, x, limit, True).decision for x, limit in runs])
 
 
 class StreamingRunner:
@@ -310,8 +343,9 @@ class StreamingRunner:
         self.model = model
         self.reset()
 
-    def reset(self) -> None:
-        """Forget the sample, to begin with the next."""
+    def reset(self, theta: float | None = None) -> None:
+        """Forget the sample, to begin with the next; at this threshold from now on, if any."""
+        self.theta = self.theta if theta is None else check_theta(theta)
         self._state: State | None = None
         self._step = 0
         self.decision: Decision | None = None

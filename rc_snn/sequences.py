@@ -23,6 +23,7 @@ from rc_snn.data.datasets import Classes, LoadedSequences
 from rc_snn.data.packed import DenseSequences, SparseSequences
 from rc_snn.spike_events import Events
 from rc_snn.spikes import check_n_steps, check_steps
+from rc_snn.step_model import StepModel
 
 __all__ = [
     "ContextSequences",
@@ -343,4 +344,37 @@ def check_paired(samples: int, labels: int, what: str) -> None:
     if samples != labels:
         raise ValueError(
             f"There must be one label per {what}, got {samples} {what}s and {labels} labels."
+        )
+
+
+def check_input_size(n_inputs: int, n_read: int) -> None:
+    """Refuse inputs of another size than the model's: compiled code would read beyond its arrays.
+
+    Raises:
+        ValueError: if the sizes differ.
+    """
+    if n_read != n_inputs:
+        raise ValueError(
+            f"The model reads {n_inputs} inputs per step, got sequences of {n_read}. Check "
+            "the image size, build the model for these data, or put time first: [T, B, …]."
+        )
+
+
+def check_image(model: StepModel, inputs: Sequences) -> None:
+    """Refuse frames of another image than the model's with as many pixels: it would be cut anew.
+
+    Flat frames say nothing of an image, and are read row by row; an axis of length 1 is none.
+
+    Raises:
+        ValueError: if height, width or channels differ.
+    """
+    own = getattr(model, "input_shape", getattr(model, "image_shape", None))
+    if own is None or not isinstance(inputs, DenseSequences | SparseSequences):
+        return
+    shape = inputs.shape if isinstance(inputs, SparseSequences) else inputs.frames.shape[2:]
+    ours, theirs = ([n for n in sizes if n != 1] for sizes in (own, shape))
+    if len(theirs) > 1 and ours != theirs:
+        raise ValueError(
+            f"The model reads images {list(own)}, got sequences of {list(shape)}. Transpose or "
+            "reshape them yourself, or build the model for these data."
         )

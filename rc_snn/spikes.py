@@ -187,7 +187,7 @@ def crossed(
             f"{int(broken.sum())} of {score.numel()} scores are NaN; a NaN never reaches theta and "
             "would pass for silence. Find the step that diverged."
         )
-    return score >= theta
+    return score >= (theta.to(score.dtype) if isinstance(theta, Tensor) else theta)
 
 
 def log_theta_below(theta: float) -> float:

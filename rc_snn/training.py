@@ -1,4 +1,8 @@
-"""One training loop for rank coding (RC), end of sequence (EOS) and peers; exact resume."""
+"""One training loop for rank coding (RC), end of sequence (EOS) and peers; exact resume.
+
+Algorithm 1, with two options of ours (docs/anytime.md): the threshold drawn anew for each sample,
+and the loss of the steps before the spike.
+"""
 
 import math
 from collections.abc import Callable, Mapping
@@ -12,19 +16,23 @@ from torch import Tensor, nn
 
 from rc_snn.borders.checks import check_labelled, check_model
 from rc_snn.borders.numbers import check_fields
+from rc_snn.exits import every_threshold, log_odds, optimistic_area, right_answers, sweep
 from rc_snn.fast.fused import Precision
 from rc_snn.loop import Loop, Row, Select, TrainResult, rank
 from rc_snn.models import Dropout
 from rc_snn.objective import (
     check_beta,
+    check_theta_range,
+    draw_thetas,
     every_step_loss,
     max_pooling_loss,
+    prefix_loss,
     rc_loss,
     warn_if_never_fires,
 )
 from rc_snn.optimizer import Adam
-from rc_snn.runner import check_input_size, decide, run, trace
-from rc_snn.sequences import Labelled, input_size
+from rc_snn.runner import Threshold, decide, run, run_with_prefix, trace
+from rc_snn.sequences import Labelled, check_input_size, input_size
 from rc_snn.spikes import Decision, check_labels, check_theta
 from rc_snn.step_model import StepModel
 
@@ -76,9 +84,18 @@ class TrainConfig:
     equal ones, the first."""
     max_norm: float | None = None
     """Largest L2 norm of the gradient; longer ones are scaled down to it."""
-    judge: Literal["method", "spike"] = "method"
-    """Whose validation accuracy that is: of the answers that the method trains (for all but rc,
-    those at the end of the sequence), or of first spikes at θ, however the network was trained."""
+    judge: Literal["method", "spike", "area"] = "method"
+    """What the kept epoch is best at on the validation samples: accuracy of the answers that the
+    method trains (for all but rc, those at the end of the sequence), accuracy of first spikes at θ,
+    however the network was trained, or the area under accuracy against mean time over all θ."""
+    theta_low: float | None = None
+    """With `theta_high`: a threshold is drawn for each sample of each batch, uniform in log-odds
+    between the two (`rc_snn.objective.draw_thetas`). None trains all samples at θ."""
+    theta_high: float | None = None
+    """Upper bound of the thresholds that are drawn."""
+    prefix: float = 0.0
+    """Weight λ of the mean loss over the steps up to the spike, which are computed anyway
+    (`rc_snn.objective.prefix_loss`)."""
 
     def __post_init__(self) -> None:
         check_fields(self, seed=0, switch_epoch=0)
@@ -108,8 +125,25 @@ class TrainConfig:
                 f"beta_after={self.beta_after}, switch_epoch={self.switch_epoch}."
             )
         check_theta(self.theta)
+        self._check_anytime()
         for beta in (self.beta, self.beta_after):
             check_beta(0.0 if beta is None else beta)
+
+    def _check_anytime(self) -> None:
+        if (self.theta_low is None) != (self.theta_high is None):
+            raise ValueError(
+                "theta_low and theta_high belong together, got "
+                f"theta_low={self.theta_low}, theta_high={self.theta_high}."
+            )
+        if self.theta_low is not None and self.theta_high is not None:
+            check_theta_range(self.theta_low, self.theta_high)
+        if not 0.0 <= self.prefix < math.inf:
+            raise ValueError(f"prefix must be finite and >= 0, got {self.prefix}.")
+        if self.method != "rc" and (self.theta_low is not None or self.prefix):
+            raise ValueError(
+                f"theta_low, theta_high and prefix are for method rc; {self.method} has no spike "
+                "in training. Leave them out."
+            )
 
     def beta_at(self, epoch: int) -> float:
         """Return β in this epoch."""
@@ -117,11 +151,18 @@ class TrainConfig:
             return self.beta
         return self.beta_after
 
-    def theta_at(self, epoch: int) -> float | None:
-        """Return the threshold of training in this epoch; None is the end of the sequence."""
+    def theta_at(self, epoch: int, n: int, generator: torch.Generator) -> Threshold:
+        """Return the threshold of n training samples in this epoch, or one drawn for each.
+
+        None is the end of the sequence.
+        """
         if self.method != "rc":
             return None
-        return ANSWER_AT_ONCE if epoch < self.first_step_epochs else self.theta
+        if epoch < self.first_step_epochs:
+            return ANSWER_AT_ONCE
+        if self.theta_low is None or self.theta_high is None:
+            return self.theta
+        return draw_thetas(n, self.theta_low, self.theta_high, generator)
 
 
 def train(
@@ -198,7 +239,7 @@ class _Training(Loop):
             check_fit(model.n_inputs, model.n_classes, labelled)
         if config.method == "rc":
             for beta in {config.beta_at(0), config.beta_at(config.epochs - 1)}:
-                warn_if_never_fires(beta, config.theta, model.n_classes)
+                warn_if_never_fires(beta, config.theta_high or config.theta, model.n_classes)
         assert isinstance(model, nn.Module)
         super().__init__(
             model, data, validation, config, run_dir, fresh=fresh, tensorboard=tensorboard
@@ -240,8 +281,14 @@ class _Training(Loop):
             logits = trace(self.model, batch.inputs, training=True)
             loss = WHOLE_SEQUENCE[self.config.method](logits, labels)
             return _at_the_end(logits.detach()), loss
-        decision, at_spike = run(self.model, batch.inputs, self.config.theta_at(epoch))
-        return decision, rc_loss(at_spike, labels, self.config.beta_at(epoch))
+        theta = self.config.theta_at(epoch, len(batch), self.generator)
+        beta, weight = self.config.beta_at(epoch), self.config.prefix
+        if not weight:
+            decision, at_spike = run(self.model, batch.inputs, theta)
+            return decision, rc_loss(at_spike, labels, beta)
+        decision, at_spike, prefix, sample = run_with_prefix(self.model, batch.inputs, theta)
+        loss = rc_loss(at_spike, labels, beta) + weight * prefix_loss(prefix, sample, labels)
+        return decision, loss
 
     def validate(self, epoch: int) -> tuple[Row, tuple[float, float]]:
         """Evaluate, and rank the epoch by accuracy within the chosen regime."""
@@ -252,8 +299,19 @@ class _Training(Loop):
             row |= {f"spike_{k}": v for k, v in judged.items() if k != "loss"}
         if self.config.judge == "method":
             judged = row
+        best = judged["accuracy"]
+        if self.config.judge == "area":
+            best = row["area"] = self._area()
         share = judged["mean_step"] / self.n_steps
-        return row, rank(self.config.select, share, judged["accuracy"])
+        return row, rank(self.config.select, share, best)
+
+    @torch.no_grad()
+    def _area(self) -> float:
+        """Return the area under accuracy against mean step, over all θ that there are."""
+        logits = trace(self.model, self.validation.inputs, batch_size=250)
+        score, right = log_odds(logits), right_answers(logits, self.validation.labels)
+        curve = sweep(score, right, every_threshold(score))
+        return optimistic_area(curve, torch.arange(self.n_steps, dtype=torch.float64))
 
     def identity(self) -> dict[str, Any]:
         """Return what a checkpoint must share with the run that goes on from it."""

@@ -25,7 +25,7 @@ from benchmarks import record
 from benchmarks.early import peers, report
 from benchmarks.early.peers import Answers
 from benchmarks.record import Record
-from benchmarks.run import Options, Profile
+from benchmarks.run import Options, Profile, without_idle
 from benchmarks.task import Task
 from encoders.ucr import TimeSeries, UCRSet, load_ucr
 from rc_snn import exits
@@ -78,7 +78,7 @@ class EarlyRun:
             "validation": VALIDATION,
             "n_hidden": N_HIDDEN,
             "networks": list(NETWORKS),
-            "train": asdict(self.train),
+            "train": without_idle(asdict(self.train)),
             "epsilon": EPSILON,
             "alpha": ALPHA,
             "peers": {

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Literal, NamedTuple, TypeAlias, get_args
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import torch
 from jaxtyping import Float, Int
@@ -23,6 +23,7 @@ from benchmarks import record
 from benchmarks.keywords import peers_report
 from benchmarks.keywords import task as keywords
 from benchmarks.keywords.task import KeywordOptions
+from benchmarks.methods import TITLES, method_name
 from benchmarks.record import Record
 from benchmarks.report.numbers import seeds
 from benchmarks.run import Profile, TaskRun
@@ -40,7 +41,6 @@ from rc_snn.exits import (
     right_answers,
     sweep,
 )
-from rc_snn.training import Method
 
 AT_MS = (300.0, 400.0, 500.0, 600.0, 800.0)
 """Mean times heard at which the table compares."""
@@ -49,6 +49,8 @@ PRICES = tuple(3.0 * 3000.0 ** (-i / 19) for i in range(20))
 BLOCKS = (1, 3, 9, 27)
 """Steps that may share a threshold; one constant threshold is a candidate, too."""
 
+FULLY_RULED = ("eos", "rc", "random_theta_prefix")
+"""Trainings that are stopped by every rule; the others by θ, constant or per step."""
 Rule: TypeAlias = Literal[
     "theta", "steps", "calibrated", "calibrated_steps", "entropy", "gap", "patience"
 ]
@@ -61,18 +63,13 @@ RULES: dict[Rule, str] = {
     "gap": "top-2 gap",
     "patience": "patience",
 }
-METHODS: dict[Method, str] = {
-    "eos": "EOS",
-    "max_pool": "max-pooling loss",
-    "every_step": "every-step loss",
-    "rc": "RC",
-}
 
 
 class Training(NamedTuple):
     """How a network was trained."""
 
-    method: Method
+    method: str
+    """By its name in `benchmarks.methods`."""
     beta: float = 0.0
 
 
@@ -164,8 +161,8 @@ def measure(
 ) -> dict[str, Any]:
     """Choose on validation traces, measure on test traces: one row per training and rule.
 
-    EOS and RC networks get every rule, the other trainings θ, constant or per step. Where there are
-    several β, θ has a row for each, and every rule has two more: with the one β whose area on
+    Some trainings get every rule (`FULLY_RULED`), the others θ, constant or per step. Where there
+    are several β, θ has a row for each, and every rule has two more: with the one β whose area on
     validation data is largest, and with all of them, the composite, where each budget chooses β and
     threshold.
 
@@ -192,10 +189,10 @@ def measure(
             )
     clock = heard_ms.double()
     rows: dict[str, Any] = {}
-    for method, title in METHODS.items():
+    for method, title in TITLES.items():
         networks = sorted(n for n in validation if n.method == method)
         rules: tuple[Rule, ...] = ("theta", "steps")
-        if method in ("eos", "rc"):
+        if method in FULLY_RULED:
             rules = tuple(RULES)
         for rule in rules:
             found = {
@@ -279,7 +276,7 @@ class PeersRun:
 def trainings(seed: int, options: KeywordOptions) -> dict[Training, TaskRun]:
     """Return the keyword networks of a seed, those that every seed has."""
     return {
-        Training(run.train.method, run.train.beta): run
+        Training(method_name(run.train), run.train.beta): run
         for run in keywords.repeated(options, keywords.spoken(options).config, seed)
     }
 
@@ -377,7 +374,6 @@ class Peers(Task):
 
 
 TASK = Peers()
-assert set(METHODS) == set(get_args(Method))
 
 if __name__ == "__main__":
     start(TASK)

@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rc_snn.models import RCLSTM, RCConvLSTM
-from rc_snn.objective import rc_loss
+from rc_snn.objective import prefix_loss, rc_loss
 from rc_snn.optimizer import Adam
-from rc_snn.runner import decide, run
+from rc_snn.runner import Threshold, decide, run, run_with_prefix
 from rc_snn.sequences import Labelled, SpikeSequences
 from rc_snn.spikes import first_spike, spike_frames
 from rc_snn.step_model import StepModel
@@ -19,7 +19,12 @@ NEVER = 1.0 - 1e-6
 
 
 def training_step(
-    model: RCLSTM | RCConvLSTM, batch: Labelled, theta: float, *, fused: bool = True
+    model: RCLSTM | RCConvLSTM,
+    batch: Labelled,
+    theta: Threshold,
+    *,
+    fused: bool = True,
+    prefix: float = 0.0,
 ) -> Callable[[], None]:
     """Return one RC training step with Adam, as `rc_snn.training` takes it."""
     # The rate is 0, so that the network stays where it fires, or does not; the work is the same.
@@ -27,8 +32,13 @@ def training_step(
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
-        logits = run(model, batch.inputs, theta, fused=fused).logits
-        rc_loss(logits, batch.labels, 0.1).backward()
+        if prefix:
+            found = run_with_prefix(model, batch.inputs, theta, fused=fused)
+            before = prefix * prefix_loss(found.prefix, found.sample, batch.labels)
+            (rc_loss(found.logits, batch.labels, 0.1) + before).backward()
+        else:
+            logits = run(model, batch.inputs, theta, fused=fused).logits
+            rc_loss(logits, batch.labels, 0.1).backward()
         optimizer.step()
 
     return step

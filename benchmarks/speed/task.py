@@ -16,21 +16,22 @@ import torch
 
 from benchmarks.record import Record
 from benchmarks.run import Measurement, Measures
-from benchmarks.speed import growth, ratios
+from benchmarks.speed import anytime, growth, ratios
 from benchmarks.speed.ratios import Ratio
 from benchmarks.task import Task
 from encoders.mnist import load_mnist
 
-What: TypeAlias = Literal["ratios", "baselines", "growth"]
+What: TypeAlias = Literal["ratios", "baselines", "growth", "anytime"]
 
 
 @dataclass(frozen=True)
 class SpeedOptions(Measures):
     """The options of every task, and what to measure; --train measures."""
 
-    what: tuple[What, ...] = ("ratios", "baselines", "growth")
+    what: tuple[What, ...] = ("ratios", "baselines", "growth", "anytime")
     """ratios: the fast path against the authors' recipe and the dense network. baselines: the event
-    kernels of the spiking baselines. growth: cost with T, hidden size, batch and spike time."""
+    kernels of the spiking baselines. growth: cost with T, hidden size, batch and spike time.
+    anytime: drawn thresholds and the loss of the prefix, against rank coding at equal mean step."""
     n_steps: int = 10
     """Steps per frame, T."""
     batch_size: int = 128
@@ -55,6 +56,11 @@ def make(run: Measurement, options: SpeedOptions, command: str) -> Record:
             elif c["what"] == "baselines":
                 rows = ratios.measure_baselines(digits, c["batch_size"], options.repeats)
                 found = {"ratios": [asdict(r) for r in rows]}
+            elif c["what"] == "anytime":
+                rows, remarks = anytime.measure(
+                    digits, options.data, c["batch_size"], options.repeats
+                )
+                found = {"ratios": [asdict(r) for r in rows], "remarks": remarks}
             else:
                 rows, remarks = ratios.measure(
                     digits, c["n_steps"], c["batch_size"], options.repeats

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from benchmarks import record
-from benchmarks.run import Profile
+from benchmarks.run import IDLE, Profile, without_idle
 from benchmarks.table1.options import Table1
 from benchmarks.table1.rows import (
     Augment,
@@ -79,11 +79,11 @@ class RowRun:
         del whole["family"], whole["task"]  # the row says the one, the record the other
         if self.n_steps is None:
             del whole["n_steps"], whole["centred"]
-            return whole | {"train": _without(whole["train"], {"jitter_epochs": None})}
+            return whole | {"train": without_idle(whole["train"], {"jitter_epochs": None})}
         del whole["encoder"]
-        whole = _without(whole, {"recipe": "published", "centred": False, "augment": None})
+        whole = without_idle(whole, {"recipe": "published", "centred": False, "augment": None})
         return whole | {
-            part: _without(whole[part], off) for part, off in _OFF.items() if part in whole
+            part: without_idle(whole[part], off) for part, off in _OFF.items() if part in whole
         }
 
     @property
@@ -139,13 +139,10 @@ _OFF: Mapping[str, Mapping[str, Any]] = {
         "precision": "float32",
         "max_norm": None,
         "judge": "method",
+        **IDLE,
     },
 }
 """Options that came after the first records, and their value when off."""
-
-
-def _without(part: Mapping[str, Any], off: Mapping[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in part.items() if k not in off or v != off[k]}
 
 
 def shipped_name(run: RowRun) -> str:

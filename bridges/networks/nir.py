@@ -20,8 +20,7 @@ from rc_snn.borders.checks import Form
 from rc_snn.files import replacing
 from rc_snn.models import RCLSTM, RCConvLSTM
 from rc_snn.network import Network
-from rc_snn.runner import check_input_size
-from rc_snn.sequences import Sequences, input_size
+from rc_snn.sequences import Sequences, check_input_size, input_size
 from rc_snn.spikes import log_theta_below
 from rc_snn.step_model import State, evaluated
 

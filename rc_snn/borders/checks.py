@@ -165,6 +165,22 @@ def check_theta(theta: float) -> float:
     return found
 
 
+def check_thetas(theta: Any, n: int) -> float | Float[Tensor, " batch"] | None:
+    """Return a threshold, or one for each of n samples, or None; refuse any outside (0, 1)."""
+    if theta is None or not isinstance(theta, Tensor) or theta.dim() == 0:
+        return None if theta is None else check_theta(theta)
+    if theta.shape != (n,) or not theta.is_floating_point():
+        raise ValueError(
+            f"theta must be one number, or a float tensor [{n}] with one for each sample, got "
+            f"{theta.dtype} {list(theta.shape)}."
+        )
+    if not ((theta > 0.0) & (theta < 1.0)).all():  # NaN is in neither
+        raise ValueError(
+            f"Each theta must be in (0, 1), got {float(theta.min()):g}..{float(theta.max()):g}."
+        )
+    return theta
+
+
 def check_n_steps(n_steps: int) -> int:
     """Return a number of steps; refuse none, or more than int16 can number."""
     found = count(n_steps, "n_steps")
