@@ -5,6 +5,7 @@ import math
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 from typing import Any, NoReturn
 
 import torch
@@ -321,20 +322,11 @@ def _flatten(input: Any, start_dim: Any = 0, end_dim: Any = -1) -> None:
     """Name the arguments of flatten."""
 
 
-class _Given:
-    """Arguments of a call as attributes, as a module has them."""
-
-    def __init__(self, given: dict[str, Any]) -> None:
-        vars(self).update(given)
-
-    def __getattr__(self, name: str) -> Any:
-        raise AttributeError(name)
-
-
-def _bound(function: Callable[..., None], node: fx.Node) -> _Given:
+def _bound(function: Callable[..., None], node: fx.Node) -> SimpleNamespace:
+    """Return the arguments of a call as attributes, as a module has them."""
     bound = inspect.signature(function).bind(*node.args, **node.kwargs)
     bound.apply_defaults()
-    return _Given(bound.arguments)
+    return SimpleNamespace(**bound.arguments)
 
 
 def _pair(x: Any) -> tuple[Any, Any]:
