@@ -72,13 +72,14 @@ def from_relu(
             layer is linear, and gives logits. Neither it nor its mode is changed.
         deadline: when the reference of the first layer comes, in frames: pixels later than that are
             zero to the ReLU network.
-        k: how much less time each layer takes than the one before. Without the gate also how exact
-            it is: errors fall as 1 / k.
+        k: how much less time each layer takes than the one before, rounded up to 8 significant
+            bits. The larger, the sooner the answer, and the closer together the spikes. Without the
+            gate, and of α-PSP, errors fall as 1 / k, too.
         neuron: ReL-PSP, or α-PSP.
         decay: α-PSP's decay rate K, per frame.
-        gate: whether a pulse ends each layer's time. True: exact, but all neurons spike. False:
-            neurons without activation spike late, mostly after the answer, which saves operations,
-            and the network has one layer less.
+        gate: whether a pulse ends each layer's time. True: exact (ReL-PSP), but all neurons spike.
+            False: neurons without activation spike late, mostly after the answer, which saves
+            operations, and the network has one layer less.
         samples: activations as the ReLU network reads them, in [0, 1], such as some hundreds of
             training images: they say how large its sums become. A neuron that exceeds them by more
             than 5 % fires too early, and the next layer reads more than it should. None: bounds
