@@ -508,8 +508,8 @@ def test_jitter_is_in_frames_on_every_clock(generator):
 
 def test_operations_count_pulses_for_every_neuron_that_they_reach(generator):
     net = nn.Sequential(conv(), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(2, 3))
-    model = from_relu(net, input_size=(1, 4, 4))
-    times = torch.rand(3, 16, generator=generator)
+    model = from_relu(net, deadline=0.5, input_size=(1, 4, 4))
+    times = 0.5 * torch.rand(3, 16, generator=generator)
     # Relays: a synapse for each input, three pulses; then 2 x 2 places of 2 neurons, 9 synapses
     # and 3 pulses each; of 3 neurons 2 synapses and 2 pulses. The gate of the last hidden layer
     # comes before the answer, and that of no layer after it.
