@@ -27,13 +27,15 @@ from rc_snn.exits import Curve, accuracy_within, frontier
 
 ROWS = {
     "EOS β=0": ("eos", "first"),
+    "RC β=0": ("rc", "first"),
     "RC best β": ("rc", "best"),
     "RC all β": ("rc", "all"),
     "RC random θ": ("random_theta", "first"),
     "RC random θ + prefix": ("random_theta_prefix", "first"),
     "every-step loss": ("every_step", "first"),
 }
-"""Who is compared: one network per seed, or a composite of several."""
+"""Who is compared: one network per seed, or, where every seed has several β, the best of them on
+validation data and the composite of all."""
 REFERENCE = "EOS β=0"
 
 
@@ -75,7 +77,7 @@ def within(done: Sequence[Record], budgets: torch.Tensor) -> dict[str, Any]:
         for seed in seeds:
             mine = [r for r in done if _is(r, method, seed) and r.config["train"]["beta"] in betas]
             both = family(mine, which, budgets)
-            if both is not None and not (which == "all" and len(mine) == 1):
+            if both is not None and not (which != "first" and len(mine) == 1):
                 lines.append(accuracy_within(*both, budgets).tolist())
         if len(lines) == len(seeds):
             found[name] = np.array(lines)
@@ -129,16 +131,17 @@ def _table(head: list[str], rows: list[list[str]]) -> list[str]:
 
 def verdict(found: dict[str, Any]) -> list[str]:
     """Say at which times rank coding, one network against one, is ahead of EOS."""
-    if not {"RC best β", REFERENCE} <= set(found):
+    name = next((n for n in ("RC best β", "RC β=0") if n in found), None)
+    if name is None or REFERENCE not in found:
         return []
-    differences = (found["RC best β"] - found[REFERENCE]).T
+    differences = (found[name] - found[REFERENCE]).T
     said = []
     for ms, values in zip(AT_MS, differences, strict=True):
         mean, half = seed_interval(values.tolist())
         sure = not np.isnan(half) and abs(mean) > half
         word = "ahead" if mean > 0 else "behind"
         said.append(f"{ms:g} ms: {word if sure else f'{word}, interval holds 0'}")
-    return [f"RC (best β, one network) against {REFERENCE}: " + "; ".join(said)]
+    return [f"{name} (one network) against {REFERENCE}: " + "; ".join(said)]
 
 
 def cells(values: Any, *, signed: bool = False) -> list[str]:
@@ -183,10 +186,13 @@ def _curves(axis: Any, done: Sequence[Record], method: str) -> None:
 
 def _comparison(axis: Any, done: Sequence[Record], n_seeds: int) -> None:
     heard = torch.tensor(done[0].metrics["heard_ms"], dtype=torch.float64)
-    styles = {
+    styles: dict[str, tuple[str, Any]] = {
         "EOS β=0": (GREEN, "--"),
-        "RC best β": ("#3182bd", "-"),
+        "RC β=0": ("#3182bd", "-"),
+        "RC best β": ("#08519c", "-"),
         "RC all β": (RED, "-."),
+        "RC random θ": ("#e69f00", (0, (3, 1))),
+        "RC random θ + prefix": ("#d55e00", "-"),
         "every-step loss": ("#cc79a7", ":"),
     }
     for name, values in within(done, heard).items():

@@ -14,7 +14,7 @@ from benchmarks.keywords.peers import AT_MS
 from benchmarks.methods import ANYTIME, TITLES, MethodName, method_name
 from benchmarks.record import Record
 from benchmarks.report import figures, tables
-from benchmarks.report.numbers import mean_and_half, seed_interval
+from benchmarks.report.numbers import mean_and_half, seed_interval, seeds
 from rc_snn.regimes import FAST_BELOW, SLOW_ABOVE
 
 KEYWORDS = "keywords"
@@ -155,7 +155,7 @@ def claims(found: dict[str, dict[str, dict[int, Record]]]) -> list[str]:
 
 
 def _said(gain: list[float]) -> str:
-    return f"{mean_and_half(gain, signed=True)} ({len(gain)} seeds)"
+    return f"{mean_and_half(gain, signed=True)} ({seeds(gain)})"
 
 
 def _verdict(met: bool) -> str:

@@ -87,7 +87,7 @@ def bootstrap_interval(values: Sequence[float]) -> tuple[float, float]:
     return float(found.low), float(found.high)
 
 
-def seeds(values: Sequence[int]) -> str:
+def seeds(values: Sequence[float]) -> str:
     """Say how many seeds there are.
 
     Example:

@@ -49,13 +49,14 @@ def options(tmp_path, monkeypatch) -> KeywordOptions:
     )
     run = keywords._run
     monkeypatch.setattr(keywords, "_run", lambda *a, **k: _short(run(*a, **k)))
-    monkeypatch.setattr(keywords, "REPEATED_BETAS", (0.0, 0.1))
-    monkeypatch.setattr(keywords, "BETAS", (0.0, 0.1, 0.4))
+    kinds = ("eos", "rc", "random_theta_prefix")
+    monkeypatch.setattr(keywords, "REPEATED", kinds)
+    monkeypatch.setattr(keywords, "BETAS", (0.1, 0.4))
     return KeywordOptions(
         train=True,
         profile="quick",
         seeds=(0, 1),
-        methods=("eos", "rc"),
+        methods=kinds,
         results=tmp_path / "results",
         runs=tmp_path / "runs",
         data=tmp_path,  # recordings are cached by their folder
@@ -76,11 +77,11 @@ def test_records_hold_what_the_networks_answer_and_figures_are_drawn_from_them(
 ):
     monkeypatch.setattr(keywords, "THETA", 0.3)
     assert command(keywords.TASK, options) == 0
-    assert len(capsys.readouterr().out.splitlines()) == 7
+    assert len(capsys.readouterr().out.splitlines()) == 8
     found = keywords.records(options)
-    assert [r.metrics["n"] for r in found] == [36] * 7
+    assert [r.metrics["n"] for r in found] == [36] * 8
     heard = keywords.spoken(options)
-    assert len(keywords.TASK.runs(options)) == 7
+    assert len(keywords.TASK.runs(options)) == 8
 
     # A curve is what the runner decides, threshold by threshold.
     run = next(r for r in keywords.TASK.runs(options) if r.train.method == "rc")

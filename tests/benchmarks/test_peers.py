@@ -28,6 +28,8 @@ NETWORKS = (
     Training("every_step"),
     Training("rc", 0.0),
     Training("rc", 0.2),
+    Training("random_theta"),
+    Training("random_theta_prefix"),
 )
 
 
@@ -96,7 +98,8 @@ def planned(options: KeywordOptions) -> list[PeersRun]:
 def test_each_training_and_rule_has_its_rows(metrics):
     rules = list(peers.RULES.values())
     wanted = {f"EOS + {r}" for r in rules}
-    trained = ("max-pooling loss", "every-step loss")
+    wanted |= {f"RC random θ + prefix + {r}" for r in rules}
+    trained = ("max-pooling loss", "every-step loss", "RC random θ")
     wanted |= {f"{name} + {r}" for name in trained for r in rules[:2]}
     wanted |= {"RC β=0 + θ", "RC β=0.2 + θ"}
     wanted |= {f"RC {b} β + {r}" for b in ("best", "all") for r in rules}
