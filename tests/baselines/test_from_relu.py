@@ -51,6 +51,14 @@ def read(images, deadline=1.0, neuron="rel_psp"):
     return times, relu_inputs(times, deadline, neuron=neuron).view(-1, 1, 28, 28)
 
 
+@pytest.fixture(autouse=True)
+def seeded():
+    """Let torch's layers begin alike, whichever tests run before."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        yield
+
+
 @pytest.fixture(scope="module")
 def digits():
     return embedded_digits()
@@ -507,9 +515,7 @@ def test_jitter_is_in_frames_on_every_clock(generator):
 
 
 def test_operations_count_pulses_for_every_neuron_that_they_reach(generator):
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        net = nn.Sequential(conv(), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(2, 3))
+    net = nn.Sequential(conv(), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(2, 3))
     model = from_relu(net, deadline=0.5, input_size=(1, 4, 4))
     times = 0.5 * torch.rand(3, 16, generator=generator)
     # Relays: a synapse for each input, three pulses; then 2 x 2 places of 2 neurons, 9 synapses
