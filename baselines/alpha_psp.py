@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from baselines import kernels
 from baselines.continuous import ContinuousNetwork, Dense, layer_sizes, normal
-from baselines.first_spikes import Crossing, Parts, Run, Sorted, check_crossing
+from baselines.first_spike import Crossing, Parts, Run, Sorted, check_crossing
 from baselines.network_file import read_parameters
 from rc_snn.borders.numbers import check_fields
 from rc_snn.models import fresh_generator
@@ -70,6 +70,10 @@ class AlphaPSP:
         lag = lag.clamp_min(0.0)
         # Silent inputs have the lag 0 by now: inf never comes here.
         return lag * torch.exp(-self.decay * lag)
+
+    def in_units(self, unit: float) -> "AlphaPSP":
+        """Return the neuron on a clock whose unit lasts so many frames."""
+        return replace(self, decay=self.decay * unit)
 
     def cross(self, spikes: Sorted, weight: Float[Tensor, "inputs neurons"]) -> Crossing:
         """Find the first crossings by tensors: an event loop over all rows at once."""

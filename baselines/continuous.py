@@ -1,143 +1,26 @@
-"""Networks whose neurons spike at most once, in continuous time: layers, decisions, their cost."""
+"""Networks whose neurons spike at most once, in continuous time: decisions, and their cost."""
 
+import copy
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from baselines.first_spikes import Neuron, first_spike_probabilities, first_spikes
+from baselines.clocks import Clock, check_clocks, composed
+from baselines.first_spike import first_spike_probabilities
+from baselines.layers import Conv as Conv
+from baselines.layers import Dense as Dense
+from baselines.layers import check_size
 from rc_snn.borders.numbers import count, number
 from rc_snn.spikes import Decision, check_times
 from rc_snn.step_model import evaluated
 
 BATCH = 250
 """Samples that `decide` computes together."""
-
-
-class Dense(nn.Module):
-    """Neurons that see all inputs, and pulses of their own.
-
-    Args:
-        neuron: the neuron model.
-        weight: one row per input, then one per pulse.
-        pulses: spike times in frames, learned; None has none.
-        fast: kernels, tensors, or (None) kernels where they apply.
-    """
-
-    def __init__(
-        self,
-        neuron: Neuron,
-        weight: Float[Tensor, "inputs neurons"],
-        pulses: Float[Tensor, " pulses"] | None = None,
-        *,
-        fast: bool | None = None,
-    ) -> None:
-        super().__init__()
-        if weight.dim() != 2 or 0 in weight.shape:
-            raise ValueError(
-                f"weight must be [inputs, neurons], none of them 0, got {list(weight.shape)}."
-            )
-        if pulses is not None and not (pulses.dim() == 1 and len(pulses) <= len(weight)):
-            raise ValueError(
-                f"pulses are [pulses], each with a row of the weight {list(weight.shape)}, got "
-                f"{list(pulses.shape)}."
-            )
-        self.neuron, self.fast = neuron, fast
-        self.weight = nn.Parameter(weight)
-        self.pulses = None if pulses is None else nn.Parameter(pulses)
-        self.n_inputs = weight.shape[0] - (0 if pulses is None else len(pulses))
-        self.n_outputs = weight.shape[1]
-
-    def forward(self, times: Float[Tensor, "batch inputs"]) -> Float[Tensor, "batch neurons"]:
-        """Return the first spikes."""
-        _check_size(times, self.n_inputs)
-        out = first_spikes(self.neuron, times, self.weight, pulses=self.pulses, fast=self.fast)
-        return out.squeeze(1)
-
-    def potential(
-        self, times: Float[Tensor, "batch inputs"], at: float
-    ) -> Float[Tensor, "batch neurons"]:
-        """Return the potentials at one time, had nobody fired."""
-        if self.pulses is not None:
-            times = torch.cat([times, self.pulses.expand(len(times), -1)], dim=1)
-        return self.neuron.psp((at - times).clamp_min(0.0)) @ self.weight
-
-    def fan_out(self) -> Int[Tensor, " inputs"]:
-        """Return the synapses of each input."""
-        return torch.full((self.n_inputs,), self.n_outputs)
-
-
-class Conv(nn.Module):
-    """Neurons that see a square of a grid, the same weights at every place; then pooling.
-
-    Pooling takes the earliest spike of each square. Grids are channels last, as everywhere.
-
-    Args:
-        neuron: the neuron model.
-        weight: one row per place of the kernel and channel of the input, rows and columns first.
-        size: height, width and channels of the input.
-        kernel_size: side of the kernel; places where it does not fit are left out.
-        pool: side of the pooled squares; what does not fill one is left out.
-        fast: kernels, tensors, or (None) kernels where they apply.
-    """
-
-    index: Tensor
-
-    def __init__(
-        self,
-        neuron: Neuron,
-        weight: Float[Tensor, "inputs neurons"],
-        size: tuple[int, int, int],
-        kernel_size: int,
-        pool: int = 1,
-        *,
-        fast: bool | None = None,
-    ) -> None:
-        super().__init__()
-        height, width, channels = size
-        if not 1 <= kernel_size <= min(height, width):
-            raise ValueError(
-                f"A kernel of side {kernel_size} does not fit into {height}x{width}. Choose one "
-                f"in 1..{min(height, width)}."
-            )
-        places = kernel_size**2 * channels
-        if weight.dim() != 2 or len(weight) != places or weight.shape[1] == 0:
-            raise ValueError(f"weight must be [{places}, neurons], got {list(weight.shape)}.")
-        if not 1 <= pool <= min(height, width) - kernel_size + 1:
-            raise ValueError(
-                f"pool={pool} leaves nothing of {height}x{width}. Choose a smaller one."
-            )
-        self.neuron, self.pool, self.fast = neuron, pool, fast
-        self.weight = nn.Parameter(weight)
-        self.grid = height - kernel_size + 1, width - kernel_size + 1
-        self.n_inputs = height * width * channels
-        self.size = self.grid[0] // pool, self.grid[1] // pool, weight.shape[1]
-        numbered = torch.arange(self.n_inputs, dtype=torch.int32).view(size)
-        squares = numbered.unfold(0, kernel_size, 1).unfold(1, kernel_size, 1)  # [H, W, C, k, k]
-        index = squares.permute(0, 1, 3, 4, 2).reshape(self.grid[0] * self.grid[1], -1)
-        self.register_buffer("index", index.contiguous(), persistent=False)
-
-    def forward(self, times: Float[Tensor, "batch inputs"]) -> Float[Tensor, "batch neurons"]:
-        """Return the first spikes, pooled, as `[batch, height * width * channel]`."""
-        _check_size(times, self.n_inputs)
-        out = first_spikes(self.neuron, times, self.weight, self.index, fast=self.fast)
-        (rows, columns, channels), p = self.size, self.pool
-        out = out.view(len(out), *self.grid, channels)[:, : rows * p, : columns * p]
-        out = out.reshape(len(out), rows, p, columns, p, channels)
-        parts = [out[:, :, i, :, j] for i in range(p) for j in range(p)]
-        earliest = parts[0]
-        for part in parts[1:]:
-            earliest = torch.minimum(earliest, part)
-        return earliest.flatten(1)
-
-    def fan_out(self) -> Int[Tensor, " inputs"]:
-        """Return the synapses of each input."""
-        places = torch.bincount(self.index.flatten().long(), minlength=self.n_inputs)
-        return places.cpu() * self.weight.shape[1]
 
 
 class ContinuousNetwork(nn.Module):
@@ -148,17 +31,26 @@ class ContinuousNetwork(nn.Module):
         maker: what made the layers, such as `baselines.rel_psp.rel_psp`; None: a network of layers
             of its own, which cannot be written to a file.
         options: the maker's keyword arguments, JSON values.
+        clocks: start and rate of each layer's clock and of the outputs', each relative to the one
+            before, the first to frames (`baselines.clocks`). Weights and pulses are then in units
+            of the layer's clock, decay rates per frame. A buffer, so that weights and clocks travel
+            together. None: all layers read frames.
     """
 
     layers: Any  # an nn.ModuleList of Dense and Conv, which its own type does not say
+    clocks: Tensor | None
 
     def __init__(
         self,
         layers: Sequence[Dense | Conv],
         maker: Callable[..., Any] | None = None,
         options: Mapping[str, Any] | None = None,
+        clocks: Float[Tensor, "clocks 2"] | None = None,
     ) -> None:
         super().__init__()
+        if clocks is not None:
+            check_clocks(clocks, len(layers))
+        self.register_buffer("clocks", clocks)
         self.maker, self.options = maker, options
         self.layers = nn.ModuleList(layers)
         self.n_inputs: int = layers[0].n_inputs
@@ -173,9 +65,37 @@ class ContinuousNetwork(nn.Module):
     ) -> list[Tensor]:
         """Return the spike times of every layer, hidden ones first, in frames; `inf` is silence.
 
+        Those of a network with clocks are float64, whatever its weights: float32 cannot tell late
+        layers' spikes apart in frames. Train such a network on `local_times`.
+
         Args:
             times: input spikes in frames, >= 0; `inf` is silence.
-            jitter: standard deviation of what is added to hidden spike times, in training.
+            jitter: standard deviation of what is added to hidden spike times, in frames.
+            generator: where the jitter is drawn from.
+
+        Raises:
+            ValueError: if a time is NaN or negative, or their number is not the network's.
+        """
+        local = self.local_times(times, jitter=jitter, generator=generator)
+        if self.clocks is None:
+            return local
+        *hidden, _, out = self._clocks()
+        return [clock.in_frames(x) for clock, x in zip([*hidden, out], local, strict=True)]
+
+    def local_times(
+        self,
+        times: Float[Tensor, "batch inputs"],
+        *,
+        jitter: float = 0.0,
+        generator: torch.Generator | None = None,
+    ) -> list[Tensor]:
+        """Return the spike times of every layer, each in its clock: what training reads.
+
+        The last ones are in the outputs' clock. Without clocks, all are in frames.
+
+        Args:
+            times: input spikes in frames, >= 0; `inf` is silence.
+            jitter: standard deviation of what is added to hidden spike times, in frames.
             generator: where the jitter is drawn from.
 
         Raises:
@@ -185,16 +105,50 @@ class ContinuousNetwork(nn.Module):
         jitter = number(jitter, "jitter")
         if not 0.0 <= jitter < math.inf:
             raise ValueError(f"jitter must be >= 0 frames and finite, got {jitter}.")
-        own = self.layers[0].weight
-        times = times.to(own.device, own.dtype)
+        own, frames = self.layers[0].weight, Clock(0.0, 1.0)
+        clocks = [frames] * len(self.layers) if self.clocks is None else self._clocks()
+        before, times = frames, times.to(own.device, own.dtype)
         out: list[Tensor] = []
-        for layer in self.layers:
+        for i, (layer, clock) in enumerate(zip(self.layers, clocks, strict=False)):
             if out and jitter > 0.0:
                 noise = torch.randn(times.shape, generator=generator, dtype=times.dtype)
-                times = (times + jitter * noise.to(times.device)).clamp_min(0.0)
-            times = layer(times)
+                times = times + jitter / before.unit * noise.to(times.device)
+                times = times.clamp_min(before.local(0.0))
+            times = layer(self._read(times, i), None if self.clocks is None else clock.unit)
             out.append(times)
-        return out
+            before = clock
+        return [*out[:-1], self._read(out[-1], len(out))]
+
+    def _clocks(self) -> list[Clock]:
+        """Return the clocks in frames: of each layer, then of the outputs."""
+        assert self.clocks is not None
+        return composed(self.clocks.tolist())
+
+    def _read(self, times: Tensor, i: int) -> Tensor:
+        """Return times of one clock in the next one, which is number i."""
+        if self.clocks is None:
+            return times
+        start, rate = map(float, self.clocks[i])
+        return (times - start) * rate
+
+    def in_frames(self) -> "ContinuousNetwork":
+        """Return an equal network whose layers all read frames, in float64.
+
+        It is what simulators and files of other tools can take: weights and pulses in frames. A
+        network without clocks is one already, and is returned as it is.
+        """
+        if self.clocks is None:
+            return self
+        layers = []
+        for layer, clock in zip(self.layers, self._clocks(), strict=False):
+            layer = copy.deepcopy(layer).double()
+            with torch.no_grad():
+                layer.weight /= clock.unit
+                if layer.pulses is not None:
+                    layer.pulses.copy_(clock.in_frames(layer.pulses))
+            layers.append(layer)
+        options = None if self.options is None else {**self.options, "clocks": False}
+        return ContinuousNetwork(layers, self.maker, options)
 
     def decide(
         self,
@@ -210,7 +164,7 @@ class ContinuousNetwork(nn.Module):
 
         Args:
             times: input spikes in frames, >= 0; `inf` is silence.
-            temperature: of the softmax of -t that gives the scores.
+            temperature: of the softmax of -t that gives the scores; t in the outputs' clock.
             fallback: where nothing has fired by the frame's end, let the largest potential there
                 answer, forced, at time 1.
 
@@ -235,16 +189,22 @@ class ContinuousNetwork(nn.Module):
         return Decision.cat(parts)
 
     def _decide(self, times: Tensor, temperature: float, fallback: bool) -> Decision:
-        layers = self.spike_times(times)
+        layers = self.local_times(times)
         time, label = layers[-1].min(dim=1)
+        if self.clocks is not None:
+            time = self._clocks()[-1].in_frames(time)
         fired = torch.isfinite(time)
         scores = first_spike_probabilities(layers[-1] / temperature)
         if fallback:
             late = ~(time <= 1.0)
             last = self.layers[-1]
             assert isinstance(last, Dense)
-            before = layers[-2] if len(layers) > 1 else times.to(time.device, time.dtype)
-            potential = last.potential(before, 1.0)
+            before = layers[-2] if len(layers) > 1 else times.to(layers[-1])
+            at, unit = 1.0, None
+            if self.clocks is not None:
+                clock = self._clocks()[-2]
+                at, unit = clock.local(1.0), clock.unit
+            potential = last.potential(self._read(before, len(layers) - 1), at, unit)
             label = torch.where(late, potential.argmax(dim=1), label)
             scores = torch.where(late[:, None], potential.softmax(dim=1), scores)
             time, fired = torch.where(late, 1.0, time), fired & ~late
@@ -261,27 +221,21 @@ class ContinuousNetwork(nn.Module):
         layers = self.spike_times(times)
         end = layers[-1].amin(dim=1, keepdim=True)
         total = torch.zeros(len(times), dtype=torch.float64)
-        for layer, before in zip(self.layers, [times.to(end), *layers[:-1]], strict=True):
+        clocks = [None] * len(layers) if self.clocks is None else self._clocks()
+        befores = [times.to(end), *layers[:-1]]
+        for layer, before, clock in zip(self.layers, befores, clocks, strict=False):
             arrived = (before <= end) & torch.isfinite(before)
             total += arrived.double().cpu() @ layer.fan_out().double()
-            if getattr(layer, "pulses", None) is not None:
-                total += (layer.pulses <= end).sum(dim=1).double().cpu() * layer.n_outputs
+            if layer.pulses is not None:
+                pulses = layer.pulses if clock is None else clock.in_frames(layer.pulses)
+                total += (pulses <= end).sum(dim=1).double().cpu() * layer.n_neurons
         return total
 
 
 def check_spike_times(times: Tensor, n_inputs: int) -> None:
     """Refuse what are not spike times of this many inputs."""
-    _check_size(times, n_inputs)
+    check_size(times, n_inputs)
     check_times(times, latest=math.inf)
-
-
-def _check_size(times: Tensor, n_inputs: int) -> None:
-    if not isinstance(times, Tensor) or times.dim() != 2 or times.shape[1] != n_inputs:
-        got = list(times.shape) if isinstance(times, Tensor) else type(times).__name__
-        raise ValueError(
-            f"Spike times must be a tensor [batch, {n_inputs}], got {got}. Flatten the images, or "
-            "build the network for these inputs."
-        )
 
 
 def layer_sizes(sizes: Sequence[int]) -> list[tuple[int, int]]:

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from baselines.continuous import ContinuousNetwork, Dense, check_spike_times
-from baselines.first_spikes import first_spike_loss, silence_penalty
+from baselines.first_spike import first_spike_loss, silence_penalty
 from rc_snn.borders.numbers import check_fields, indices
 from rc_snn.loop import Loop, Row, Select, TrainResult, rank
 from rc_snn.sequences import check_paired
@@ -38,7 +38,8 @@ class ContinuousConfig:
     weight_decay: float = 0.0
     """Decoupled weight decay (AdamW), per unit of the learning rate."""
     temperature: float = 1.0
-    """τ of softmax(-t / τ), in frames: what moves networks between early and accurate."""
+    """τ of softmax(-t / τ), in frames: what moves networks between early and accurate. Of a network
+    with clocks, in units of its outputs' clock; so is the horizon."""
     horizon: float | None = None
     """Output times beyond it grow ten times slower in the loss, in frames; None: all alike."""
     jitter: float = 0.0
@@ -229,7 +230,7 @@ class _Training(Loop):
         labels = batch.labels.to(model.layers[0].weight.device)
         quiet = config.jitter_epochs is not None and epoch >= config.jitter_epochs
         jitter = 0.0 if quiet else config.jitter
-        layers = model.spike_times(batch.times, jitter=jitter, generator=self.generator)
+        layers = model.local_times(batch.times, jitter=jitter, generator=self.generator)
         out = layers[-1]
         loss = first_spike_objective(out, labels, config.temperature, config.horizon)
         self.descend(loss, self._revival(batch, layers, labels), config.max_norm)

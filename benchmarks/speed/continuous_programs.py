@@ -6,7 +6,7 @@ import torch
 
 from baselines.continuous import ContinuousNetwork
 from baselines.continuous_training import AuthorsAdam, Timed
-from baselines.first_spikes import first_spike_loss, silence_penalty
+from baselines.first_spike import first_spike_loss, silence_penalty
 from benchmarks.table1.continuous_rows import README
 
 

@@ -10,7 +10,7 @@ from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from baselines.alpha_psp import AlphaPSP
-from baselines.continuous import ContinuousNetwork, Dense, check_spike_times
+from baselines.continuous import ContinuousNetwork, Conv, Dense, check_spike_times
 from baselines.rel_psp import ReLPSP
 from bridges.errors import BridgeError
 
@@ -42,10 +42,10 @@ class Layer:
 
 
 def layers(network: ContinuousNetwork) -> list[Layer]:
-    """Return the layers of an α-PSP or ReL-PSP network.
+    """Return the layers of an α-PSP or ReL-PSP network, in frames.
 
     Raises:
-        BridgeError: if a layer is a convolution, whose pooling by the earliest spike no target has.
+        BridgeError: if a layer pools by the earliest spike, which no target does.
 
     Example:
         >>> from baselines.rel_psp import rel_psp
@@ -53,10 +53,12 @@ def layers(network: ContinuousNetwork) -> list[Layer]:
         >>> [(layer.weight.shape, layer.theta, layer.decay) for layer in layers(net)]
         [((4, 3), 1.0, 0.0), ((3, 2), 1.0, 0.0)]
     """
-    return [_layer(part) for part in network.layers]
+    return [_layer(part) for part in network.in_frames().layers]
 
 
 def _layer(part: Any) -> Layer:
+    if isinstance(part, Conv) and part.pool == 1:
+        part = part.as_dense()
     if not isinstance(part, Dense):
         raise BridgeError(
             f"A layer of kind {type(part).__name__} pools by the earliest spike, which no target "
@@ -109,7 +111,14 @@ def input_pairs(
     """Connect each input that spikes, numbered as `input_spikes`, to the neurons of its sample."""
     n = layer.n_neurons
     target = sample[:, None] * n + np.arange(n)
-    return Pairs(np.repeat(np.arange(len(sample)), n), target.ravel(), layer.weight[unit].ravel())
+    source = np.repeat(np.arange(len(sample)), n)
+    return _connected(source, target.ravel(), layer.weight[unit].ravel())
+
+
+def _connected(source: Any, target: Any, weight: Any) -> Pairs:
+    """Leave out synapses of weight 0, of which a convolution has many."""
+    there = weight != 0.0
+    return Pairs(source[there], target[there], weight[there])
 
 
 def dense_pairs(layer: Layer, batch: int) -> Pairs:
@@ -117,7 +126,7 @@ def dense_pairs(layer: Layer, batch: int) -> Pairs:
     sample, source, target = np.indices((batch, *layer.weight.shape)).reshape(3, -1)
     n_in, n = layer.weight.shape
     weight = np.tile(layer.weight.ravel(), batch)
-    return Pairs(sample * n_in + source, sample * n + target, weight)
+    return _connected(sample * n_in + source, sample * n + target, weight)
 
 
 def pulse_pairs(layer: Layer, batch: int) -> Pairs:

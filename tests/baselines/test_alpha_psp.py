@@ -12,7 +12,7 @@ from scipy.special import lambertw
 from baselines.alpha_psp import CLIP, AlphaPSP, alpha_psp, crossing, load_network
 from baselines.continuous import ContinuousNetwork, Dense
 from baselines.continuous_training import AuthorsAdam
-from baselines.first_spikes import first_spike_loss, first_spikes, silence_penalty
+from baselines.first_spike import first_spike_loss, first_spikes, silence_penalty
 from encoders.functional import encode_alpha_psp
 from encoders.mnist import MNIST_TITLE, load_mnist
 
@@ -189,7 +189,7 @@ def test_the_published_networks_spike_as_in_their_authors_program(which, fast, p
 
 
 def causal_sizes(layer, times, fast):
-    from baselines.first_spikes import Crossing, sort_spikes
+    from baselines.first_spike import Crossing, sort_spikes
 
     times = torch.cat([times, layer.pulses.detach().expand(len(times), -1)], dim=1)
     index = torch.arange(times.shape[1], dtype=torch.int32)[None]

@@ -10,7 +10,7 @@ from baselines.alpha_psp import AlphaPSP, alpha_psp
 from baselines.continuous import ContinuousNetwork, Conv, Dense
 from baselines.continuous_training import ContinuousConfig, Timed, train_continuous
 from baselines.conv import conv_rel_psp
-from baselines.first_spikes import Crossing, Sorted, first_spike_loss, first_spikes, sort_spikes
+from baselines.first_spike import Crossing, Sorted, first_spike_loss, first_spikes, sort_spikes
 from baselines.lif import TTFSLIF, NorseLIF, SnnTorchLIF
 from baselines.rel_psp import ReLPSP, rel_psp
 from rc_snn.sequences import DenseSequences, SpikeSequences

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from baselines.continuous import Conv
 from baselines.conv import conv_rel_psp
-from baselines.first_spikes import first_spikes
+from baselines.first_spike import first_spikes
 from baselines.rel_psp import ReLPSP, rel_psp
 
 F64 = torch.float64

@@ -8,7 +8,7 @@ import torch
 from baselines.alpha_psp import AlphaPSP, alpha_psp
 from baselines.continuous import ContinuousNetwork, Dense
 from baselines.conv import conv_rel_psp
-from baselines.first_spikes import (
+from baselines.first_spike import (
     first_spike_loss,
     first_spike_probabilities,
     silence_penalty,

@@ -50,6 +50,9 @@ class Neuron(Protocol):
     def psp(self, lag: Tensor) -> Tensor:
         """Return the potential that an input of weight 1 leaves `lag` >= 0 after it."""
 
+    def in_units(self, unit: float) -> "Neuron":
+        """Return the neuron on a clock whose unit lasts so many frames."""
+
     def cross(self, spikes: Sorted, weight: Tensor) -> Crossing:
         """Find the first crossings by tensors."""
 
