@@ -10,6 +10,7 @@ from baselines.continuous import ContinuousNetwork
 from baselines.continuous_training import Timed, train_continuous
 from baselines.lif import TTFSLIF
 from baselines.lif_training import train_ttfs
+from baselines.relu_training import MappedConfig, train_mapped
 from rc_snn.families import RankCoded, Split, Trained, finished
 from rc_snn.loop import TrainResult
 from rc_snn.regimes import account
@@ -53,8 +54,14 @@ class Continuous:
         return Timed(run.encode(split.images).float(), split.labels)
 
     def train(self, model: Any, *args: Any, **options: Any) -> TrainResult:
-        """Train: `baselines.continuous_training.train_continuous`."""
-        return finished(model, train_continuous(model, *args, **options))
+        """Train by first spikes, or map a ReLU network first, whichever the config is of.
+
+        See `baselines.continuous_training.train_continuous` and
+        `baselines.relu_training.train_mapped`.
+        """
+        config = args[2] if len(args) > 2 else options["config"]
+        by = train_mapped if isinstance(config, MappedConfig) else train_continuous
+        return finished(model, by(model, *args, **options))
 
     def decide(self, network: Any, inputs: Any) -> Decision:
         """Return the first output spikes."""

@@ -10,6 +10,7 @@ from baselines.continuous import ContinuousNetwork
 from baselines.continuous_training import ContinuousConfig
 from baselines.conv import conv_rel_psp
 from baselines.rel_psp import rel_psp
+from benchmarks.table1 import mapped_rows
 from benchmarks.table1.rows import Recipe, Row
 
 
@@ -128,6 +129,7 @@ ROWS = (
             "paper": {
                 "weights": _authors("slow"),
                 "published": _recipe(_ALPHA, replace(PAPER, select="slow"), encoder="alpha_psp"),
+                **mapped_rows.ALPHA,
             },
         },
     ),
@@ -138,7 +140,10 @@ ROWS = (
                 "quick": {
                     "tuned": _recipe(ContinuousModel("rel_psp", (784, n, 10)), _rel(8), **_SMALL)
                 },
-                "paper": {"tuned": _recipe(ContinuousModel("rel_psp", (784, n, 10)), _rel(epochs))},
+                "paper": {
+                    "tuned": _recipe(ContinuousModel("rel_psp", (784, n, 10)), _rel(epochs)),
+                    **mapped_rows.dense(n),
+                },
             },
         )
         for n, line, published, epochs in (
@@ -152,7 +157,10 @@ ROWS = (
         *("784-16C5-P2-32C5-P2-800-128-10", "99.4", "ConvReL-PSP", "continuous"),
         recipes={
             "quick": {"tuned": _recipe(_CONV, _conv(4), **_SMALL)},
-            "paper": {"augmented": _recipe(_CONV, _conv(40), augment="bicubic affine")},
+            "paper": {
+                "augmented": _recipe(_CONV, _conv(40), augment="bicubic affine"),
+                **mapped_rows.CONV_SLOW,
+            },
         },
     ),
 )

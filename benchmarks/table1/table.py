@@ -262,8 +262,10 @@ def _effort(r: Record) -> str:
         whose = "the authors' weights" if authors else f"not trained here ({c['profile']})"
         return f"{whose} / {c['n_test']:,}"
     kernel, theta = c["model"].get("kernel_size"), c["train"].get("theta", 0.95)
+    by_spikes = c["train"].get("first_spikes")
+    further = f" + {by_spikes['epochs']}" if by_spikes else ""
     parts = [
-        f"{c['n_train']:,} × {c['train']['epochs']} epochs / {c['n_test']:,}",
+        f"{c['n_train']:,} × {c['train']['epochs']}{further} epochs / {c['n_test']:,}",
         f"kernel {kernel}×{kernel}" if kernel else "",
         "bf16" if c["train"].get("precision") == "bf16" else "",
         "" if theta == 0.95 else f"θ={theta}",
