@@ -1,9 +1,11 @@
-"""Accuracy against decision time, for ReL-PSP and rank coding, as curves.
+"""Accuracy against decision time, for first-spike networks and rank coding, as curves.
 
-ReL-PSP's knob is the temperature of the first-spike softmax: one training for each. Rank coding's
-is the threshold θ: the networks that ship are read out at many. Both are drawn on the strict clock,
-the time at which the answer is out, and the table says who is ahead at each time. Every point is a
-network, or a read-out of one, on the whole test set; nothing is chosen on it.
+Trained by first spikes, ReL-PSP's knob is the temperature of the softmax; mapped from a ReLU network
+(`baselines.from_relu`), ConvReL-PSP's is the deadline of its input, for either polarity: one training
+for each. Rank coding's is the threshold θ: the networks that ship are read out at many. All are
+drawn on the strict clock, the time at which the answer is out, and the table says who is ahead at
+each time. Every point is a network, or a read-out of one, on the whole test set; nothing is chosen
+on it.
 
 `python -m benchmarks.table1.tradeoff` draws from the records in results/tradeoff; `--train` makes
 them.
@@ -25,7 +27,7 @@ from benchmarks.table1.rows import YOURS
 from benchmarks.table1.runs import RowRun, planned
 from benchmarks.table1.task import digits_of, make
 from benchmarks.task import Task, start
-from encoders.functional import encode
+from encoders.functional import Polarity, ZeroPixels, encode
 from encoders.mnist import MNIST_TITLE, Digits, load_mnist
 from rc_snn.network import load
 from rc_snn.regimes import account
@@ -36,6 +38,8 @@ TEMPERATURES = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6)
 CALM: Any = {"jitter": 0.03, "drift": 1.0}
 """Where it differs from Table 1: high temperatures push outputs far apart, and with a drift of 0.1
 the networks of 0.3 frames and more fell silent (one seed, no record)."""
+WINDOWS = (0.01, 0.02, 0.04, 0.1, 0.25, 0.5, 1.0)
+"""Deadlines of mapped networks, in frames; answers are out an eighth or a seventh later."""
 THETAS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
 NETWORKS = ("rc-lstm-340-fast", "rc-lstm-340-slow", "rc-lstm-340-strict-augmented")
 DEADLINES = (0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 1.25)
@@ -47,7 +51,7 @@ class Tradeoff(Options):
     """Sweep and draw accuracy against decision time."""
 
     epochs: int = 20
-    """Passes over the training images, for each temperature."""
+    """Passes over the training images, for each temperature and each deadline."""
 
     ONLY_TRAIN: ClassVar[tuple[str, ...]] = ("epochs", *Options.ONLY_TRAIN)
     IDLE: ClassVar[tuple[str, ...]] = ("seeds", "profile")
@@ -82,18 +86,36 @@ def temperature_runs(options: Tradeoff, digits: Digits) -> list[RowRun]:
     ]
 
 
+def deadline_runs(options: Tradeoff, digits: Digits) -> list[RowRun]:
+    """Return one run of a mapped ConvReL-PSP for each deadline and polarity."""
+    asked = Table1(rows=("conv-rel-psp-strict",), recipe=("mapped",), profile="paper")
+    (base,) = planned(asked, digits)
+    zeros: dict[Polarity, ZeroPixels] = {"dark_first": "last", "bright_first": "silent"}
+    return [
+        replace(
+            base,
+            task="tradeoff",
+            polarity=polarity,
+            zero_pixels=zero,
+            train=replace(base.train, deadline=deadline, epochs=options.epochs),
+        )
+        for polarity, zero in zeros.items()
+        for deadline in WINDOWS
+    ]
+
+
 class Sweeps(Task):
-    """The two sweeps."""
+    """The sweeps."""
 
     name, options = "tradeoff", Tradeoff
 
     def runs(self, options: Tradeoff) -> list[Any]:
-        """Return a run for each network that ships, and for each temperature."""
+        """Return a run for each network that ships, each temperature, and each deadline."""
         digits = load_mnist(options.data)
         if digits.title != MNIST_TITLE:
             raise ValueError("The sweep needs MNIST; the embedded digits are too few.")
         thetas = [ThetaRun(name, load(name).record, digits.name) for name in NETWORKS]
-        return [*thetas, *temperature_runs(options, digits)]
+        return [*thetas, *temperature_runs(options, digits), *deadline_runs(options, digits)]
 
     def make(self, run: Any, options: Tradeoff, command: str) -> Record:
         """Read a network out at all thresholds, or train for a temperature."""
@@ -104,7 +126,10 @@ class Sweeps(Task):
 
     def summary(self, done: Record) -> str:
         """Say what was swept."""
-        return str(done.config.get("network") or f"τ = {done.config['train']['temperature']:g}")
+        train = done.config.get("train", {})
+        if "deadline" in train:
+            return f"deadline {train['deadline']:g}, {done.config['polarity']}"
+        return str(done.config.get("network") or f"τ = {train['temperature']:g}")
 
     def find(self, options: Options) -> list[Record]:
         """Return all records of the folder that have a curve."""
@@ -160,15 +185,24 @@ class Curve:
 def curves(records: Sequence[Record]) -> list[Curve]:
     """Return the curves that the records hold; points whose mean time is infinite are left out."""
     found = []
-    timed = sorted(
-        (r for r in records if "network" not in r.config),
-        key=lambda r: r.config["train"]["temperature"],
-    )
+    trained = [r for r in records if "network" not in r.config]
+    timed = [r for r in trained if "deadline" not in r.config["train"]]
+    timed.sort(key=lambda r: float(r.config["train"]["temperature"]))
     first = [r.metrics for r in timed]
     if first:
         found.append(Curve("ReL-PSP 784-340-10, first spike", False, _points(first)))
         forced = _points([m["at_frame_end"] for m in first])
         found.append(Curve("the same, potential answers at the frame's end", False, forced))
+    for polarity in ("dark_first", "bright_first"):
+        mapped = [
+            r.metrics
+            for r in trained
+            if "deadline" in r.config["train"] and r.config["polarity"] == polarity
+        ]
+        if mapped:
+            first_pixels = polarity.removesuffix("_first")
+            label = f"mapped ConvReL-PSP, {first_pixels} first (augmented)"
+            found.append(Curve(label, False, _points(mapped)))
     for r in records:
         if "network" in r.config:
             label = f"{r.config['network'].removesuffix('-augmented')}, θ swept"
@@ -185,7 +219,7 @@ def _points(metrics: list[dict[str, Any]]) -> list[tuple[float, float]]:
 
 def ahead(found: list[Curve]) -> list[str]:
     """Say for each deadline what the best point with an earlier mean time is, on either side."""
-    rows = [["mean time <=", "rank coding %", "ReL-PSP %", "ahead"]]
+    rows = [["mean time <=", "rank coding %", "first spikes %", "ahead"]]
     for deadline in DEADLINES:
         best = {
             side: max(
@@ -197,10 +231,10 @@ def ahead(found: list[Curve]) -> list[str]:
         rc, rel = best[True], best[False]
         who = "—"
         if rc is not None or rel is not None:
-            who = "rank coding" if (rc or 0.0) > (rel or 0.0) else "ReL-PSP"
+            who = "rank coding" if (rc or 0.0) > (rel or 0.0) else "first spikes"
         shown = ["—" if x is None else f"{x:.2f}" for x in (rc, rel)]
         rows.append([f"{deadline:g}", *shown, who])
-    return tables.text(rows, ">>><", widths=(12, 14, 10, 0))
+    return tables.text(rows, ">>><", widths=(12, 14, 15, 0))
 
 
 def draw(found: list[Curve], path: Path, theirs: Sequence[Curve] = ()) -> None:

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from benchmarks import record
 from benchmarks.table1 import accuracy_time, tradeoff
 from benchmarks.table1.table import groups, paper_records
-from benchmarks.table1.tradeoff import TEMPERATURES, Curve, Tradeoff
+from benchmarks.table1.tradeoff import TEMPERATURES, WINDOWS, Curve, Tradeoff
 from benchmarks.task import command
 from encoders.mnist import embedded_digits
 
@@ -27,7 +27,7 @@ def test_at_each_time_the_best_earlier_point_of_either_side_counts():
     assert lines["0.05"] == ["—", "—", "—"]
     assert lines["0.1"] == ["97.00", "—", "rank coding"]
     assert lines["0.5"] == ["98.00", "97.50", "rank coding"], "later and worse points do not count"
-    assert lines["1.25"] == ["98.00", "98.50", "ReL-PSP"]
+    assert lines["1.25"] == ["98.00", "98.50", "first spikes"]
 
 
 def test_one_run_for_each_temperature_and_nothing_else_differs():
@@ -37,6 +37,19 @@ def test_one_run_for_each_temperature_and_nothing_else_differs():
     assert len(same) == 1
     [one] = same
     assert (one.train.epochs, one.train.select, one.row) == (3, "any", "rel-psp-340-slow")
+
+
+def test_one_mapped_network_for_each_deadline_and_polarity_and_nothing_else_differs():
+    runs = tradeoff.deadline_runs(Tradeoff(epochs=3), embedded_digits())
+    assert [(r.polarity, r.train.deadline) for r in runs] == [
+        (p, d) for p in ("dark_first", "bright_first") for d in WINDOWS
+    ]
+    same = {
+        replace(r, train=replace(r.train, deadline=1.0), polarity="dark_first", zero_pixels="last")
+        for r in runs
+    }
+    [one] = same
+    assert (one.train.epochs, one.recipe, one.augment) == (3, "mapped", "bicubic affine")
 
 
 def test_the_checked_in_curves_are_those_of_the_records(tmp_path):
