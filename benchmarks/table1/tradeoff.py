@@ -1,11 +1,11 @@
 """Accuracy against decision time, for first-spike networks and rank coding, as curves.
 
-Trained by first spikes, ReL-PSP's knob is the temperature of the softmax; mapped from a ReLU network
-(`baselines.from_relu`), ConvReL-PSP's is the deadline of its input, for either polarity: one training
-for each. Rank coding's is the threshold θ: the networks that ship are read out at many. All are
-drawn on the strict clock, the time at which the answer is out, and the table says who is ahead at
-each time. Every point is a network, or a read-out of one, on the whole test set; nothing is chosen
-on it.
+Trained by first spikes, ReL-PSP's knob is the temperature of the softmax; mapped from a ReLU
+network (`baselines.from_relu`), ConvReL-PSP's is the deadline of its input, for either polarity:
+one training for each. Rank coding's is the threshold θ: the networks that ship are read out at
+many. All are drawn on the strict clock, the time at which the answer is out, and the table says who
+is ahead at each time. Every point is a network, or a read-out of one, on the whole test set;
+nothing is chosen on it.
 
 `python -m benchmarks.table1.tradeoff` draws from the records in results/tradeoff; `--train` makes
 them.
