@@ -113,8 +113,9 @@ def train_mapped(
     net = relu_network(layers, config)
     run = _ReLUTraining(net, data, validation, config, Path(run_dir), reads, fresh, tensorboard)
     result = run.fit(f"{description}, ReLU")
+    idle = nn.Sequential(*(part for part in net if not isinstance(part, Dropout)))
     mapped = from_relu(
-        net.eval(),
+        idle,
         config.deadline,
         config.k,
         neuron=reads.neuron,
