@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import figure4, figure5, neurobench, record, simulators
+from benchmarks.anytime import task as anytime
 from benchmarks.early import task as early
 from benchmarks.figure1 import task as figure1
 from benchmarks.figure2 import task as figure2
@@ -32,6 +33,7 @@ from rc_snn.files import write_text
 TASKS: dict[str, tuple[Task, ...]] = {
     "tasks": (figure1.TASK, figure2.TASK, figure5.TASK, peers.TASK, nmnist.TASK),
     "simulators": (simulators.TASK,),
+    "anytime": (anytime.TASK,),
     "": (
         *(figure4.TASK, keywords.TASK, poisson.TASK, tradeoff.TASK, neurobench.TASK),
         *(speed.TASK, exchange.TASK, long_sequences.TASK, early.TASK),
@@ -44,6 +46,7 @@ PAGES: dict[str, tuple[str, ...]] = {
     "README.md": ("table1",),
     "docs/TASKS.md": ("time", "tasks"),
     "docs/BRIDGES.md": ("bridges", "simulators"),
+    "docs/anytime.md": ("anytime",),
 }
 """The generated blocks of each page."""
 
