@@ -87,6 +87,7 @@ class ContinuousNetwork(nn.Module):
         times: Float[Tensor, "batch inputs"],
         *,
         jitter: float = 0.0,
+        dropout: float = 0.0,
         generator: torch.Generator | None = None,
     ) -> list[Tensor]:
         """Return the spike times of every layer, each in its clock: what training reads.
@@ -96,7 +97,9 @@ class ContinuousNetwork(nn.Module):
         Args:
             times: input spikes in frames, >= 0; `inf` is silence.
             jitter: standard deviation of what is added to hidden spike times, in frames.
-            generator: where the jitter is drawn from.
+            dropout: share p of the hidden spikes that the next layer does not see, drawn for each
+                sample; the weights of all others then count 1 / (1 - p).
+            generator: where both are drawn from.
 
         Raises:
             ValueError: if a time is NaN or negative, or their number is not the network's.
@@ -105,6 +108,9 @@ class ContinuousNetwork(nn.Module):
         jitter = number(jitter, "jitter")
         if not 0.0 <= jitter < math.inf:
             raise ValueError(f"jitter must be >= 0 frames and finite, got {jitter}.")
+        dropout = number(dropout, "dropout")
+        if not 0.0 <= dropout < 1.0:
+            raise ValueError(f"dropout must be in [0, 1), got {dropout}.")
         own, frames = self.layers[0].weight, Clock(0.0, 1.0)
         clocks = [frames] * len(self.layers) if self.clocks is None else self._clocks()
         before, times = frames, times.to(own.device, own.dtype)
@@ -114,7 +120,12 @@ class ContinuousNetwork(nn.Module):
                 noise = torch.randn(times.shape, generator=generator, dtype=times.dtype)
                 times = times + jitter / before.unit * noise.to(times.device)
                 times = times.clamp_min(before.local(0.0))
-            times = layer(self._read(times, i), None if self.clocks is None else clock.unit)
+            read, gain = self._read(times, i), 1.0
+            if out and dropout > 0.0:
+                left_out = torch.rand(read.shape, generator=generator) < dropout
+                read = read.masked_fill(left_out.to(read.device), torch.inf)
+                gain = 1.0 / (1.0 - dropout)
+            times = layer(read, None if self.clocks is None else clock.unit, gain)
             out.append(times)
             before = clock
         return [*out[:-1], self._read(out[-1], len(out))]

@@ -46,6 +46,8 @@ class ContinuousConfig:
     """Standard deviation of noise on hidden spike times, in frames."""
     jitter_epochs: int | None = None
     """Epochs with this noise, from the beginning; None: all of them."""
+    spike_dropout: float = 0.0
+    """Share of the hidden spikes that are left out, drawn for each sample."""
     max_norm: float | None = None
     """Bound of the norm of all gradients together; None has none."""
     silence: float = 0.0
@@ -70,6 +72,8 @@ class ContinuousConfig:
             raise ValueError(
                 f"temperature, horizon and max_norm must be positive and finite, got {positive}."
             )
+        if not 0.0 <= self.spike_dropout < 1.0:
+            raise ValueError(f"spike_dropout must be in [0, 1), got {self.spike_dropout}.")
         negative = [
             name
             for name in ("weight_decay", "jitter", "silence", "drift", "lr_pulses")
@@ -230,7 +234,12 @@ class _Training(Loop):
         labels = batch.labels.to(model.layers[0].weight.device)
         quiet = config.jitter_epochs is not None and epoch >= config.jitter_epochs
         jitter = 0.0 if quiet else config.jitter
-        layers = model.local_times(batch.times, jitter=jitter, generator=self.generator)
+        layers = model.local_times(
+            batch.times,
+            jitter=jitter,
+            dropout=config.spike_dropout,
+            generator=self.generator,
+        )
         out = layers[-1]
         loss = first_spike_objective(out, labels, config.temperature, config.horizon)
         self.descend(loss, self._revival(batch, layers, labels), config.max_norm)

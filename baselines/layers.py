@@ -24,19 +24,25 @@ class Layer(nn.Module):
         super().__init__()
         self.neuron, self.n_inputs, self.fast = neuron, n_inputs, fast
 
-    def fire(self, times: Tensor, unit: float | None) -> Float[Tensor, "batch rows neurons"]:
-        """Return the first spikes of every row."""
+    def fire(
+        self, times: Tensor, unit: float | None, gain: float = 1.0
+    ) -> Float[Tensor, "batch rows neurons"]:
+        """Return the first spikes of every row, with the weights of its inputs times a gain."""
         check_size(times, self.n_inputs)
         neuron, pulses = self.neuron_of(unit), self.pulses
+        weight: Tensor = self.weight
+        if gain != 1.0:
+            n = len(weight) - _number(pulses)
+            weight = torch.cat([gain * weight[:n], weight[n:]])
         times = self.padded(times)
         if unit is not None and bool((times < 0.0).any()):
             # What is early moves its whole sample to 0 and back: time has no origin for a neuron.
             early = times.detach().amin(dim=1, keepdim=True).clamp_max(0.0)
             if pulses is not None:
                 times, pulses = torch.cat([times, pulses.expand(len(times), -1)], dim=1), None
-            out = first_spikes(neuron, times - early, self.weight, self.index, fast=self.fast)
+            out = first_spikes(neuron, times - early, weight, self.index, fast=self.fast)
             return out + early[:, :, None]
-        return first_spikes(neuron, times, self.weight, self.index, pulses, fast=self.fast)
+        return first_spikes(neuron, times, weight, self.index, pulses, fast=self.fast)
 
     def neuron_of(self, unit: float | None) -> Neuron:
         """Return the neuron as a clock of this unit sees it."""
@@ -81,10 +87,10 @@ class Dense(Layer):
         self.n_outputs = self.n_neurons = weight.shape[1]
 
     def forward(
-        self, times: Float[Tensor, "batch inputs"], unit: float | None = None
+        self, times: Float[Tensor, "batch inputs"], unit: float | None = None, gain: float = 1.0
     ) -> Float[Tensor, "batch neurons"]:
         """Return the first spikes."""
-        return self.fire(times, unit).squeeze(1)
+        return self.fire(times, unit, gain).squeeze(1)
 
     def potential(
         self, times: Float[Tensor, "batch inputs"], at: float, unit: float | None = None
@@ -177,10 +183,10 @@ class Conv(Layer):
         return nn.functional.pad(times, (0, 1), value=torch.inf) if self.silent_edge else times
 
     def forward(
-        self, times: Float[Tensor, "batch inputs"], unit: float | None = None
+        self, times: Float[Tensor, "batch inputs"], unit: float | None = None, gain: float = 1.0
     ) -> Float[Tensor, "batch neurons"]:
         """Return the first spikes, pooled, as `[batch, height * width * channel]`."""
-        out = self.fire(times, unit)
+        out = self.fire(times, unit, gain)
         (rows, columns, channels), p = self.size, self.pool
         out = out.view(len(out), *self.grid, channels)[:, : rows * p, : columns * p]
         out = out.reshape(len(out), rows, p, columns, p, channels)

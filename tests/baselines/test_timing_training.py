@@ -13,6 +13,7 @@ from baselines.continuous_training import (
     first_spike_objective,
     train_continuous,
 )
+from baselines.first_spike import first_spikes
 from baselines.rel_psp import rel_psp
 from encoders import embedded_digits, encode_latency
 from encoders.temporal_mnist import take
@@ -222,3 +223,24 @@ def test_noise_ends_with_its_epochs(digits, tmp_path):
         weights.append(model.layers[0].weight.detach())
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
+
+
+def test_spikes_that_are_left_out_are_silent_and_the_others_count_for_them():
+    """One network by hand: masks from the same generator, weights of the second layer doubled."""
+    net = rel_psp((6, 40, 3), generator=torch.Generator().manual_seed(0)).double()
+    times = torch.rand(5, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    hidden, out = net.local_times(times, dropout=0.5, generator=torch.Generator().manual_seed(2))
+    gone = torch.rand((5, 40), generator=torch.Generator().manual_seed(2)) < 0.5
+    assert 60 < gone.sum() < 140
+    assert torch.equal(hidden, net.layers[0](times))
+    by_hand = first_spikes(
+        net.layers[1].neuron, hidden.masked_fill(gone, torch.inf), 2.0 * net.layers[1].weight
+    )
+    torch.testing.assert_close(out, by_hand.squeeze(1), rtol=1e-12, atol=0)
+    whole = net.local_times(times, dropout=0.0)[-1]
+    assert torch.equal(whole, net.spike_times(times)[-1])
+    for share in (1.0, -0.1, math.nan):
+        with pytest.raises(ValueError, match="dropout must be in"):
+            net.local_times(times, dropout=share)
+        with pytest.raises(ValueError, match="spike_dropout must be in"):
+            ContinuousConfig(spike_dropout=share)
