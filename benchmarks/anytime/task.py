@@ -119,10 +119,9 @@ def runs(options: AnytimeOptions) -> list[AnytimeRun | Heard]:
     return found
 
 
-def _spoken(options: Options) -> KeywordOptions:
-    return KeywordOptions(
-        profile=options.profile, data=options.data, runs=options.runs, results=options.results
-    )
+def _spoken(options: AnytimeOptions) -> KeywordOptions:
+    names = ("profile", "data", "runs", "results", "methods")
+    return KeywordOptions(**{name: getattr(options, name) for name in names})
 
 
 def _heard(options: AnytimeOptions) -> list[Heard]:
@@ -131,7 +130,6 @@ def _heard(options: AnytimeOptions) -> list[Heard]:
         Heard(run, options.profile)
         for seed in options.seeds
         for run in keywords.repeated(_spoken(options), config, seed)
-        if method_name(run.train) in options.methods
     ]
 
 

@@ -49,14 +49,12 @@ def options(tmp_path, monkeypatch) -> KeywordOptions:
     )
     run = keywords._run
     monkeypatch.setattr(keywords, "_run", lambda *a, **k: _short(run(*a, **k)))
-    kinds = ("eos", "rc", "random_theta_prefix")
-    monkeypatch.setattr(keywords, "REPEATED", kinds)
     monkeypatch.setattr(keywords, "BETAS", (0.1, 0.4))
     return KeywordOptions(
         train=True,
         profile="quick",
         seeds=(0, 1),
-        methods=kinds,
+        methods=("eos", "rc", "random_theta_prefix"),
         results=tmp_path / "results",
         runs=tmp_path / "runs",
         data=tmp_path,  # recordings are cached by their folder
