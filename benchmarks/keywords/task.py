@@ -27,7 +27,7 @@ from encoders.keyword_features import Features, KeywordData, load_keywords
 from encoders.keyword_network import keyword_network
 from encoders.speech_commands import SPLITS, find_recordings
 from rc_snn import exits, network
-from rc_snn.exits import right_answers, sweep
+from rc_snn.exits import Curve, right_answers, sweep
 from rc_snn.files.tensors import read_tensors, write_tensors
 from rc_snn.formats.half import round_to_half
 from rc_snn.models import RCLSTM
@@ -169,7 +169,9 @@ def make(run: TaskRun, options: KeywordOptions, command: str) -> Record:
     labels = {"validation": held_out.labels, "test": test.labels}
     _save_traces(traces, run_folder(run, options))
     metrics = _metrics(done.model, traces, labels, heard)
-    _write_network(run, done.model, heard, metrics, options)
+    _write_network(
+        run, done.model, heard, chosen_theta(metrics, len(held_out)), traces["test"], options
+    )
     return recorded(run, done, metrics, command)
 
 
@@ -177,20 +179,10 @@ def _metrics(
     model: RCLSTM, traces: dict[str, Tensor], labels: dict[str, Tensor], spoken: Spoken
 ) -> dict[str, Any]:
     """Account for first spikes at θ on the test set, and give both splits' curves over θ."""
-    test, front_end = traces["test"], spoken.keywords.front_end
-    decision = exits.exit_at(exits.confidence(test), test, THETA)
-    assert decision.step is not None
-    found = account(
-        decision,
-        labels["test"],
-        n_steps=len(test),
-        cost=model.cost(),
-        seen=front_end.seen(decision.step),
-    )
-    heard_ms = front_end.heard_ms(torch.arange(len(test)))
-    metrics = asdict(found) | {
+    front_end = spoken.keywords.front_end
+    heard_ms = front_end.heard_ms(torch.arange(len(traces["test"])))
+    metrics = _account(model, THETA, traces["test"], spoken) | {
         "heard_ms": heard_ms.tolist(),
-        "mean_heard_ms": float(heard_ms[decision.step].mean()),
         "curves": {"theta": THETAS.tolist()},
     }
     for split, logits in traces.items():
@@ -198,6 +190,21 @@ def _metrics(
         metrics["curves"][split] = _curve(logits, right, heard_ms)
         metrics[f"{split}_accuracy_at_end"] = float(right[-1].double().mean())
     return metrics
+
+
+def _account(model: RCLSTM, theta: float, test: Tensor, spoken: Spoken) -> dict[str, Any]:
+    """Account for first spikes at a threshold on the test set."""
+    front_end = spoken.keywords.front_end
+    decision = exits.exit_at(exits.confidence(test), test, theta)
+    assert decision.step is not None
+    found = account(
+        decision,
+        spoken.test.labels,
+        n_steps=len(test),
+        cost=model.cost(),
+        seen=front_end.seen(decision.step),
+    )
+    return asdict(found) | {"mean_heard_ms": float(front_end.heard_ms(decision.step).mean())}
 
 
 def _curve(logits: Tensor, right: Tensor, heard_ms: Tensor) -> dict[str, list[float]]:
@@ -235,19 +242,27 @@ def traces_of(run: TaskRun, options: KeywordOptions) -> dict[str, Tensor]:
     return traces
 
 
+def chosen_theta(metrics: dict[str, Any], n: int) -> float:
+    """Return the θ to use a network with: the fastest as good as the best, on n held-out clips."""
+    curve, theta = metrics["curves"]["validation"], metrics["curves"]["theta"]
+    known = [torch.tensor(curve[key], dtype=torch.float64) for key in ("mean_ms", "accuracy")]
+    return float(theta[exits.fastest_as_good(Curve(*known), n)])
+
+
 def _write_network(
-    run: TaskRun, model: RCLSTM, spoken: Spoken, metrics: dict[str, Any], options: KeywordOptions
+    run: TaskRun, model: RCLSTM, heard: Spoken, theta: float, test: Tensor, options: KeywordOptions
 ) -> None:
     """Write the network beside its checkpoint, and into the package where that is asked for."""
-    measured = ("n", "correct", "accuracy", "time_to_insight", "fired", "mean_heard_ms")
+    found = _account(model, theta, test, heard)
+    measured = {key: found[key] for key in ("n", "correct", "accuracy", "time_to_insight", "fired")}
     net = keyword_network(
         name=SHIPPED_AS,
         model=model,
-        theta=THETA,
-        normalisation=spoken.keywords.normalisation,
-        front_end=spoken.keywords.front_end,
-        classes=spoken.keywords.classes,
-        measured={key: metrics[key] for key in measured},
+        theta=theta,
+        normalisation=heard.keywords.normalisation,
+        front_end=heard.keywords.front_end,
+        classes=heard.keywords.classes,
+        measured=measured | {"mean_heard_ms": found["mean_heard_ms"]},
         record=run.name,
     )
     file = f"{net.name}.safetensors"

@@ -16,7 +16,7 @@ from benchmarks.run import Data, Options, TaskModel, TaskRun, recorded, trained
 from encoders.event_frames import Disturb, EventFrames, event_sequences, share_arrived
 from encoders.nmnist import SUBSET, SUBSET_NAME, NeuromorphicMNIST
 from encoders.temporal_mnist import deal
-from rc_snn.exits import confidence, exit_at
+from rc_snn.exits import Curve, confidence, exit_at, fastest_as_good
 from rc_snn.regimes import account
 from rc_snn.runner import trace
 from rc_snn.sequences import Labelled
@@ -119,7 +119,9 @@ def measure(
         _point(exit_at(confidence(seen), seen, theta), validation.labels, frames)
         for theta in THETAS
     ]
-    best = fastest_as_good(swept, len(validation))
+    known = [[point[key] for point in swept] for key in ("mean_ms", "accuracy")]
+    curve = Curve(*(torch.tensor(values, dtype=torch.float64) for values in known))
+    best = fastest_as_good(curve, len(validation))
     tell = partial(
         _tell, trace=shown, labels=test.labels, model=model, arrived=arrived, frames=frames
     )
@@ -155,23 +157,6 @@ def _point(
         "mean_ms": float(frames.seen_ms(decision.step).mean()),
         "fired": float(decision.fired.double().mean()),
     }
-
-
-def fastest_as_good(swept: Sequence[dict[str, float]], n: int) -> int:
-    """Return the position of the fastest θ that is as accurate as the best, by one standard error.
-
-    The one-standard-error rule of Breiman et al. (1984): with n = 100, three recordings more or
-    less are noise, and of rules that noise cannot tell apart the earliest is wanted.
-
-    Example:
-        >>> swept = [{"accuracy": a, "mean_ms": t} for a, t in ((0.5, 10), (0.9, 20), (0.92, 30))]
-        >>> fastest_as_good(swept, n=100)
-        1
-    """
-    top = max(point["accuracy"] for point in swept)
-    enough = top - (top * (1.0 - top) / n) ** 0.5
-    good = [i for i, point in enumerate(swept) if point["accuracy"] >= enough]
-    return min(good, key=lambda i: swept[i]["mean_ms"])
 
 
 def _tell(

@@ -1,5 +1,6 @@
 """Exit rules: scores, curves over thresholds, thresholds (per step, with a guarantee), metrics."""
 
+from rc_snn.exits.choice import fastest_as_good
 from rc_snn.exits.conformal import conformal_threshold, selective_threshold
 from rc_snn.exits.curves import (
     Curve,
@@ -51,6 +52,7 @@ __all__ = [
     "earliness",
     "every_threshold",
     "exit_at",
+    "fastest_as_good",
     "fit_rules",
     "fit_temperature",
     "frontier",

@@ -100,7 +100,9 @@ def test_records_hold_what_the_networks_answer_and_figures_are_drawn_from_them(
     assert len(set(curve["mean_step"])) > 5, "the thresholds make a difference"
     at_theta = decide(network.model, heard.test.inputs, 0.3)
     assert done.metrics["correct"] == int((at_theta.label == heard.test.labels).sum())
-    assert network.measured["accuracy"] == done.metrics["accuracy"]
+    assert network.theta == keywords.chosen_theta(done.metrics, 36)
+    used = decide(network.model, heard.test.inputs, network.theta)
+    assert network.measured["correct"] == int((used.label == heard.test.labels).sum())
 
     # A figure that is asked to train makes what is missing.
     gone = options.results / "keywords" / f"{found[0].name}.json"

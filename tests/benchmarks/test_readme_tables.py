@@ -99,7 +99,12 @@ def test_the_network_that_ships_is_the_one_of_its_record():
     [found] = [r for r in keywords.records(KeywordOptions()) if r.name == net.record]
     train = found.config["train"]
     assert (method_name(train), train["beta"], train["seed"]) == keywords.SHIPPED
-    assert net.measured == {key: found.metrics[key] for key in net.measured}
+    curves = found.metrics["curves"]
+    theta = keywords.chosen_theta(found.metrics, found.config["data"]["sizes"][1])
+    at = curves["theta"].index(theta)
+    assert (net.theta, net.measured["n"]) == (theta, found.metrics["n"])
+    assert net.measured["accuracy"] == pytest.approx(curves["test"]["accuracy"][at])
+    assert net.measured["mean_heard_ms"] == pytest.approx(curves["test"]["mean_ms"][at])
     assert list(net.classes) == found.config["data"]["classes"]
 
 

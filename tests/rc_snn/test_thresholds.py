@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from slow_exits import BUDGETS, CLOCK, B, T, data, slow, tables
@@ -15,6 +16,7 @@ from rc_snn.exits import (
     confidence,
     every_threshold,
     exit_at,
+    fastest_as_good,
     frontier,
     optimistic_area,
     patience,
@@ -208,3 +210,17 @@ def test_what_makes_no_curve_is_refused(as_user):
     score[0, 0] = math.nan
     with pytest.raises(ValueError, match=r"1 of .* scores are NaN"):
         sweep(score, right, torch.zeros(1))
+
+
+def test_of_rules_within_one_standard_error_of_the_best_the_fastest_is_chosen():
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        n = int(rng.integers(10, 200))
+        accuracy, time = rng.integers(n + 1, size=8) / n, rng.permutation(8).astype(float)
+        i = fastest_as_good(Curve(torch.tensor(time), torch.tensor(accuracy)), n)
+        top = max(accuracy)
+        enough = top - math.sqrt(top * (1 - top) / n)
+        assert accuracy[i] >= enough
+        assert not any(t < time[i] and a >= enough for t, a in zip(time, accuracy, strict=True))
+    with pytest.raises(ValueError, match="no rule to choose from"):
+        fastest_as_good(Curve(torch.zeros(0), torch.zeros(0)), 10)
