@@ -192,7 +192,7 @@ def main(options: Listen) -> int:
     """Listen to what was asked for; return the exit status: 1 if a recording was refused."""
     network = load_network(options.model)
     theta = network.theta if options.theta is None else options.theta
-    print(f"{network.name}, theta = {theta}: {', '.join(network.classes)}")
+    print(f"{network.name}, theta = {theta:g}: {', '.join(network.classes)}")
     if options.microphone:
         print("microphone, until Ctrl-C")
         try:
