@@ -5,14 +5,15 @@ import torch
 
 from benchmarks.speed import growth
 from benchmarks.speed import task as speed
+from benchmarks.speed.anytime import equal_theta
 from benchmarks.speed.growth import fit, in_words
 from benchmarks.speed.machine import Machine, peak_bytes, profile, roofline
 from benchmarks.speed.programs import NEVER, training_step
 from benchmarks.task import command
 from encoders.mnist import embedded_digits
 from rc_snn.models import RCLSTM
-from rc_snn.runner import decide
-from rc_snn.sequences import Labelled, SpikeSequences
+from rc_snn.runner import decide, trace
+from rc_snn.sequences import DenseSequences, Labelled, SpikeSequences
 from rc_snn.training import ANSWER_AT_ONCE
 
 MB = 2**20
@@ -106,3 +107,22 @@ def test_growth_is_measured_up_to_the_step_at_which_all_answer(monkeypatch):
         assert torch.equal(part.inputs.at(t), whole.inputs.at(t))
     run = decide(RCLSTM(30, 5, 3), part.inputs, NEVER)
     assert run.step.tolist() == [6] * 4
+
+
+def test_the_threshold_of_rank_coding_has_the_mean_step_of_drawn_ones_as_nearly_as_there_is_one():
+    """Against every threshold that a sample's largest probability can be."""
+    g = torch.Generator().manual_seed(0)
+    model = RCLSTM(5, 8, 3, dense_input=True, generator=g)
+    frames = DenseSequences(4 * torch.randn(7, 30, 5, generator=g))
+    p = torch.softmax(trace(model, frames), dim=-1).amax(-1).detach()
+    data = Labelled(frames, torch.zeros(30, dtype=torch.long))
+
+    def mean_step(theta: float) -> float:
+        return decide(model, frames, theta).step.double().mean().item()
+
+    for wanted in (0.5, 2.0, 5.0):
+        best = min(abs(mean_step(float(x)) - wanted) for x in p.flatten())
+        found = mean_step(equal_theta(model, data, wanted))
+        assert abs(found - wanted) == pytest.approx(
+            best, abs=1 / 30 + 1e-9
+        )  # one sample's rounding
