@@ -155,12 +155,15 @@ ROWS = (
                 },
                 "paper": {
                     "published": _published(_conv(n, 5, 0.0), "slow", 50),
-                    "tuned": _recipe(_conv(n, 9, 3.0, 0.2), _waiting()),
+                    "tuned": _recipe(
+                        _conv(n, side, 3.0, 0.5),
+                        _slow(10, first_step_epochs=6, beta=0.203, precision="bf16"),
+                    ),
                     "augmented": _augmented(_conv(n, 9, 3.0, 0.2), _waiting()),
                 },
             },
         )
-        for n, line, published, epochs in ((10, 11, "99.16", 3), (20, 12, "99.29", 2))
+        for n, line, published, epochs, side in ((10, 11, "99.16", 3, 9), (20, 12, "99.29", 2, 5))
     ),
     _lstm(
         *("rc-lstm-strict", 14, "strictly fast", "784-340-10, T=40", "—"),

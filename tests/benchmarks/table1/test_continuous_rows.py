@@ -8,11 +8,13 @@ import pytest
 import torch
 
 from baselines.continuous_training import ContinuousConfig
+from baselines.relu_training import MappedConfig
 from benchmarks import record
 from benchmarks.report.numbers import without_infinity
 from benchmarks.run import Outcome, once
 from benchmarks.table1 import table
 from benchmarks.table1.continuous_rows import ContinuousModel
+from benchmarks.table1.mapped_rows import MappedModel
 from benchmarks.table1.options import Table1
 from benchmarks.table1.runs import RowRun, planned, splits
 from benchmarks.table1.task import TASK, make
@@ -152,3 +154,36 @@ def test_the_paper_protocol_trains_on_all_images_and_chooses_on_the_test_set():
     training, validation, test = splits(config, embedded_digits())
     assert len(training.labels) == 4000
     assert torch.equal(validation.images, test.images)
+
+
+@pytest.mark.parametrize("row", ["rel-psp-340-slow", "conv-rel-psp-slow", "conv-rel-psp-strict"])
+def test_a_mapped_row_has_the_layers_of_the_row_that_is_trained_by_spikes(row):
+    asked = [Table1(rows=(row,), recipe=(r,), profile="paper") for r in ("mapped", "fine-tuned")]
+    ((run,), (tuned,)) = (planned(options, embedded_digits()) for options in asked)
+    layers = [x.shape[1] for x in run.build().spike_times(torch.rand(2, 784))]
+    wanted = [340, 10] if row == "rel-psp-340-slow" else [2304, 512, 800, 128, 10]
+    assert layers == [784, *wanted], "a relay for each pixel first"
+    assert replace(tuned.train, first_spikes=None) == run.train, "the same network to begin with"
+    assert json.loads(json.dumps(tuned.config))["train"]["first_spikes"]["lr_pulses"] == 0.0
+
+
+def test_a_mapped_run_leaves_a_record_whose_line_says_how_it_came_about(options):
+    model = MappedModel("dense", (784, 20, 10))
+    train = MappedConfig(
+        epochs=2,
+        lr=3e-3,
+        samples=50,
+        first_spikes=ContinuousConfig(epochs=1, optimizer="adamw", lr=1e-4, lr_pulses=0.0),
+    )
+    run = replace(CONFIG, recipe="fine-tuned", augment="bicubic affine", model=model, train=train)
+    outcome = run_one(run, embedded_digits(), options, "a test")
+    assert not outcome.failed, outcome.line
+    (done,) = record.read_all(options.results / "table1")
+    line = table.table1([done], "digits", "text")
+    assert "fine-tuned, augmented" in line
+    assert "300 × 2 + 1 epochs / 200" in line
+    assert done.metrics["strict_clock"]["mean"] == pytest.approx(8 / 7, rel=0.01)
+    net = load(next((options.runs / run.name).glob("*.safetensors")))
+    times = run.encode(splits(run, embedded_digits())[2].images)
+    right = net.decide(times).label == splits(run, embedded_digits())[2].labels
+    assert int(right.sum()) == done.metrics["correct"]
