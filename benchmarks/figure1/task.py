@@ -8,7 +8,6 @@ records in results/figure1; `--train` makes those first, and resumes where it wa
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -145,18 +144,10 @@ def details(records: Sequence[Record]) -> list[str]:
     return lines
 
 
-@dataclass(frozen=True)
-class Figure1Options(Options):
-    """The options of every task, for three seeds."""
-
-    seeds: tuple[int, ...] = (0, 1, 2)
-    """One network of each kind for each seed."""
-
-
 class Figure1(Task):
     """Sequence spotting: draw Figure 1 and say what it shows, from records."""
 
-    name, options = "figure1", Figure1Options
+    name = "figure1"
     runs = staticmethod(spotting.runs)
     make = staticmethod(spotting.make)
     text = staticmethod(text)
@@ -167,7 +158,7 @@ class Figure1(Task):
 
     def readme(self, results: Path) -> list[str]:
         """Return the paper's claims, and whether they are met."""
-        options = Figure1Options(results=results)
+        options = Options(results=results)
         records = self.find(options)
         n, lines = records[0].metrics["spikes"]["n"], targets(records)
         return [

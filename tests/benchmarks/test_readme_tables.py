@@ -28,7 +28,7 @@ def cells(lines: list[str]) -> dict[str, list[str]]:
 
 
 def test_the_two_sequence_table_has_our_networks_the_papers_and_the_distance_to_the_limit():
-    limit, *networks = figure2.TASK.find(figure2.Figure2Options())
+    limit, *networks = figure2.TASK.find(Options())
     by_method = {r.config["train"]["method"]: r for r in networks}
     rules = limit.metrics["on_test"].values()
     points = [p for r in rules for p in zip(r["mean_step"], r["counted"], strict=True)]
