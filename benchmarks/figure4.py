@@ -1,8 +1,9 @@
 """Figure 4 of the paper: keyword networks as they learn: `python -m benchmarks.figure4`.
 
-Validation accuracy and spike time over the epochs, by RC inference at θ, of networks trained by
-rank coding (left) and from the end of the sequence (right), for several entropy rewards β. Drawn
-from the records in results/keywords, which `python -m benchmarks.keywords --train` makes.
+Validation accuracy and spike time over the epochs, by RC inference at θ, at a constant rate, of
+networks trained by rank coding (left) and from the end of the sequence (right), for several entropy
+rewards β. Drawn from the records in results/keywords, which `python -m benchmarks.keywords --train`
+makes.
 """
 
 from collections.abc import Sequence
@@ -156,6 +157,10 @@ class Figure4(keywords.Keywords):
 
     name, of = "figure4", keywords.TASK
     text = staticmethod(report)
+
+    def find(self, options: Any) -> list[Record]:
+        """Return the records of networks that learn at a constant rate."""
+        return keywords.of_recipe(keywords.records(options), "learning")
 
     def draw(self, records: Sequence[Record], options: Options, path: Path) -> None:
         """Draw accuracy and spike time over the epochs."""

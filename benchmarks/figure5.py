@@ -1,9 +1,9 @@
 """Figure 5 of the paper: accuracy against decision time of keyword networks, over θ.
 
 `python -m benchmarks.figure5` draws, from the records in results/keywords, one curve for each β, of
-networks trained by rank coding (A) and from the end of the sequence (B), with the composite best
-curve; and, over seeds, rank coding against EOS early exit at equal mean time (C), where β and θ are
-chosen on the validation split.
+networks that learn by rank coding (A) and from the end of the sequence (B), with the composite best
+curve; and, over seeds, all methods at equal mean time (C), of the longer trainings in which they
+are alike; θ is chosen on the validation split.
 """
 
 from collections.abc import Sequence
@@ -70,6 +70,7 @@ def _mean_within(validation: Curve, budgets: torch.Tensor) -> float:
 
 def within(done: Sequence[Record], budgets: torch.Tensor) -> dict[str, Any]:
     """Return for each row the test accuracy within each mean time, `[seed, budget]`."""
+    done = keywords.of_recipe(done, "compared")
     seeds = sorted({r.config["train"]["seed"] for r in done})
     found: dict[str, Any] = {}
     for name, (method, which) in ROWS.items():
@@ -98,7 +99,8 @@ def _is(done: Record, method: str, seed: int) -> bool:
 def report(records: Sequence[Record]) -> str:
     """Return accuracy at equal mean time, and its differences to EOS, with intervals over seeds."""
     first = records[0]
-    seeds = sorted({r.config["train"]["seed"] for r in records})
+    compared = keywords.of_recipe(records, "compared")
+    seeds = sorted({r.config["train"]["seed"] for r in compared})
     budgets = torch.tensor(AT_MS, dtype=torch.float64)
     found = within(records, budgets)
     head = [f"{ms:g} ms" for ms in AT_MS]
@@ -153,8 +155,9 @@ def cells(values: Any, *, signed: bool = False) -> list[str]:
 def draw(done: Sequence[Record], path: Path) -> None:
     """Draw curves over θ of the first seed, and the comparison over seeds."""
     figure, axes = figures.subplots(1, 3, figsize=(13.5, 4.6), sharey=True, layout="constrained")
-    seeds = sorted({r.config["train"]["seed"] for r in done})
-    mine = [r for r in done if r.config["train"]["seed"] == seeds[0]]
+    seeds = sorted({r.config["train"]["seed"] for r in keywords.of_recipe(done, "compared")})
+    learning = keywords.of_recipe(done, "learning")
+    mine = [r for r in learning if r.config["train"]["seed"] == seeds[0]]
     for axis, method, title in zip(axes, ("rc", "eos"), ("A  RC", "B  EOS"), strict=False):
         _curves(axis, mine, method)
         axis.set(title=f"{title}, θ swept, seed {seeds[0]}")

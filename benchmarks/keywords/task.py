@@ -1,19 +1,21 @@
 """Keyword networks: what figures 4 and 5 and the comparison with peers train and measure.
 
 An LSTM hears a second of speech, 81 steps of log-mel frames with context, and answers one of eight
-keywords or "unknown" (section 3.4). All networks are trained on the same features: by rank coding
-with several β, from the end of the sequence, or by a peer's loss. The test set is heard once per
-network: its logits at every step, the trace, hold the answers of every threshold and exit rule.
+keywords or "unknown" (section 3.4). All networks are trained on the same features, by two recipes.
+"learning": 30 epochs at a constant rate, rank coding with several β and EOS, as figure 4 shows them
+learn (and peers). "compared": 100 epochs of one cycle, every method alike, the kept epoch that with
+the largest validation area. The test set is heard once per network: its logits at every step, the
+trace, hold the answers of every threshold and exit rule.
 
 `python -m benchmarks.keywords --train` makes the records in results/keywords that do not exist yet,
 and says what they hold.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import torch
 from torch import Tensor
@@ -38,8 +40,11 @@ from rc_snn.training import TrainConfig
 
 NAME = "keywords"
 THETA = 0.95
-BETAS = (0.1, 0.2, 0.3, 0.4)
-"""Entropy rewards of Figure 4, of rank-coded training with the first seed."""
+REPEATED_BETAS = (0.0, 0.1, 0.2)
+"""Entropy rewards of rank-coded learning, below the critical one: for every seed."""
+BETAS = (*REPEATED_BETAS, 0.3, 0.4)
+"""Those of Figure 4, for the first seed."""
+RecipeName: TypeAlias = Literal["learning", "compared"]
 MAX_SHIFT = 10
 """Frames by which a clip is moved at random before each epoch, at most: 100 ms."""
 THETAS = torch.special.expit(torch.linspace(-2.2, 9.2, 115, dtype=torch.float64))
@@ -55,8 +60,10 @@ class KeywordOptions(Options):
 
     seeds: tuple[int, ...] = (0, 1, 2)
     """One network of each kind for each seed."""
-    methods: tuple[MethodName, ...] = ANYTIME
-    """Ways to train, of which every seed has a network without entropy reward."""
+    methods: tuple[MethodName, ...] = get_args(MethodName)
+    """Ways to train; the default is all that a recipe has."""
+    recipes: tuple[RecipeName, ...] = ("learning", "compared")
+    """30 epochs at a constant rate, or 100 of one cycle."""
     download: bool = False
     """Fetch the full data set (2.4 GB) if no recordings are at hand."""
     ship: bool = False
@@ -122,37 +129,56 @@ def _part(features: Features, n: int) -> Features:
 
 
 def trainings(options: KeywordOptions, config: dict[str, Any]) -> list[TaskRun]:
-    """Return the trainings, seed by seed, and those of the first seed alone at the end."""
-    found = [run for seed in options.seeds for run in repeated(options, config, seed)]
-    if "rc" in options.methods:
-        found += [_run(options, config, "rc", beta, min(options.seeds)) for beta in BETAS]
-    return found
+    """Return the trainings of both recipes, seed by seed."""
+    found = []
+    if "learning" in options.recipes:
+        found += learning(options, config)
+    if "compared" in options.recipes:
+        found += [run for seed in options.seeds for run in repeated(options, config, seed)]
+    return [run for run in found if method_name(run.train) in options.methods]
+
+
+def learning(options: KeywordOptions, config: dict[str, Any]) -> list[TaskRun]:
+    """Return the trainings at a constant rate; those of the first seed alone are at the end."""
+    kinds: list[tuple[MethodName, float]] = [("eos", 0.0), ("max_pool", 0.0), ("every_step", 0.0)]
+    kinds += [("rc", beta) for beta in REPEATED_BETAS]
+    wanted = [(name, beta, seed) for seed in options.seeds for name, beta in kinds]
+    once = [beta for beta in BETAS if beta not in REPEATED_BETAS]
+    wanted += [("rc", beta, min(options.seeds)) for beta in once]
+    base = TrainConfig(epochs=8 if options.profile == "quick" else 30, judge="spike", **_ALIKE)
+    return [_run(options, config, variant(base, name, beta), seed) for name, beta, seed in wanted]
 
 
 def repeated(options: KeywordOptions, config: dict[str, Any], seed: int) -> list[TaskRun]:
-    """Return the trainings that every seed has."""
-    return [_run(options, config, name, 0.0, seed) for name in options.methods]
+    """Return the trainings that are compared, of one seed."""
+    epochs = 8 if options.profile == "quick" else 100
+    base = TrainConfig(epochs=epochs, schedule="one_cycle", judge="area", **_ALIKE)
+    methods = [name for name in ANYTIME if name in options.methods]
+    return [_run(options, config, variant(base, name), seed) for name in methods]
 
 
-def _run(
-    options: KeywordOptions, config: dict[str, Any], name: MethodName, beta: float, seed: int
-) -> TaskRun:
-    base = TrainConfig(
-        epochs=8 if options.profile == "quick" else 100,
-        lr=2e-3,
-        schedule="one_cycle",
-        theta=THETA,
-        max_norm=0.25,
-        precision="bf16",
-        judge="area",
-        seed=seed,
-    )
+_ALIKE: Any = {
+    "lr": 2e-3,
+    "theta": THETA,
+    "beta": 0.0,
+    "max_norm": 0.25,
+    "precision": "bf16",
+}
+
+
+def of_recipe(done: Sequence[Record], recipe: RecipeName) -> list[Record]:
+    """Return the records of one recipe."""
+    schedule = {"learning": "constant", "compared": "one_cycle"}[recipe]
+    return [r for r in done if r.config["train"]["schedule"] == schedule]
+
+
+def _run(options: KeywordOptions, config: dict[str, Any], train: TrainConfig, seed: int) -> TaskRun:
     return TaskRun(
         task=NAME,
         profile=options.profile,
         data=config,
         model=TaskModel(420, 128, len(config["classes"]), n_dense=32, forget_bias=1.0),
-        train=variant(base, name, beta),
+        train=replace(train, seed=seed),
     )
 
 
@@ -297,8 +323,9 @@ def records(options: Options) -> list[Record]:
 def summary(done: Record) -> str:
     """Say in a line what a network does at θ."""
     t, m = done.config["train"], done.metrics
+    recipe = f"{t['epochs']} epochs, {t['schedule'].replace('_', ' ')}"
     return (
-        f"{method_name(t):<19} β={t['beta']:<4g} seed {t['seed']}: test accuracy at "
+        f"{method_name(t):<19} β={t['beta']:<4g} {recipe}, seed {t['seed']}: test accuracy at "
         f"θ={t['theta']:g} "
         f"{100 * m['accuracy']:.2f} %, {m['mean_heard_ms']:.0f} ms heard, step "
         f"{m['time_to_insight']:.1f}, fired {100 * m['fired'] / m['n']:.1f} %; at the end "

@@ -49,7 +49,8 @@ def options(tmp_path, monkeypatch) -> KeywordOptions:
     )
     run = keywords._run
     monkeypatch.setattr(keywords, "_run", lambda *a, **k: _short(run(*a, **k)))
-    monkeypatch.setattr(keywords, "BETAS", (0.1, 0.4))
+    monkeypatch.setattr(keywords, "REPEATED_BETAS", (0.0, 0.1))
+    monkeypatch.setattr(keywords, "BETAS", (0.0, 0.1, 0.4))
     return KeywordOptions(
         train=True,
         profile="quick",
@@ -75,11 +76,11 @@ def test_records_hold_what_the_networks_answer_and_figures_are_drawn_from_them(
 ):
     monkeypatch.setattr(keywords, "THETA", 0.3)
     assert command(keywords.TASK, options) == 0
-    assert len(capsys.readouterr().out.splitlines()) == 8
+    assert len(capsys.readouterr().out.splitlines()) == 13
     found = keywords.records(options)
-    assert [r.metrics["n"] for r in found] == [36] * 8
+    assert [r.metrics["n"] for r in found] == [36] * 13
     heard = keywords.spoken(options)
-    assert len(keywords.TASK.runs(options)) == 8
+    assert len(keywords.TASK.runs(options)) == 13
 
     # A curve is what the runner decides, threshold by threshold.
     run = next(r for r in keywords.TASK.runs(options) if r.train.method == "rc")
