@@ -228,5 +228,10 @@ def draw(records: Sequence[Record], path: Path) -> None:
         axis.set(title=title, xlabel=f"mean time ({unit})", ylabel="test accuracy (%)")
     for axis in list(axes.flat)[len(found) :]:
         axis.set_visible(False)
-    axes.flat[0].legend(loc="lower right")
+    shown = {
+        label: line
+        for axis in axes.flat
+        for line, label in zip(*axis.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(shown.values(), shown.keys(), loc="outside lower center", ncols=6)
     figures.save(figure, path)
