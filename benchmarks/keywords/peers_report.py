@@ -130,11 +130,10 @@ def draw(done: Sequence[Record], path: Path) -> None:
     """Draw accuracy against mean time heard, mean and interval over seeds."""
     heard = np.array(done[0].metrics["heard_ms"])
     figure, axes = figures.subplots(1, 2, figsize=(11, 4.8), sharey=True, layout="constrained")
-    for axis, (title, names) in zip(axes, PANELS.items(), strict=True):
-        for wanted, colour, dashes in zip(names, COLOURS, DASHES, strict=False):
-            name = _named(wanted, done[0].metrics["rows"])
-            if name is None:
-                continue
+    for axis, (title, wanted) in zip(axes, PANELS.items(), strict=True):
+        found = (_named(name, done[0].metrics["rows"]) for name in wanted)
+        names = dict.fromkeys(name for name in found if name is not None)  # each once
+        for name, colour, dashes in zip(names, COLOURS, DASHES, strict=False):
             lines = np.array([r.metrics["rows"][name]["accuracy"] for r in done])
             mean, half = np.array([seed_interval(column) for column in 100 * lines.T]).T
             style: Any = {"color": colour, "ls": dashes, "label": name}
