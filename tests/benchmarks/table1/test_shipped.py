@@ -136,7 +136,7 @@ def test_a_network_is_in_half_precision(name):
         assert torch.equal(parameter, parameter.half().float())
 
 
-def test_all_networks_together_are_smaller_than_28_megabytes():
+def test_all_networks_together_are_smaller_than_30_megabytes():
     sizes = {path.name: path.stat().st_size for path in SHELF.iterdir()}
     assert sizes.keys() == {f"{name}.safetensors" for name in names()}, "and nothing else is there"
-    assert sum(sizes.values()) < 28e6, sizes
+    assert sum(sizes.values()) < 30e6, sizes
