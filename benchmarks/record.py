@@ -9,7 +9,7 @@ import shlex
 import subprocess
 import sys
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -131,12 +131,31 @@ def new_record(
 
 
 def command_line(benchmark: str) -> str:
-    """Return the command line of this process; outside of a command, that of the benchmark."""
+    """Return the command line of this process; outside of a command, that of the benchmark.
+
+    Where its data, records and runs lie on a machine decides nothing, and is left out.
+    """
     spec = getattr(sys.modules["__main__"], "__spec__", None)  # of what follows `-m`
     module = spec.name.removesuffix(".__main__") if spec else ""
     if not module.startswith("benchmarks."):
         return f"python -m benchmarks.{benchmark}"
-    return f"python -m {module} {shlex.join(sys.argv[1:])}".strip()
+    return f"python -m {module} {shlex.join(without_folders(sys.argv[1:]))}".strip()
+
+
+def without_folders(words: Sequence[str]) -> list[str]:
+    """Return the words of a command line without the options that name folders.
+
+    Example:
+        >>> without_folders(["--train", "--data", "/some/where", "--seeds", "0", "--runs=/else"])
+        ['--train', '--seeds', '0']
+    """
+    folders = ("--data", "--results", "--runs")
+    kept, skip = [], False
+    for word in words:
+        if not skip and word.split("=")[0] not in folders:
+            kept.append(word)
+        skip = not skip and word in folders
+    return kept
 
 
 def save(record: Record, folder: Path) -> Path:

@@ -52,8 +52,10 @@ class Tradeoff(Options):
 
     epochs: int = 20
     """Passes over the training images, for each temperature and each deadline."""
+    deadlines: bool = False
+    """Also train mapped networks for the deadlines; without it, those with records are shown."""
 
-    ONLY_TRAIN: ClassVar[tuple[str, ...]] = ("epochs", *Options.ONLY_TRAIN)
+    ONLY_TRAIN: ClassVar[tuple[str, ...]] = ("epochs", "deadlines", *Options.ONLY_TRAIN)
     IDLE: ClassVar[tuple[str, ...]] = ("seeds", "profile")
 
 
@@ -110,12 +112,13 @@ class Sweeps(Task):
     name, options = "tradeoff", Tradeoff
 
     def runs(self, options: Tradeoff) -> list[Any]:
-        """Return a run for each network that ships, each temperature, and each deadline."""
+        """Return a run for each network that ships, each temperature, and deadline if asked."""
         digits = load_mnist(options.data)
         if digits.title != MNIST_TITLE:
             raise ValueError("The sweep needs MNIST; the embedded digits are too few.")
         thetas = [ThetaRun(name, load(name).record, digits.name) for name in NETWORKS]
-        return [*thetas, *temperature_runs(options, digits), *deadline_runs(options, digits)]
+        mapped = deadline_runs(options, digits) if options.deadlines else []
+        return [*thetas, *temperature_runs(options, digits), *mapped]
 
     def make(self, run: Any, options: Tradeoff, command: str) -> Record:
         """Read a network out at all thresholds, or train for a temperature."""

@@ -35,7 +35,7 @@ def test_methods_differ_in_what_they_are_called_after_and_in_nothing_else():
 
 def test_every_data_set_has_every_method_for_each_of_its_seeds():
     sets = tuple(s.name for s in SETTINGS)
-    runs = anytime.runs(AnytimeOptions(sets=sets))
+    runs = anytime.runs(AnytimeOptions(sets=sets, seeds=(0, 1, 2, 3, 4)))
     assert len({run.name for run in runs}) == len(runs) == 5 * sum(len(s.seeds) for s in SETTINGS)
     for setting in SETTINGS:
         mine = [r for r in runs if r.data["setting"] == setting.name]

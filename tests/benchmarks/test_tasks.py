@@ -1,7 +1,7 @@
 """The harness: a task's runs are made once, found again by what decides them, and published."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -95,7 +95,7 @@ def test_a_run_is_measured_once_and_then_read(options, capsys):
     assert toy.seen == [("float32", 40)], "measured once, in float32 whatever training used"
     [done] = toy.find(options)
     assert done.metrics == {"answer": 42}
-    assert done.config == asdict(RUN)
+    assert done.config == RUN.config
     assert len(done.training["history"]) == 2
     assert done.benchmark == "toy"
     assert record.read(options.results / "toy" / f"{RUN.name}.json") == done
