@@ -58,6 +58,12 @@ class MappedConfig:
                 "lr must be positive and weight_decay >= 0, both finite, got "
                 f"lr={self.lr}, weight_decay={self.weight_decay}."
             )
+        # What the mapping would refuse is refused before the training, not after it.
+        if not (0.0 < self.deadline < math.inf and 1.0 <= self.k < math.inf):
+            raise ValueError(
+                "deadline must be positive and k >= 1, both finite, got "
+                f"deadline={self.deadline}, k={self.k}."
+            )
 
 
 def train_mapped(
@@ -165,7 +171,13 @@ def _layers(model: ContinuousNetwork, config: MappedConfig) -> list[Mapping[str,
             "Only a network of the form that from_relu gives can be trained this way. Make one: "
             "baselines.relu_training.mapped_form."
         )
-    return list(specs)[1 if config.gate else 0 :]
+    gated = specs[0]["pulses"] == 3  # a relay for each input comes first
+    if gated != config.gate:
+        raise ValueError(
+            f"The network is {'gated' if gated else 'open'}, got gate={config.gate} in the config. "
+            "Make both alike."
+        )
+    return list(specs)[1 if gated else 0 :]
 
 
 def mapped_form(

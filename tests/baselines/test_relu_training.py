@@ -147,6 +147,12 @@ def test_networks_of_another_form_and_data_that_do_not_fit_are_refused(tmp_path,
     wrong: Tensor = data.labels + 3
     with pytest.raises(ValueError, match="class"):
         train_mapped(mapped_form(DENSE), Timed(data.times, wrong), data, CONFIG, tmp_path)
+    with pytest.raises(ValueError, match="The network is gated, got gate=False"):
+        train_mapped(mapped_form(DENSE), data, data, replace(CONFIG, gate=False), tmp_path)
+    assert not list(tmp_path.iterdir()), "nothing is trained before that is known"
+    for given in ({"deadline": 0.0}, {"k": 0.5}, {"k": float("nan")}):
+        with pytest.raises(ValueError, match="deadline must be positive and k >= 1"):
+            MappedConfig(**given)
     for given, match in (({"lr": 0.0}, "lr"), ({"weight_decay": -1.0}, "weight_decay")):
         with pytest.raises(ValueError, match=match):
             MappedConfig(**given)
