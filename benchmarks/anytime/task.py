@@ -74,9 +74,7 @@ class Heard:
     @property
     def name(self) -> str:
         """Return the name of the record."""
-        t = self.of.train
-        key = record.config_key(self.config)
-        return f"{self.profile}_{KEYWORDS}_{method_name(t)}_seed{t.seed}_{key}"
+        return _name(self.config)
 
 
 @dataclass(frozen=True)
@@ -86,14 +84,18 @@ class AnytimeRun(TaskRun):
     @property
     def name(self) -> str:
         """Return the name of record and run folder."""
-        t, setting = self.train, self.data["setting"]
-        key = record.config_key(self.config)
-        return f"{self.profile}_{setting}_{method_name(t)}_seed{t.seed}_{key}"
+        return _name(self.config)
 
     @property
     def title(self) -> str:
         """Return what a progress bar shows."""
         return f"{self.data['setting']} {method_name(self.train)} seed {self.train.seed}"
+
+
+def _name(config: dict[str, Any]) -> str:
+    train, setting = config["train"], config["data"]["setting"]
+    about = f"{config['profile']}_{setting}_{method_name(train)}_seed{train['seed']}"
+    return f"{about}_{record.config_key(config)}"
 
 
 def runs(options: AnytimeOptions) -> list[AnytimeRun | Heard]:
@@ -184,7 +186,6 @@ class Anytime(Task):
     """Drawn thresholds beside rank coding and its peers: tabulate and draw, from records."""
 
     name, options = NAME, AnytimeOptions
-    ending = ".txt"
     runs = staticmethod(runs)
     make = staticmethod(make)
     summary = staticmethod(summary)
