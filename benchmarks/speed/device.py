@@ -7,14 +7,14 @@ without, and which of the three binds. Without a GPU the programs run on the CPU
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from baselines.continuous_training import Timed
 from benchmarks.speed.continuous_programs import alpha_update, rel_update
-from benchmarks.speed.machine import Machine
+from benchmarks.speed.machine import Machine, waited
 from benchmarks.speed.programs import (
     NEVER,
     AuthorsRecipe,
@@ -25,18 +25,20 @@ from benchmarks.speed.programs import (
     training_step,
 )
 from benchmarks.speed.ratios import Ratio, compare, throughput
-from encoders.functional import encode_latency
+from encoders.functional import encode, encode_latency
 from encoders.mnist import Split
-from encoders.temporal_mnist import latency_sequences, take
-from rc_snn.models import RCLSTM, RCConvLSTM
-from rc_snn.network import load
+from encoders.temporal_mnist import take
+from rc_snn.models import RCLSTM
+from rc_snn.network import Network, load
 from rc_snn.operations import training_macs
-from rc_snn.optimizer import Adam
-from rc_snn.runner import decide, trace
-from rc_snn.sequences import DenseSequences, Labelled
+from rc_snn.runner import decide, run, trace
+from rc_snn.runs.chunks import chooser
+from rc_snn.sequences import DenseSequences, Labelled, SpikeSequences
 from rc_snn.training import ANSWER_AT_ONCE
 
-Program = Callable[[], None]
+Program: TypeAlias = Callable[[], None]
+Against: TypeAlias = Callable[[str, Program, Program, float | None, Any, Tensor | None], Ratio]
+"""Compare a slow and a fast program: name, both, target, model, and when its samples decide."""
 
 
 @dataclass(frozen=True)
@@ -52,24 +54,11 @@ class Sizes:
     conv_timing: int = 1_024
 
 
-SMALL = Sizes((8,), (20,), 2, ((16, 8),), 8, 2)
 TRAINED = {128: 0.9, 8_192: 1.2, 32_768: 3.0}
 AT_ONCE = {128: 2.0, 32_768: 5.0}
 INFERENCE = {10_000: 1.0, 32_768: 3.0}
 LONG = {128: 0.8, 1_024: 1.5}
 """Targets, by batch or hidden units."""
-
-
-def waited(program: Program, device: torch.device) -> Program:
-    """Return a program that ends when the device has done it."""
-    if device.type != "cuda":
-        return program
-
-    def run() -> None:
-        program()
-        torch.cuda.synchronize(device)
-
-    return run
 
 
 def launches(program: Program, device: torch.device) -> int | None:
@@ -81,7 +70,7 @@ def launches(program: Program, device: torch.device) -> int | None:
     with torch.profiler.profile(activities=kinds) as profile:
         program()
     names = ("cudaLaunchKernel", "cuLaunchKernel", "cudaMemcpyAsync", "cudaMemsetAsync")
-    return sum(e.count for e in profile.key_averages() if e.key.startswith(names))
+    return sum(int(e.count) for e in profile.key_averages() if e.key.startswith(names))
 
 
 def binding(model: Any, step: Tensor, took: float, n_launches: int | None, machine: Machine) -> str:
@@ -98,7 +87,7 @@ def binding(model: Any, step: Tensor, took: float, n_launches: int | None, machi
 
 
 def measure(
-    digits: Split, n_steps: int, repeats: int, device: torch.device, sizes: Sizes | None = None
+    digits: Split, repeats: int, device: torch.device, sizes: Sizes | None = None
 ) -> tuple[list[Ratio], list[str]]:
     """Compare all programs on a device; return the ratios and remarks on them."""
     sizes = sizes or Sizes()
@@ -116,41 +105,34 @@ def measure(
         return ratio
 
     ratios = [
-        *_lstm(digits, n_steps, device, sizes, against),
-        *_conv(digits, n_steps, device, sizes, against),
+        *_lstm(digits, device, sizes, against),
+        *_conv(digits, device, sizes, against),
+        *_memory(device, sizes),
         *_long(device, sizes, against),
         *_timing(digits, device, sizes, repeats),
     ]
     return ratios, remarks
 
 
-def _batch(digits: Split, n: int, n_steps: int, device: torch.device) -> Labelled:
-    """Return n digits, again from the first where there are too few."""
-    part = take(digits, torch.arange(n) % len(digits.labels))
-    return latency_sequences(part, n_steps).to(device)
-
-
-def _lstm(
-    digits: Split, n_steps: int, device: torch.device, sizes: Sizes, against: Callable[..., Ratio]
-) -> list[Ratio]:
+def _lstm(digits: Split, device: torch.device, sizes: Sizes, against: Against) -> list[Ratio]:
     found = []
     shipped = load("rc-lstm-340-fast")
     model, theta = shipped.model.to(device).train(), shipped.theta
+    assert theta is not None
     authors = AuthorsRecipe().to(device)
     for n in sizes.batches:
-        batch = _batch_of(shipped, digits, n, n_steps, device)
+        batch = _read_by(shipped, digits, n, device)
         slow = dense_step(authors, batch, NEVER)
         step = decide(model, batch.inputs, theta).step
         for name, limit, at, targets in (
             ("trained", theta, step, TRAINED),
-            ("all at step 0", ANSWER_AT_ONCE, torch.zeros(n), AT_ONCE),
+            ("all at step 0", ANSWER_AT_ONCE, torch.zeros(n, dtype=torch.long), AT_ONCE),
         ):
             title = f"LSTM training, {name}, batch {n}"
             fast = training_step(model, batch, limit)
-            at = at.long() if at is not None else None
             found.append(against(title, slow, fast, targets.get(n), model, at))
     for n in sizes.inference:
-        batch = _batch_of(shipped, digits, n, n_steps, device)
+        batch = _read_by(shipped, digits, n, device)
         title, slow = f"LSTM inference of {n}", dense_inference(authors, batch, NEVER)
         found.append(
             against(title, slow, inference(model, batch, theta), INFERENCE.get(n), model, None)
@@ -158,42 +140,35 @@ def _lstm(
     return found
 
 
-def _batch_of(shipped: Any, digits: Split, n: int, n_steps: int, device: torch.device) -> Labelled:
-    """Return digits as the network that ships reads them."""
+def _read_by(shipped: Network, digits: Split, n: int, device: torch.device) -> Labelled:
+    """Return n digits as a network that ships reads them."""
     part = take(digits, torch.arange(n) % len(digits.labels))
-    return Labelled(shipped.sequences(part.images), part.labels).to(device)
+    times = encode(part.images, **shipped.encoder)
+    return Labelled(shipped.sequences(times), part.labels).to(device)
 
 
-def _conv(
-    digits: Split, n_steps: int, device: torch.device, sizes: Sizes, against: Callable[..., Ratio]
-) -> list[Ratio]:
-    batch = _batch(digits, sizes.conv, n_steps, device)
-    slow = dense_step(DenseConvLSTM(20).to(device), batch, NEVER)
-    model = RCConvLSTM((20,), 5).to(device)
-    last = torch.full((sizes.conv,), n_steps - 1)
+def _conv(digits: Split, device: torch.device, sizes: Sizes, against: Against) -> list[Ratio]:
     shipped = load("rc-convlstm-20-fast")
-    trained, own = shipped.model.to(device).train(), _batch_of(
-        shipped, digits, sizes.conv, n_steps, device
-    )
-    step = decide(trained, own.inputs, shipped.theta).step
+    model = shipped.model.to(device).train()
+    batch = _read_by(shipped, digits, sizes.conv, device)
+    side = model.layers[0].weight_hh.shape[-1]
+    slow = dense_step(DenseConvLSTM(20, side).to(device), batch, NEVER)
+    last = torch.full((sizes.conv,), batch.inputs.n_steps - 1)
+    step = decide(model, batch.inputs, shipped.theta).step
+    fast = {
+        ("nothing fires", 1.0): (NEVER, last),
+        ("trained", 2.0): (shipped.theta, step),
+    }
     return [
         against(
-            f"ConvLSTM-20 training, nothing fires, batch {sizes.conv}",
+            f"ConvLSTM-20 {side}x{side} training, {name}, batch {sizes.conv}",
             slow,
-            training_step(model, batch, NEVER),
-            1.0,
+            training_step(model, batch, theta),
+            target,
             model,
-            last,
-        ),
-        against(
-            f"ConvLSTM-20 training, trained, batch {sizes.conv}",
-            dense_step(DenseConvLSTM(20, shipped.model.layers[0].weight_hh.shape[-1]).to(device),
-                       batch, NEVER),
-            training_step(trained, own, shipped.theta),
-            2.0,
-            trained,
-            step,
-        ),
+            at,
+        )
+        for (name, target), (theta, at) in fast.items()
     ]
 
 
@@ -210,7 +185,7 @@ class WholeSequence(nn.Module):
         return logits
 
 
-def _long(device: torch.device, sizes: Sizes, against: Callable[..., Ratio]) -> list[Ratio]:
+def _long(device: torch.device, sizes: Sizes, against: Against) -> list[Ratio]:
     """Compare on sequences of 81 steps, whose decisions spread over the steps 5 to 65."""
     found = []
     for n_hidden, n in sizes.long:
@@ -245,12 +220,28 @@ def _long(device: torch.device, sizes: Sizes, against: Callable[..., Ratio]) -> 
     return found
 
 
+def _memory(device: torch.device, sizes: Sizes) -> list[Ratio]:
+    """Compare what a step that ends at step 0 holds at most: of 100 steps, and of 10."""
+    if device.type != "cuda":
+        return []
+    model, peaks, n = RCLSTM().to(device), [], max(sizes.batches)
+    for n_steps in (10, 100):
+        inputs = SpikeSequences(torch.zeros(n, 784, dtype=torch.int16, device=device), n_steps)
+        chunks = chooser(model, n_steps, training=True)
+        for _ in range(3):  # by the third the rule knows that all answer at once
+            torch.cuda.reset_peak_memory_stats(device)
+            run(model, inputs, ANSWER_AT_ONCE, chunks=chunks).logits.sum().backward()
+        peaks.append(torch.cuda.max_memory_allocated(device))
+    title = "peak memory, all at step 0: T = 100 / T = 10"
+    return [Ratio(title, round(peaks[1] / peaks[0], 3), None, "x")]
+
+
 def _timing(digits: Split, device: torch.device, sizes: Sizes, repeats: int) -> list[Ratio]:
     found = []
     for name, title, update, n, target in (
         ("alpha-psp-340-fast-published", "α-PSP 784-340-10", alpha_update, sizes.timing, 3e5),
         ("rel-psp-340-slow", "ReL-PSP 784-340-10", rel_update, sizes.timing, 3e5),
-        ("conv-rel-psp-slow", "ConvReL-PSP", rel_update, sizes.conv_timing, 1e4),
+        ("conv-rel-psp-slow-augmented", "ConvReL-PSP", rel_update, sizes.conv_timing, 1e4),
     ):
         part = take(digits, torch.arange(n) % len(digits.labels))
         times = encode_latency(part.images, zero_pixels="silent").float()
