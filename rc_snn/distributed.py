@@ -128,11 +128,7 @@ class Ranks:
         return counts.bool()
 
     def check_alike(self, held: Mapping[str, Any]) -> None:
-        """Refuse, on all ranks, to go on if one of them holds something else.
-
-        Raises:
-            ValueError: naming the rank and what differs.
-        """
+        """Refuse, on all ranks, to go on if one of them holds something else."""
         theirs = self._all(dict(held))
         for rank, other in enumerate(theirs):
             differ = [k for k in held if other.get(k) != theirs[0].get(k)]
@@ -145,17 +141,7 @@ class Ranks:
                 )
 
     def check_batches(self, n: int, batch_size: int) -> None:
-        """Refuse batches of n samples of which the smallest leaves a rank without a sample.
-
-        Raises:
-            ValueError: if there is one.
-
-        Example:
-            >>> Ranks(0, 4).check_batches(9, 8)
-            Traceback (most recent call last):
-            ...
-            ValueError: The last batch has 1 of 9 samples, fewer than the 4 ranks...
-        """
+        """Refuse batches of n samples of which the smallest leaves a rank without a sample."""
         if (last := n % batch_size or batch_size) < self.size:
             raise ValueError(
                 f"The last batch has {last} of {n} samples, fewer than the {self.size} ranks. "
@@ -163,11 +149,7 @@ class Ranks:
             )
 
     def check_devices(self, model: nn.Module) -> None:
-        """Refuse two ranks on one GPU where NCCL sends, which cannot.
-
-        Raises:
-            ValueError: if there are.
-        """
+        """Refuse two ranks on one GPU where NCCL sends, which cannot."""
         device = next(model.parameters()).device
         if self.size == 1 or device.type != "cuda" or dist.get_backend() == "gloo":
             return
