@@ -55,6 +55,8 @@ def loud(model: Any) -> Any:
 
 def rank_coded(folder: Path, model: Any = None, **options: Any) -> Any:
     model = lstm() if model is None else model
+    if "RC_SNN_TEST_GPUS" in os.environ:
+        model = model.cuda()
     return model, train(model, samples(1), samples(2), replace(BASE, **options), folder)
 
 
@@ -142,6 +144,8 @@ def kill_at(rank: int, update: int) -> None:
 
 def main(folder: Path, names: list[str]) -> None:
     torch.set_num_threads(1)
+    if "RC_SNN_TEST_GPUS" in os.environ:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
     if "RC_SNN_TEST_KILL" in os.environ:
         kill_at(*map(int, os.environ["RC_SNN_TEST_KILL"].split(",")))
     if "TORCHELASTIC_RUN_ID" not in os.environ:  # somebody's own launcher
