@@ -73,7 +73,7 @@ def two(killed) -> Path:
 def test_two_ranks_learn_what_one_process_learns(name, two, tmp_path, monkeypatch):
     steps, run = [], training.run
     monkeypatch.setattr(
-        training, "run", lambda *a: (answer := run(*a), steps.append(answer[0].step))[0]
+        training, "run", lambda *a, **k: (answer := run(*a, **k), steps.append(answer[0].step))[0]
     )
     model, result = several.CASES[name](tmp_path)
     (weights, losses), (theirs, _) = by_ranks(two, name)
