@@ -238,7 +238,7 @@ class _Training(Loop):
             batch.times,
             jitter=jitter,
             dropout=config.spike_dropout,
-            generator=self.generator,
+            generator=self.noise,
         )
         out = layers[-1]
         loss = first_spike_objective(out, labels, config.temperature, config.horizon)
@@ -276,7 +276,7 @@ class _Training(Loop):
             if i + 2 == len(spikes):  # the outputs
                 wanted = silent & F.one_hot(labels, self.model.n_classes).bool()
             else:
-                wanted = silent.all(dim=0, keepdim=True)
+                wanted = self.ranks.every(silent.all(dim=0, keepdim=True))
             if not bool(wanted.any()):
                 continue
             arrived = torch.isfinite(spikes[i].detach()).to(layer.weight.dtype)

@@ -268,7 +268,7 @@ class _ReLUTraining(Loop):
         self.reads = reads
         for module in net.modules():
             if isinstance(module, Dropout):  # one stream of randomness, kept in the checkpoint
-                module.generator = self.generator
+                module.generator = self.noise
         self.optimizer = torch.optim.AdamW(
             net.parameters(), config.lr, weight_decay=config.weight_decay, fused=True
         )

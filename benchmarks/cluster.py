@@ -62,14 +62,17 @@ def run_all(jobs: Sequence[Job], options: Options) -> Iterator[Outcome]:
             remote.options(name=job.name).remote(job.function, there, threads): job for job in jobs
         }
         while running:
-            [ended], _ = ray.wait(list(running), num_returns=1)
-            job = running.pop(ended)
-            try:
-                yield ray.get(ended)
-            except RayError as error:
-                cause = getattr(error, "cause", None) or error
-                line = f"skipped: {job.name}: {type(cause).__name__}: {commands.one_line(cause)}"
-                yield Outcome(job.name, True, line)
+            ray.wait(list(running), num_returns=1)
+            # All that have ended: looking through 50,000 tasks for one took a tenth of a second.
+            done, _ = ray.wait(list(running), num_returns=len(running), timeout=0)
+            for ended in done:
+                job = running.pop(ended)
+                try:
+                    yield ray.get(ended)
+                except RayError as error:
+                    cause = getattr(error, "cause", None) or error
+                    why = f"{type(cause).__name__}: {commands.one_line(cause)}"
+                    yield Outcome(job.name, True, f"skipped: {job.name}: {why}")
 
 
 def _work(function: Callable[[Options], Outcome], options: Options, threads: int) -> Outcome:

@@ -20,6 +20,7 @@ from benchmarks.keywords import peers
 from benchmarks.keywords import task as keywords
 from benchmarks.nmnist import task as nmnist
 from benchmarks.poisson import task as poisson
+from benchmarks.scale import plan
 from benchmarks.speed import exchange, long_sequences, time_to_accuracy
 from benchmarks.speed import task as speed
 from benchmarks.table1 import table, tradeoff
@@ -47,6 +48,7 @@ PAGES: dict[str, tuple[str, ...]] = {
     "docs/TASKS.md": ("time", "tasks"),
     "docs/BRIDGES.md": ("bridges", "simulators"),
     "docs/anytime.md": ("anytime",),
+    "docs/SCALE.md": ("scale",),
 }
 """The generated blocks of each page."""
 
@@ -69,6 +71,7 @@ def blocks(results: Path) -> dict[str, str]:
         "table1": _block([table1.TASK], results),
         "time": times,
         "bridges": support.markdown() + "\n",
+        "scale": plan.markdown(plan.Plan(results=results)),
     }
 
 

@@ -4,6 +4,7 @@ A task lives in a room of its own and says which runs it has, how each is made, 
 say and show. The harness here makes what does not exist yet, in turn or on Ray, and publishes.
 """
 
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -15,7 +16,7 @@ import torch
 from benchmarks import cluster, record
 from benchmarks.record import Record
 from benchmarks.run import Options, Outcome, Run, check_folders, find, once
-from rc_snn import commands
+from rc_snn import commands, distributed
 from rc_snn.files import check_room, write_text
 
 
@@ -77,6 +78,12 @@ class Task(Makes, Protocol):
 def prepare(options: Options) -> None:
     """Refuse idle options, set the threads, and say where results go if not to our own folder."""
     options.check_used()
+    if distributed.launched():
+        raise ValueError(
+            "This command makes runs of one process each, and torchrun has started "
+            f"{os.environ['WORLD_SIZE']}. Start it with --ray; torchrun is for one training: "
+            "rc_snn.distributed."
+        )
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     if record.CHECKOUT is None and options.results == record.RESULTS:

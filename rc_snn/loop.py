@@ -6,6 +6,7 @@ import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
@@ -15,7 +16,7 @@ from jaxtyping import Int
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from rc_snn import checkpoint
+from rc_snn import checkpoint, distributed
 from rc_snn.borders.checks import check_weights
 from rc_snn.files import check_room, locked, replacing, sweep
 from rc_snn.regimes import FAST_BELOW, SLOW_ABOVE
@@ -80,6 +81,10 @@ class Loop(ABC):
 
     A subclass sets the optimiser and the scheduler. All randomness comes from `generator`, which
     the checkpoint keeps.
+
+    Under torchrun the ranks train together (`rc_snn.distributed`): each draws all that belongs to a
+    batch from `generator`, alike, and takes its part; what cannot be drawn so, because its shape
+    depends on the part, comes from `noise`. The first rank alone evaluates, reads and writes.
     """
 
     optimizer: torch.optim.Optimizer
@@ -109,6 +114,9 @@ class Loop(ABC):
         self.fresh = fresh or (lambda generator: data)
         self.tensorboard = tensorboard
         self.generator = torch.Generator().manual_seed(config.seed)
+        self.ranks = distributed.join(model)
+        self.noise = self.generator if self.ranks.size == 1 else torch.Generator()
+        self.n_batch = 0  # samples of the batch that is trained on, over all ranks
         self.history: list[Row] = []
         self.best: dict[str, Any] = {}
         self.checkpoint, self.log = run_dir / "checkpoint.pt", run_dir / "log.csv"
@@ -124,7 +132,7 @@ class Loop(ABC):
 
     @abstractmethod
     def update(self, batch: Any, epoch: int) -> Row:
-        """Train on one batch; return sums over its samples."""
+        """Train on one batch, or this rank's part of it; return sums over its samples."""
 
     @abstractmethod
     def validate(self, epoch: int) -> tuple[Row, tuple[float, float]]:
@@ -169,7 +177,7 @@ class Loop(ABC):
                 f"lr={self.config.lr}; the last good checkpoint stays in {self.checkpoint}."
             )
         self.optimizer.zero_grad(set_to_none=True)
-        (loss if more is None else loss + more).backward()
+        self._backward(loss if more is None else loss + more, self.n_batch)
         if max_norm is not None:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), max_norm)
         self.optimizer.step()
@@ -183,23 +191,30 @@ class Loop(ABC):
             OSError: if `run_dir` has no room for the checkpoint; before the first epoch, if that
                 can be known.
         """
-        with locked(self.run_dir, "training"):
-            for path in (self.checkpoint, self.log):
-                sweep(path, alone=True)
-            check_room(self.run_dir, self._checkpoint_bytes())
-            if self.checkpoint.exists():
-                self._resume()
+        self.ranks.check_batches(len(self.data), self.config.batch_size)
+        self.ranks.check_devices(self.model)
+        self.ranks.check_alike(self.identity())
+        with ExitStack() as held:
+            state = self.ranks.from_first(lambda: self._open(held))
+            if state is not None:
+                self._resume(state)
+            self._backward = self.ranks.backward(self.model)
             self.writer = None
-            if self.tensorboard:
+            if self.tensorboard and self.ranks.first:
                 self.writer = _tensorboard(self.run_dir, purge=len(self.history))
-            try:
-                self._epochs(description)
-            finally:
-                if self.writer is not None:
-                    self.writer.close()
+                held.callback(self.writer.close)
+            self._epochs(description)
         self.model.load_state_dict(self.best["model"])
         self.model.eval()
         return TrainResult(self.history, self.best["epoch"], self.best["key"][0] == 1.0)
+
+    def _open(self, held: ExitStack) -> dict[str, Any] | None:
+        """Take the run's folder, put it in order, and return its checkpoint, if there is one."""
+        held.enter_context(locked(self.run_dir, "training"))
+        for path in (self.checkpoint, self.log):
+            sweep(path, alone=True)
+        check_room(self.run_dir, self._checkpoint_bytes())
+        return checkpoint.read(self.checkpoint) if self.checkpoint.exists() else None
 
     def _checkpoint_bytes(self) -> int:
         """Return about how large a checkpoint is: weights, the best ones, and two for Adam."""
@@ -213,7 +228,7 @@ class Loop(ABC):
             initial=start * n,
             desc=description,
             unit="img",
-            disable=None,
+            disable=None if self.ranks.first else True,
             leave=False,
         )
         with bar:
@@ -222,17 +237,18 @@ class Loop(ABC):
 
     def _one(self, epoch: int, bar: "tqdm[Any]") -> None:
         began = time.perf_counter()
+        self.ranks.seed(self.noise, self.config.seed, epoch)
         row: Row = {"epoch": float(epoch)} | self.about(epoch) | self._train(epoch, bar)
         row["train_seconds"] = time.perf_counter() - began
         self.model.eval()
-        seen, key = self.validate(epoch)
+        seen, key = self.ranks.from_first(lambda: self.validate(epoch))
         if not self.best or key > self.best["key"]:
             weights = {k: v.detach().cpu().clone() for k, v in self.model.state_dict().items()}
             self.best = {"key": key, "epoch": epoch, "model": weights}
         row |= {f"val_{name}": value for name, value in seen.items()}
         row["seconds"] = time.perf_counter() - began
         self.history.append(row)
-        self._save()
+        self.ranks.from_first(self._save)
         bar.set_postfix({k: f"{v:.4f}" for k, v in seen.items() if k in ("accuracy", "mean_step")})
 
     def _train(self, epoch: int, bar: "tqdm[Any]") -> Row:
@@ -242,11 +258,17 @@ class Loop(ABC):
         self.model.train()
         totals: Row = {}
         order = torch.randperm(len(data), generator=self.generator)
-        for batch in in_turn(data, order.split(self.config.batch_size)):
+        self.ranks.check_alike({"the order of the samples": checkpoint.digest(order)})
+        parts = order.split(self.config.batch_size)
+        mine = in_turn(data, [self.ranks.part(part) for part in parts])
+        for part, batch in zip(parts, mine, strict=True):
+            self.n_batch = len(part)
             for name, value in self.update(batch, epoch).items():
                 totals[name] = totals.get(name, 0.0) + value
-            bar.update(len(batch))
-        return {f"train_{name}": total / len(data) for name, total in totals.items()}
+            bar.update(len(part))
+        return {
+            f"train_{name}": total / len(data) for name, total in self.ranks.total(totals).items()
+        }
 
     def _save(self) -> None:
         state = {
@@ -271,8 +293,7 @@ class Loop(ABC):
             writer.writeheader()
             writer.writerows(self.history)
 
-    def _resume(self) -> None:
-        state = checkpoint.read(self.checkpoint)
+    def _resume(self, state: dict[str, Any]) -> None:
         # More epochs may be asked of a run with a constant rate; all else is another experiment.
         here, there = self.identity(), state.get("run", {})
         free = {"epochs"} if self.config.schedule == "constant" else set()
@@ -289,16 +310,17 @@ class Loop(ABC):
                 "the same data and a model that is built anew from the same seed, choose another "
                 "run_dir, or move the checkpoint away."
             )
-        print(
-            f"resumed: epoch {done} of {self.config.epochs}, from {self.checkpoint}",
-            file=sys.stderr,
-        )
+        if self.ranks.first:
+            print(
+                f"resumed: epoch {done} of {self.config.epochs}, from {self.checkpoint}",
+                file=sys.stderr,
+            )
         try:
             self.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.scheduler.load_state_dict(state["scheduler"])
             self.history, self.best = state["history"], state["best"]
-            self._write_log()  # a kill may have come between the two
+            self.ranks.from_first(self._write_log)  # a kill may have come between the two
             checkpoint.restore_random_states(state["random"], self.generator)
         except OSError:  # of the log
             raise

@@ -179,7 +179,8 @@ def train(
 ) -> TrainResult:
     """Train a step model, or go on with the run that `run_dir` holds.
 
-    A run that was stopped goes on where it was: see `rc_snn.loop.Loop`.
+    A run that was stopped goes on where it was: see `rc_snn.loop.Loop`. Under torchrun it is one
+    training over all its processes: see `rc_snn.distributed`.
 
     Args:
         model: an `nn.Module` that meets `StepModel`; trained in place, on its own device.
@@ -252,7 +253,7 @@ class _Training(Loop):
         self.scheduler = self.one_cycle_or_constant()
         for module in model.modules():
             if isinstance(module, Dropout):  # one stream of randomness, kept in the checkpoint
-                module.generator = self.generator
+                module.generator = self.noise
         if hasattr(model, "precision"):
             model.precision = config.precision  # type: ignore[assignment]
 
@@ -283,7 +284,8 @@ class _Training(Loop):
             logits = trace(self.model, batch.inputs, training=True)
             loss = WHOLE_SEQUENCE[self.config.method](logits, labels)
             return _at_the_end(logits.detach()), loss
-        theta = self.config.theta_at(epoch, len(batch), self.generator)
+        theta = self.config.theta_at(epoch, self.n_batch, self.generator)
+        theta = self.ranks.part(theta) if isinstance(theta, Tensor) else theta
         beta, weight = self.config.beta_at(epoch), self.config.prefix
         chunks = self._chunks_of(epoch)
         if not weight:
