@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from rc_snn.checkpoint import digest
+from rc_snn.data.packed import pack
 from rc_snn.models import RCLSTM, RCConvLSTM
 from rc_snn.objective import prefix_loss, rc_loss
 from rc_snn.runner import decide, run, run_with_prefix, trace
 from rc_snn.runs import chunks as rule
 from rc_snn.runs.chunks import Chunks, chooser, chunk_of, fitting, span
 from rc_snn.runs.refill import decide_refilled
-from rc_snn.data.packed import pack
 from rc_snn.sequences import ContextSequences, DenseSequences, Labelled, SpikeSequences
 from rc_snn.step_model import StepCost
 from rc_snn.training import TrainConfig, train
@@ -149,9 +149,7 @@ def test_the_prefix_holds_the_steps_up_to_each_spike_and_no_other(kind, lengths,
         assert torch.equal(found.sample, reference.sample)
         torch.testing.assert_close(found.prefix, reference.prefix, rtol=1e-10, atol=1e-10)
     of = [
-        gradients(
-            model, rc_loss(x.logits, target, 0.0) + prefix_loss(x.prefix, x.sample, target)
-        )
+        gradients(model, rc_loss(x.logits, target, 0.0) + prefix_loss(x.prefix, x.sample, target))
         for x in (reference, found)
     ]
     for theirs, ours in zip(*of, strict=True):
