@@ -46,7 +46,7 @@ class AnytimeOptions(Options):
     `benchmarks.anytime.settings.SETTINGS` takes hours."""
     methods: tuple[MethodName, ...] = ANYTIME
     """Ways to train; the default is all."""
-    seeds: tuple[int, ...] = (0, 1, 2)
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     """One network of each kind for each seed."""
 
     def __post_init__(self) -> None:

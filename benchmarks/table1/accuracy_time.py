@@ -26,6 +26,7 @@ MARKERS = {
     "weights": "*",
     "published": "x",
     "tuned": "o",
+    "dropout": "h",
     "augmented": "^",
     "mapped": "D",
     "fine-tuned": "s",

@@ -78,6 +78,10 @@ def _rel(epochs: int, **options: Any) -> ContinuousConfig:
     return ContinuousConfig(epochs=epochs, optimizer="adamw", schedule="cosine", **given)
 
 
+_DROPOUT = _rel(100, drift=1.0, spike_dropout=0.2)
+"""From random weights for longer. A drift of 1 keeps dark-first networks from falling silent."""
+
+
 def _conv(epochs: int) -> ContinuousConfig:
     """ConvReL-PSP: five layers take longer than a frame, so the horizon must be far."""
     # Through five layers the noise keeps it from fitting the training images: it ends before that.
@@ -142,6 +146,7 @@ ROWS = (
                 },
                 "paper": {
                     "tuned": _recipe(ContinuousModel("rel_psp", (784, n, 10)), _rel(epochs)),
+                    "dropout": _recipe(ContinuousModel("rel_psp", (784, n, 10)), _DROPOUT),
                     **mapped_rows.dense(n),
                 },
             },

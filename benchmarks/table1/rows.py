@@ -19,12 +19,13 @@ GROUP = "rc_snn.rows"
 
 ProtocolName: TypeAlias = Literal["held-out", "paper"]
 RecipeName: TypeAlias = Literal[
-    "weights", "published", "tuned", "augmented", "mapped", "fine-tuned"
+    "weights", "published", "tuned", "dropout", "augmented", "mapped", "fine-tuned"
 ]
 """weights: the authors' own network, measured here. published: as its authors describe. tuned:
-ours, on the same images, from random weights. augmented: the same with randomly moved training
-images. mapped: a ReLU network as a first-spike network, nothing trained by spikes; fine-tuned: then
-trained by first spikes, too. The training images of both may be moved at random."""
+ours, on the same images, from random weights. dropout: the same, longer, while hidden spikes are
+left out at random. augmented: tuned with randomly moved training images. mapped: a ReLU network as
+a first-spike network, nothing trained by spikes; fine-tuned: then trained by first spikes, too. The
+training images of both may be moved at random."""
 YOURS = "yours"
 """Profile, recipe and regime of networks that were made elsewhere, and only measured here."""
 Augment: TypeAlias = Literal["bicubic affine"]

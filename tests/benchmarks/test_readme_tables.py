@@ -86,7 +86,7 @@ def test_peers_are_compared_by_area_with_eos_and_a_threshold():
     assert len(shown) > 5
     for name, (area, gain) in shown.items():
         for values, cell in ((areas[name], area), (areas[name] - areas["EOS + θ"], gain)):
-            half = 4.302653 * values.std(ddof=1) / 3**0.5  # t of two degrees of freedom, 97.5 %
+            half = 2.776445 * values.std(ddof=1) / 5**0.5  # t of four degrees of freedom, 97.5 %
             mean, spread = map(float, re.fullmatch(r"([+-]?[\d.]+) ±([\d.]+)", cell).groups())
             assert mean == pytest.approx(values.mean(), abs=0.0051)
             assert spread == pytest.approx(half, abs=0.0051)
