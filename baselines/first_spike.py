@@ -26,7 +26,7 @@ from rc_snn.fast.border import first_order, fits
 from rc_snn.spikes import check_labels
 
 Fast = bool | Literal["triton"] | None
-"""Which path computes; see `first_spikes`."""
+"""Which path computes: see `first_spikes`."""
 
 
 @runtime_checkable
@@ -181,16 +181,14 @@ def first_spikes(
 def _path(fast: Fast, weight: Tensor) -> Literal["numba", "triton", "tensors"]:
     """Return what computes."""
     on_cuda = weight.device.type == "cuda"
+    kernels_of: Literal["numba", "triton"] = "triton" if on_cuda or fast == "triton" else "numba"
+    installed = kernels_of == "numba" or importlib.util.find_spec("triton") is not None
     if fast is None:
-        at_hand = (
-            importlib.util.find_spec("triton") is not None
-            if on_cuda
-            else weight.device.type == "cpu"
-        )
-        fast = at_hand and _kernel_dtype(weight) is weight.dtype
-    if fast is False:
-        return "tensors"
-    return "triton" if on_cuda or fast == "triton" else "numba"
+        compiled = weight.device.type in ("cpu", "cuda") and _kernel_dtype(weight) is weight.dtype
+        fast = compiled and installed
+    if fast and not installed:
+        raise ValueError("Triton is not installed. Install it, or take tensors by fast=False.")
+    return kernels_of if fast else "tensors"
 
 
 def _module(path: str) -> Any:

@@ -103,6 +103,9 @@ def test_kernels_are_chosen_by_device_type_and_what_is_installed(monkeypatch, as
     assert chosen("cpu", F64, fast="triton") == chosen("cuda", F64, fast=True) == "triton"
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert chosen("cuda", F64) == "tensors"
+    for device, fast in (("cuda", True), ("cpu", "triton")):
+        with pytest.raises(ValueError, match="Triton is not installed"):
+            chosen(device, F64, fast)
 
 
 def test_what_triton_cannot_run_is_refused(monkeypatch, as_user):
