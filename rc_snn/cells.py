@@ -1,6 +1,8 @@
 """One step of an LSTM and of a ConvLSTM."""
 
 import math
+from collections.abc import Callable
+from typing import TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +14,9 @@ from rc_snn.fast.buffers import Buffers
 from rc_snn.fast.fused import FusedCell, Precision
 from rc_snn.fast.products import ConvLSTMRun, LSTMRun
 from rc_snn.step_model import State
+
+ChunkOfCell: TypeAlias = Callable[[Tensor, State | None], tuple[Tensor, State]]
+"""`(inputs [L, B, …], state) -> (h of each step, new state)`."""
 
 
 def lstm_gates(
@@ -84,6 +89,27 @@ class LSTMCell(nn.Module):
         weights, precisions = self.weights, (self.precision, self.input_precision)
         return FusedCell(LSTMRun(*weights, *precisions, self.memory), *weights)
 
+    def chunked(self) -> ChunkOfCell:
+        """Return how to advance by many steps at once, by torch's own LSTM (cuDNN on a GPU).
+
+        The weights are copied once per run, into the one buffer that cuDNN asks for. Products are
+        torch's in the weights' dtype, in TF32 where torch allows that, whatever `precision` says:
+        cuDNN has no bfloat16 products beside a float32 state, and none of these is coarser.
+        """
+        weights = [self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh]
+        flat = torch.cat([w.reshape(-1) for w in weights]).split([w.numel() for w in weights])
+        parts = [part.view(w.shape) for part, w in zip(flat, weights, strict=True)]
+
+        def advance(x: Tensor, state: State | None) -> tuple[Tensor, State]:
+            if state is None:
+                state = 2 * (x.new_zeros(x.shape[1], self.weight_hh.shape[1]),)
+            begin = [s.unsqueeze(0) for s in state]
+            grad = torch.is_grad_enabled()  # cuDNN keeps what its backward pass needs, or does not
+            out, h, c = torch.lstm(x, begin, parts, True, 1, 0.0, grad, False, False)
+            return out, (h.squeeze(0), c.squeeze(0))
+
+        return advance
+
 
 def low_dtype(precision: Precision, like: Tensor) -> torch.dtype:
     """Return the dtype that goes into products: bfloat16, or that of the weights."""
@@ -139,6 +165,25 @@ class ConvLSTMCell(nn.Module):
         weights, precisions = self.weights, (self.precision, self.input_precision)
         return FusedCell(ConvLSTMRun(*weights, grid, *precisions, self.memory), *weights)
 
+    def chunked(self) -> ChunkOfCell:
+        """Return how to advance by many steps at once: one product with the input for all steps."""
+
+        def advance(x: Tensor, state: State | None) -> tuple[Tensor, State]:
+            fed = _conv_last(x.flatten(0, 1), self.weight_ih, self.input_precision) + self.bias
+            out = []
+            for gates in fed.view(*x.shape[:2], *fed.shape[1:]):
+                if state is None:
+                    state = lstm_gates(gates, None)
+                else:
+                    h, c = state
+                    gates = gates + _conv_last(h, self.weight_hh, self.precision)
+                    state = lstm_gates(gates, c)
+                out.append(state[0])
+            assert state is not None
+            return torch.stack(out), state
+
+        return advance
+
 
 def _conv_last(
     x: Float[Tensor, "batch height width channel"], weight: Tensor, precision: Precision
@@ -148,7 +193,10 @@ def _conv_last(
     return out.permute(0, 2, 3, 1).to(x.dtype)
 
 
-def can_fuse(*cells: nn.Module) -> bool:
-    """Return whether fused steps are these cells' own: without hooks, no subclasses, on the CPU."""
+def can_fuse(*cells: nn.Module, device: str | None = "cpu") -> bool:
+    """Return whether fused steps are these cells' own: without hooks, no subclasses, on the CPU.
+
+    Chunks run on any device, which is `device=None`.
+    """
     own = all(plain(cell, LSTMCell) or plain(cell, ConvLSTMCell) for cell in cells)
-    return own and all(fusable(*cell.weights) for cell in cells)  # type: ignore[misc]
+    return own and all(fusable(*cell.weights, device=device) for cell in cells)  # type: ignore[misc]

@@ -1,60 +1,24 @@
 """Rank-coded networks: RCLSTM and RCConvLSTM, each a step function with a read-out."""
 
-import math
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, get_args
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from rc_snn.borders.numbers import counts, finite, number
+from rc_snn.borders.numbers import counts, finite
 from rc_snn.borders.signatures import typed
-from rc_snn.cells import ConvLSTMCell, LSTMCell, can_fuse, init_uniform
+from rc_snn.cells import ConvLSTMCell, LSTMCell, can_fuse
 from rc_snn.fast.border import plain
 from rc_snn.fast.fused import Precision, step_input
+from rc_snn.read_out import Dropout as Dropout
+from rc_snn.read_out import LinearReadOut as LinearReadOut
+from rc_snn.read_out import ReadOut as ReadOut
+from rc_snn.read_out import linear
+from rc_snn.runs.chunks import Chunk
 from rc_snn.step_model import Advance, State, StepCost
-
-ReadOut: TypeAlias = Literal["softmax", "sigmoid"]
-
-
-class LinearReadOut(nn.Linear):
-    """Affine read-out whose logits always describe at least two classes.
-
-    `softmax` has one output per class. `sigmoid`, for two classes, has the single output z of the
-    paper's toy tasks and returns the logits `[0, z]`: their softmax is `[1 - σ(z), σ(z)]`, so
-    θ = 0.95 means "> 0.95 is a positive spike, < 0.05 a negative one" (appendix A.1).
-    """
-
-    def __init__(
-        self, n_features: int, n_classes: int, kind: ReadOut, generator: torch.Generator
-    ) -> None:
-        if kind not in ("softmax", "sigmoid"):
-            raise ValueError(f'read_out must be "softmax" or "sigmoid", got {kind!r}.')
-        if n_classes < 2 or (kind == "sigmoid" and n_classes != 2):
-            raise ValueError(
-                f"A {kind} read-out needs {'exactly' if kind == 'sigmoid' else 'at least'} two "
-                f"classes, got {n_classes}."
-            )
-        # torch's own initialisation draws from the global generator: keep it out of this.
-        with torch.random.fork_rng(devices=[]):
-            super().__init__(n_features, 1 if kind == "sigmoid" else n_classes)
-        self.kind = kind
-        init_uniform(self, 1.0 / math.sqrt(n_features), generator)
-
-    def forward(self, features: Float[Tensor, "batch features"]) -> Float[Tensor, "batch classes"]:
-        """Return the logits of the features."""
-        logits = super().forward(features)
-        return F.pad(logits, (1, 0)) if self.kind == "sigmoid" else logits
-
-
-def _linear(n_features: int, n_units: int, generator: torch.Generator) -> nn.Linear:
-    """Return a linear layer whose initial weights come from this generator."""
-    with torch.random.fork_rng(devices=[]):
-        layer = nn.Linear(n_features, n_units)
-    init_uniform(layer, 1.0 / math.sqrt(n_features), generator)
-    return layer
 
 
 def fresh_generator(generator: torch.Generator | None) -> torch.Generator:
@@ -74,24 +38,6 @@ def add_forget_bias(bias: nn.Parameter, forget_bias: float) -> None:
     n = bias.shape[0] // 4
     with torch.no_grad():
         bias[n : 2 * n] += forget_bias
-
-
-class Dropout(nn.Module):
-    """Dropout whose masks come from a generator of its own, never from torch's global one."""
-
-    def __init__(self, p: float, generator: torch.Generator) -> None:
-        super().__init__()
-        p = number(p, "dropout")
-        if not 0.0 <= p < 1.0:
-            raise ValueError(f"dropout must be in [0, 1), got {p}.")
-        self.p, self.generator = p, generator
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Zero a share p of the values and scale up the rest, while training."""
-        if not self.training or self.p == 0.0:
-            return x
-        keep = torch.rand(x.shape, generator=self.generator) >= self.p  # 4 times bernoulli_'s speed
-        return x * keep.to(x.device).to(x.dtype).div_(1.0 - self.p)
 
 
 @typed
@@ -143,7 +89,7 @@ class RCLSTM(nn.Module):
         forget_bias = float(finite(forget_bias, "forget_bias"))
         self.n_inputs, self.n_hidden, self.n_classes = n_inputs, n_hidden, n_classes
         self.cell = LSTMCell(n_inputs, n_hidden, generator)
-        self.dense = None if n_dense is None else _linear(n_hidden, n_dense, generator)
+        self.dense = None if n_dense is None else linear(n_hidden, n_dense, generator)
         self.output = LinearReadOut(n_dense or n_hidden, n_classes, read_out, generator)
         add_forget_bias(self.cell.bias_ih, forget_bias)
         self.dropout = Dropout(dropout, generator)
@@ -197,6 +143,21 @@ class RCLSTM(nn.Module):
             return self.dropout(state[0]), state
 
         return advance
+
+    def chunked(self) -> Chunk | None:
+        """Return how to advance by many steps at once; None where they would not be `step`'s.
+
+        That is for subclasses of the model or the cell, where hooks listen, and under autocast.
+        """
+        if not plain(self, RCLSTM, "step") or not can_fuse(self.cell, device=None):
+            return None
+        cell = self.cell.chunked()
+
+        def advance(x: Tensor, state: State | None) -> tuple[Tensor, State]:
+            h, state = cell(x.flatten(2), state)
+            return self.dropout(h), state
+
+        return Chunk(advance, values=self.n_inputs + 10 * self.n_hidden)
 
     def read_out(self, features: Float[Tensor, "batch hidden"]) -> Float[Tensor, "batch classes"]:
         """Return the logits of the hidden state."""
@@ -346,6 +307,29 @@ class RCConvLSTM(nn.Module):
 
         return advance
 
+    def chunked(self) -> Chunk | None:
+        """Return how to advance by many steps at once; None where `RCLSTM.chunked` has none."""
+        if not plain(self, RCConvLSTM, "step", "_advance"):
+            return None
+        if not can_fuse(*self.layers, device=None):
+            return None
+        cells = [layer.chunked() for layer in self.layers]
+
+        def advance(x: Tensor, state: State | None) -> tuple[Tensor, State]:
+            x = x.reshape(*x.shape[:2], *self.image_shape, 1)
+            new: State = ()
+            for i, cell in enumerate(cells):
+                x, own = cell(x, None if state is None else state[2 * i : 2 * i + 2])
+                new += own
+                x = self._pooled(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+            return self.dropout(x.flatten(2)), new
+
+        held = [
+            height * width * layer.weight_hh.shape[1]
+            for layer, (height, width) in zip(self.layers, self.grids, strict=True)
+        ]
+        return Chunk(advance, values=self.n_inputs + 20 * sum(held))
+
     def _advance(
         self, cells: Sequence[Callable[..., State]], x: Any, state: State | None
     ) -> tuple[Tensor, State]:
@@ -353,10 +337,13 @@ class RCConvLSTM(nn.Module):
         for i, cell in enumerate(cells):
             h, c = cell(x, None if state is None else state[2 * i : 2 * i + 2])
             new += (h, c)
-            x = h
-            if self.pool > 1:
-                x = F.max_pool2d(h.permute(0, 3, 1, 2), self.pool).permute(0, 2, 3, 1)
+            x = self._pooled(h)
         return self.dropout(x.flatten(1)), new
+
+    def _pooled(self, h: Float[Tensor, "batch height width channel"]) -> Tensor:
+        if self.pool == 1:
+            return h
+        return F.max_pool2d(h.permute(0, 3, 1, 2), self.pool).permute(0, 2, 3, 1)
 
     def read_out(self, features: Float[Tensor, "batch features"]) -> Float[Tensor, "batch classes"]:
         """Return the logits of the features."""

@@ -1,37 +1,41 @@
 """Advance a batch step by step and really stop: decided samples leave, the rest goes on."""
 
-import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import NamedTuple, TypeAlias
+from itertools import accumulate
+from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from rc_snn.borders.checks import (
     Form,
     check_inputs,
     check_model,
-    check_numbers,
     check_thetas,
     check_weights,
     named,
 )
 from rc_snn.borders.numbers import count
+from rc_snn.runs.chunks import (
+    Chunk,
+    Chunks,
+    check_lengths,
+    chooser,
+    chunk_of,
+    chunked_by_itself,
+    fitting,
+    span,
+)
+from rc_snn.runs.look import Answer as Answer
+from rc_snn.runs.look import Exit, assemble, look
+from rc_snn.runs.look import Threshold as Threshold
+from rc_snn.runs.refill import decide_refilled
+from rc_snn.runs.streaming import StreamingRunner as StreamingRunner
 from rc_snn.sequences import Sequences, check_image, check_input_size, in_turn, input_size
-from rc_snn.spikes import Decision, check_n_steps, check_theta, crossed
+from rc_snn.spikes import Decision
 from rc_snn.step_model import Advance, State, StepModel, evaluated
-
-Threshold: TypeAlias = float | Float[Tensor, " batch"] | None
-"""θ in (0, 1) for all samples, or one for each; None is the end of the sequence."""
-
-
-class Answer(NamedTuple):
-    """What a run returns: the decisions, and the logits at each decision with their graph."""
-
-    decision: Decision
-    logits: Float[Tensor, "batch classes"]
 
 
 class PrefixAnswer(NamedTuple):
@@ -44,16 +48,6 @@ class PrefixAnswer(NamedTuple):
     """At each step of each sample up to its decision, step by step."""
     sample: Int[Tensor, " pairs"]
     """Whose logits these are: positions in the batch."""
-
-
-class _Exit(NamedTuple):
-    """The samples that leave at one step."""
-
-    rows: Tensor
-    step: Tensor
-    features: Tensor
-    logits: Tensor
-    fired: Tensor
 
 
 def _stepper(model: StepModel, inputs: Sequences, fused: bool) -> Advance:
@@ -72,7 +66,14 @@ def _stepper(model: StepModel, inputs: Sequences, fused: bool) -> Advance:
     return lambda step, inputs, state: model.step(form.read(inputs.at(step)), state)
 
 
-def run(model: StepModel, inputs: Sequences, theta: Threshold, *, fused: bool = True) -> Answer:
+def run(
+    model: StepModel,
+    inputs: Sequences,
+    theta: Threshold,
+    *,
+    fused: bool = True,
+    chunks: Chunks | Sequence[int] | None = None,
+) -> Answer:
     """Run a batch until each sample's first spike (Algorithm 1); compute nothing after it.
 
     A sample leaves the batch at the first step at which a class probability is >= θ; its state,
@@ -94,13 +95,17 @@ def run(model: StepModel, inputs: Sequences, theta: Threshold, *, fused: bool = 
             nothing fires.
         fused: take the model's fast path where it has one; False takes its reference path,
             which differs by rounding only.
+        chunks: advance by so many steps at a time, and look who has fired after each chunk
+            (`rc_snn.chunks`), with the same decisions and gradients up to rounding; a `Chunks`
+            chooses, and learns from the run. None: single steps on the CPU, and chunks on other
+            devices where the model has them and `fused` is True.
 
     Returns:
         Decisions and logits, in the order of `inputs`, on the model's device.
 
     Raises:
         ValueError: if θ is out of range, the batch is empty, the sequences are of another size than
-            the model's input, or a logit is not finite.
+            the model's input, a logit is not finite, or `chunks` do not fit the model or the steps.
 
     Source: Jeffares et al., ICLR 2022, Algorithm 1. The authors' notebooks compute every step and
     gather afterwards; the decisions and gradients are the same, the work is not.
@@ -113,11 +118,16 @@ def run(model: StepModel, inputs: Sequences, theta: Threshold, *, fused: bool = 
         tensor([0, 0])
     """
     with _mode(model):
-        return _run(model, inputs, theta, fused)
+        return _run(model, inputs, theta, fused, chunks=chunks)
 
 
 def run_with_prefix(
-    model: StepModel, inputs: Sequences, theta: Threshold, *, fused: bool = True
+    model: StepModel,
+    inputs: Sequences,
+    theta: Threshold,
+    *,
+    fused: bool = True,
+    chunks: Chunks | Sequence[int] | None = None,
 ) -> PrefixAnswer:
     """Run as `run` does, and keep the logits of all steps up to each sample's decision.
 
@@ -129,6 +139,7 @@ def run_with_prefix(
         inputs: sequences to read; at least one.
         theta: as for `run`; None keeps every step.
         fused: as for `run`.
+        chunks: as for `run`.
 
     Raises:
         ValueError: as `run`.
@@ -142,7 +153,7 @@ def run_with_prefix(
     """
     seen: list[tuple[Tensor, Tensor]] = []
     with _mode(model):
-        decision, _ = _run(model, inputs, theta, fused, seen)
+        decision, _ = _run(model, inputs, theta, fused, seen, chunks)
         rows, features = zip(*seen, strict=True)
         logits, sample = model.read_out(torch.cat(features)), torch.cat(rows)
     pairs = torch.arange(len(sample), device=sample.device)
@@ -155,50 +166,88 @@ def _mode(model: StepModel) -> AbstractContextManager[object]:
     return nullcontext() if torch.is_grad_enabled() else evaluated(model)
 
 
+def _chunk(model: StepModel, fused: bool, chunks: Chunks | Sequence[int] | None) -> Chunk | None:
+    """Return how to advance by chunks; None: by single steps.
+
+    Raises:
+        ValueError: if chunks are asked for, and the model has none.
+    """
+    if chunks is None and not (fused and chunked_by_itself(model)):
+        return None
+    found = chunk_of(model)
+    if found is None and chunks is not None:
+        raise ValueError(
+            f"{named(model)} does not advance by chunks here: it has no chunked(), or is a "
+            "subclass, has hooks, or runs under autocast. Leave out chunks."
+        )
+    return found
+
+
+def _lengths(
+    model: StepModel, n: int, n_steps: int, theta: Threshold, chunks: Chunks | Sequence[int] | None
+) -> list[int]:
+    """Return the lengths of a run's chunks."""
+    if theta is None and chunks is None:
+        return [n_steps]
+    if chunks is None:
+        chunks = Chunks(model.cost(), n_steps, training=torch.is_grad_enabled())
+    if isinstance(chunks, Chunks):
+        return check_lengths(chunks.lengths(n), n_steps)
+    return check_lengths(chunks, n_steps)
+
+
 def _run(
     model: StepModel,
     inputs: Sequences,
     theta: Threshold,
     fused: bool,
     seen: list[tuple[Tensor, Tensor]] | None = None,
+    chunks: Chunks | Sequence[int] | None = None,
 ) -> Answer:
     """Run; add rows and features of each step to `seen`, whose reader reads them out itself."""
-    advance = _stepper(model, inputs, fused)
+    chunk = _chunk(model, fused, chunks)
+    advance = _stepper(model, inputs, fused and chunk is None)
     n, n_steps = len(inputs), inputs.n_steps
     if n == 0:
         raise ValueError("The batch is empty; a run needs at least one sequence.")
     theta = check_thetas(theta, n)
+    lengths = n_steps * [1] if chunk is None else _lengths(model, n, n_steps, theta, chunks)
     rows: Tensor | None = None
     state: State | None = None
-    exits: list[_Exit] = []
-    for step in range(n_steps):
-        features, state = advance(step, inputs, state)
+    exits: list[Exit] = []
+    undecided: list[int] = []
+    for first, length in zip(accumulate(lengths, initial=0), lengths, strict=False):
+        if chunk is None:
+            features, state = advance(first, inputs, state)
+        else:
+            features, state = chunk.advance(span(model, inputs, first, length), state)
+            features = features.flatten(0, 1)
         if rows is None:
             rows = torch.arange(n, device=features.device)
             theta = theta.to(rows.device) if isinstance(theta, Tensor) else theta
-        if seen is not None:
-            seen.append((rows, features))
-        last = step == n_steps - 1
+        last = first + length == n_steps
         if theta is None and not last:
+            if seen is not None:
+                seen.append((rows.repeat(length), features))
             continue
         with torch.no_grad():
-            logits, fired = _look(model, features, step, theta)
-        leaving = torch.ones_like(fired) if last else fired
-        n_leaving = int(leaving.sum())
-        if n_leaving == 0:
-            continue
-        step_of = torch.full((n_leaving,), step, device=logits.device)
-        if n_leaving == len(rows):
-            exits.append(_Exit(rows, step_of, features, logits, fired))
+            seen_now = look(model, features, first, length, theta)
+        if seen is not None:
+            seen.append(seen_now.until_decided(rows, features))
+        undecided += seen_now.undecided
+        if last or undecided[-1] == 0:
+            exits.append(seen_now.leave(rows, features, first))
             break
-        out = leaving.nonzero().squeeze(1)
-        left = features.index_select(0, out)
-        exits.append(_Exit(rows[out], step_of, left, logits[out], fired[out]))
-        stay = (~leaving).nonzero().squeeze(1)
+        if undecided[-1] == len(rows):
+            continue
+        out, stay = (x.nonzero().squeeze(1) for x in (seen_now.fired, ~seen_now.fired))
+        exits.append(seen_now.leave(rows, features, first, out))
         rows, inputs = rows[stay], inputs.rows(stay)
         state = tuple(s.index_select(0, stay) for s in state)
         theta = theta[stay] if isinstance(theta, Tensor) else theta
-    return _assemble(model, exits, n_steps, again=seen is None)
+    if isinstance(chunks, Chunks):
+        chunks.note(undecided, n)
+    return assemble(model, exits, n_steps, again=seen is None)
 
 
 def trace(
@@ -243,8 +292,17 @@ def trace(
         return torch.cat([_trace(model, x, fused) for x in parts], dim=1)
 
 
+def _whole(model: StepModel, chunk: Chunk, inputs: Sequences) -> Tensor:
+    """Return the logits at every step, from one chunk."""
+    features, _ = chunk.advance(span(model, inputs, 0, inputs.n_steps), None)
+    return model.read_out(features.flatten(0, 1)).view(*features.shape[:2], -1)
+
+
 def _trace(model: StepModel, inputs: Sequences, fused: bool) -> Tensor:
-    advance = _stepper(model, inputs, fused)
+    chunk = _chunk(model, fused, None)
+    advance = _stepper(model, inputs, fused and chunk is None)
+    if chunk is not None:
+        return _whole(model, chunk, inputs)
     state: State | None = None
     features = []
     for step in range(inputs.n_steps):
@@ -254,37 +312,14 @@ def _trace(model: StepModel, inputs: Sequences, fused: bool) -> Tensor:
     return logits.view(inputs.n_steps, -1, model.n_classes)
 
 
-def _look(model: StepModel, features: Tensor, step: int, theta: Threshold) -> tuple[Tensor, Tensor]:
-    """Read out the logits, and say which samples fire."""
-    logits = model.read_out(features)
-    if not math.isfinite(logits.sum()):  # one pass: the exact question is for the rare case
-        finite = torch.isfinite(logits).all(dim=1)
-        if not finite.all():
-            raise ValueError(
-                f"The logits of {int((~finite).sum())} of {len(logits)} samples are not finite at "
-                f"step {step}. Lower the learning rate, clip the gradient, or check the input for "
-                "NaN."
-            )
-    if theta is None:
-        return logits, torch.zeros(len(logits), dtype=torch.bool, device=logits.device)
-    return logits, crossed(torch.softmax(logits, dim=1).amax(dim=1), theta)
-
-
-def _assemble(model: StepModel, exits: list[_Exit], n_steps: int, *, again: bool = True) -> Answer:
-    """Put the samples back into their order, and read the logits out again, with a graph."""
-    order = torch.cat([e.rows for e in exits]).argsort()
-    step = torch.cat([e.step for e in exits])[order]
-    seen = torch.cat([e.logits for e in exits])[order]
-    fired = torch.cat([e.fired for e in exits])[order]
-    logits = seen
-    if again and torch.is_grad_enabled():
-        logits = model.read_out(torch.cat([e.features for e in exits])).index_select(0, order)
-    return Answer(Decision.at_steps(step, n_steps, fired, torch.softmax(seen, dim=1)), logits)
-
-
 @torch.no_grad()
 def decide(
-    model: StepModel, inputs: Sequences, theta: Threshold, *, batch_size: int = 250
+    model: StepModel,
+    inputs: Sequences,
+    theta: Threshold,
+    *,
+    batch_size: int | None = None,
+    refill: bool = False,
 ) -> Decision:
     """Rank-coded inference on any number of sequences: what, when, and did it fire.
 
@@ -292,14 +327,19 @@ def decide(
 
     Args:
         model: any step model.
-        inputs: sequences to read.
+        inputs: sequences to read, on the model's device.
         theta: threshold θ in (0, 1), or one for each sample; None answers at the end of the
             sequence (EOS).
-        batch_size: sequences advanced together, few enough for their state to stay in the cache; it
-            changes decisions by rounding at most.
+        batch_size: sequences advanced together; it changes decisions by rounding at most. None: on
+            the CPU 250, few enough for their state to stay in the cache; elsewhere as many as the
+            device's free memory holds.
+        refill: begin new sequences where others have left, so that the batch stays full and time
+            follows the mean decision step, not the largest (`rc_snn.refill`). For long sequences
+            on a GPU; the decisions are the same.
 
     Raises:
-        ValueError: as `run`, or if a weight is not finite.
+        ValueError: as `run`, if a weight is not finite, or if `refill` is asked of a model or of
+            sequences that cannot.
 
     Example:
         >>> from rc_snn.sequences import SpikeSequences
@@ -313,71 +353,19 @@ def decide(
     if len(inputs) == 0:
         raise ValueError("There are no sequences to decide on; inputs is empty.")
     theta = check_thetas(theta, len(inputs))
+    if batch_size is None:
+        batch_size = fitting(model, inputs.n_steps)
     count(batch_size, "batch_size", low=1)
     with evaluated(model):
+        if refill:
+            _stepper(model, inputs, fused=False)  # which checks what goes in
+            return decide_refilled(model, inputs, theta, batch_size)
+        chunks = chooser(model, inputs.n_steps, training=False)
         if len(inputs) <= batch_size:
-            return _run(model, inputs, theta, True).decision
+            return _run(model, inputs, theta, True, chunks=chunks).decision
         parts = torch.arange(len(inputs)).split(batch_size)
         own = theta.split(batch_size) if isinstance(theta, Tensor) else [theta] * len(parts)
         runs = zip(in_turn(inputs, parts), own, strict=True)
-        return Decision.cat([_run(model, x, limit, True).decision for x, limit in runs])
-
-
-class StreamingRunner:
-    """One sample, one step at a time, as a sensor delivers it; the same decision as `decide`.
-
-    Each step evaluates the model, without dropout, and leaves it in the mode that it was in.
-
-    Example:
-        >>> from rc_snn.models import RCLSTM
-        >>> stream = StreamingRunner(RCLSTM(), theta=0.95, n_steps=2)
-        >>> stream.step(torch.zeros(784)) is None  # nothing fired yet
-        True
-        >>> stream.step(torch.zeros(784)).fired  # the last step forces an answer
-        tensor([False])
-    """
-
-    def __init__(self, model: StepModel, theta: float, n_steps: int) -> None:
-        check_model(model)
-        self.theta, self.n_steps = check_theta(theta), check_n_steps(n_steps)
-        self.model = model
-        self.reset()
-
-    def reset(self, theta: float | None = None) -> None:
-        """Forget the sample, to begin with the next; at this threshold from now on, if any."""
-        self.theta = self.theta if theta is None else check_theta(theta)
-        self._state: State | None = None
-        self._step = 0
-        self.decision: Decision | None = None
-
-    @torch.no_grad()
-    def step(self, x: Shaped[Tensor, "*inputs"]) -> Decision | None:
-        """Read one step's input, without a batch axis; return the decision once there is one.
-
-        Raises:
-            RuntimeError: if the sample has been decided already.
-            TypeError: if x is no tensor.
-            ValueError: if x has another size than the model's input, or it, a weight or a logit is
-                not finite; the sample may go on with another x.
-        """
-        if not isinstance(x, Tensor):
-            raise TypeError(f"A step's input is a tensor, got {named(x)}: torch.as_tensor(x).")
-        check_input_size(self.model.n_inputs, x.numel())
-        if self.decision is not None:
-            raise RuntimeError(
-                f"This sample was decided at step {self._step - 1}; call reset() for the next."
-            )
-        check_numbers(x, "x")
-        if self._step == 0:
-            check_weights(self.model)
-        read = Form.of(self.model).read(x.unsqueeze(0))
-        with evaluated(self.model):
-            features, state = self.model.step(read, self._state)
-            logits, fired = _look(self.model, features, self._step, self.theta)
-        self._state = state
-        self._step += 1
-        if fired.item() or self._step == self.n_steps:
-            at = torch.full((1,), self._step - 1, device=logits.device)
-            leaving = _Exit(torch.zeros_like(at), at, features, logits, fired)
-            self.decision = _assemble(self.model, [leaving], self.n_steps).decision
-        return self.decision
+        return Decision.cat(
+            [_run(model, x, limit, True, chunks=chunks).decision for x, limit in runs]
+        )

@@ -20,7 +20,7 @@ from rc_snn.borders.checks import (
 from rc_snn.borders.numbers import count, indices
 from rc_snn.data import datasets
 from rc_snn.data.datasets import Classes, LoadedSequences
-from rc_snn.data.packed import DenseSequences, SparseSequences
+from rc_snn.data.packed import DenseSequences, SparseSequences, steps_from
 from rc_snn.spike_events import Events
 from rc_snn.spikes import check_n_steps, check_steps
 from rc_snn.step_model import StepModel
@@ -145,10 +145,18 @@ class SpikeSequences:
         x = (self.steps == step).to(self.dtype)
         return x if self.mean is None else x - self.mean[step].to(self.dtype)
 
+    def span(self, first: int | Tensor, length: int) -> Float[Tensor, "length batch inputs"]:
+        """Return the inputs of `length` steps from `first` on, or from each one's own step."""
+        at = steps_from(first, length, self.n_steps, self.steps.device)
+        x = (self.steps.unsqueeze(0) == at.unsqueeze(2)).to(self.dtype)
+        return x if self.mean is None else x - self.mean[at].to(self.dtype)
+
     def rows(self, index: Int[Tensor, " rows"]) -> "SpikeSequences":
         """Return the sequences at these positions."""
         part, steps = copy.copy(self), self.steps[index]  # checked once; samples leave at each step
-        vars(part).update(steps=steps, _events=(version(steps), self.events.rows(index)))
+        vars(part).update(steps=steps, _events=None)
+        if steps.device.type == "cpu":  # elsewhere no product reads events
+            vars(part)["_events"] = version(steps), self.events.rows(index)
         return part
 
     def mean_input(self) -> Float[Tensor, "steps inputs"]:
@@ -228,6 +236,13 @@ class ContextSequences:
         begin, width = step * n_channels, (self.context + 1) * n_channels
         window = self.frames.flatten(1)[:, begin : begin + width]
         return window if self.index is None else window.index_select(0, self.index)
+
+    def span(self, first: int | Tensor, length: int) -> Float[Tensor, "length batch inputs"]:
+        """Return the windows of `length` steps from `first` on, or from each one's own step."""
+        n_channels, device = self.frames.shape[2], self.frames.device
+        windows = self.frames.flatten(1).unfold(1, self.n_inputs, n_channels)  # a view
+        own = torch.arange(len(self), device=device) if self.index is None else self.index
+        return windows[own.unsqueeze(0), steps_from(first, length, self.n_steps, device)]
 
     def rows(self, index: Int[Tensor, " rows"]) -> "ContextSequences":
         """Return the sequences at these positions."""

@@ -32,6 +32,7 @@ from rc_snn.objective import (
 )
 from rc_snn.optimizer import Adam
 from rc_snn.runner import Threshold, decide, run, run_with_prefix, trace
+from rc_snn.runs.chunks import Chunks, chooser
 from rc_snn.sequences import Labelled, check_input_size, input_size
 from rc_snn.spikes import Decision, check_labels, check_theta
 from rc_snn.step_model import StepModel
@@ -245,6 +246,7 @@ class _Training(Loop):
             model, data, validation, config, run_dir, fresh=fresh, tensorboard=tensorboard
         )
         self.n_steps = data.inputs.n_steps
+        self._chunks: tuple[int, Chunks | None] | None = None
         self.theta = config.theta if config.method == "rc" else None
         self.optimizer = Adam(model, config.lr, config.weight_decay)
         self.scheduler = self.one_cycle_or_constant()
@@ -283,12 +285,21 @@ class _Training(Loop):
             return _at_the_end(logits.detach()), loss
         theta = self.config.theta_at(epoch, len(batch), self.generator)
         beta, weight = self.config.beta_at(epoch), self.config.prefix
+        chunks = self._chunks_of(epoch)
         if not weight:
-            decision, at_spike = run(self.model, batch.inputs, theta)
+            decision, at_spike = run(self.model, batch.inputs, theta, chunks=chunks)
             return decision, rc_loss(at_spike, labels, beta)
-        decision, at_spike, prefix, sample = run_with_prefix(self.model, batch.inputs, theta)
+        decision, at_spike, prefix, sample = run_with_prefix(
+            self.model, batch.inputs, theta, chunks=chunks
+        )
         loss = rc_loss(at_spike, labels, beta) + weight * prefix_loss(prefix, sample, labels)
         return decision, loss
+
+    def _chunks_of(self, epoch: int) -> Chunks | None:
+        """Return what chooses the chunks of an epoch: anew for each, so that it can be resumed."""
+        if self._chunks is None or self._chunks[0] != epoch:
+            self._chunks = epoch, chooser(self.model, self.n_steps, training=True)
+        return self._chunks[1]
 
     def validate(self, epoch: int) -> tuple[Row, tuple[float, float]]:
         """Evaluate, and rank the epoch by accuracy within the chosen regime."""

@@ -20,8 +20,11 @@ from rc_snn.runner import run
 from rc_snn.sequences import Sequences
 
 
-def seconds(program: Callable[[], object], repeats: int) -> float:
-    """Return the median time of a program."""
+def seconds(
+    program: Callable[[], object], repeats: int, device: torch.device | None = None
+) -> float:
+    """Return the median time of a program, until its device has done it."""
+    program = waited(program, device)
     program()
     times = []
     for _ in range(repeats):
@@ -29,6 +32,17 @@ def seconds(program: Callable[[], object], repeats: int) -> float:
         program()
         times.append(time.perf_counter() - begin)
     return median(times)
+
+
+def waited(program: Callable[[], object], device: torch.device | None) -> Callable[[], None]:
+    """Return a program that ends when its device has done it; None is the CPU."""
+
+    def run() -> None:
+        program()
+        if device is not None and device.type == "cuda":
+            torch.cuda.synchronize(device)
+
+    return run
 
 
 def bytes_for_backward(model: RCLSTM | RCConvLSTM, inputs: Sequences, theta: float) -> int:
@@ -88,16 +102,18 @@ class Machine:
         )
 
     @staticmethod
-    def measure() -> "Machine":
-        """Measure the rates."""
-        a = torch.randn(1536, 1536)
-        low, large = a.bfloat16(), torch.ones(2**25)
+    def measure(device: torch.device | None = None) -> "Machine":
+        """Measure the rates; those of a GPU on larger tensors, in TF32 where torch allows that."""
+        gpu = device is not None and device.type == "cuda"
+        n, cells = (8192, 2**28) if gpu else (1536, 2**25)
+        a = torch.randn(n, n, device=device)
+        low, large = a.bfloat16(), torch.ones(cells, device=device)
         target = torch.empty_like(large)
-        flops = 2 * a.shape[0] ** 3 / 1e9
+        flops = 2 * n**3 / 1e9
         return Machine(
-            flops / seconds(lambda: torch.mm(a, a), 7),
-            flops / seconds(lambda: torch.mm(low, low), 7),
-            2 * large.numel() * 4 / 1e9 / seconds(lambda: target.copy_(large), 7),
+            flops / seconds(lambda: torch.mm(a, a), 7, device),
+            flops / seconds(lambda: torch.mm(low, low), 7, device),
+            2 * large.numel() * 4 / 1e9 / seconds(lambda: target.copy_(large), 7, device),
         )
 
 

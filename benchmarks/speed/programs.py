@@ -10,6 +10,7 @@ from rc_snn.models import RCLSTM, RCConvLSTM
 from rc_snn.objective import prefix_loss, rc_loss
 from rc_snn.optimizer import Adam
 from rc_snn.runner import Threshold, decide, run, run_with_prefix
+from rc_snn.runs.chunks import chooser
 from rc_snn.sequences import Labelled, SpikeSequences
 from rc_snn.spikes import first_spike, spike_frames
 from rc_snn.step_model import StepModel
@@ -29,15 +30,16 @@ def training_step(
     """Return one RC training step with Adam, as `rc_snn.training` takes it."""
     # The rate is 0, so that the network stays where it fires, or does not; the work is the same.
     optimizer = Adam(model, lr=0.0)
+    chunks = chooser(model, batch.inputs.n_steps, training=True)
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
         if prefix:
-            found = run_with_prefix(model, batch.inputs, theta, fused=fused)
+            found = run_with_prefix(model, batch.inputs, theta, fused=fused, chunks=chunks)
             before = prefix * prefix_loss(found.prefix, found.sample, batch.labels)
             (rc_loss(found.logits, batch.labels, 0.1) + before).backward()
         else:
-            logits = run(model, batch.inputs, theta, fused=fused).logits
+            logits = run(model, batch.inputs, theta, fused=fused, chunks=chunks).logits
             rc_loss(logits, batch.labels, 0.1).backward()
         optimizer.step()
 

@@ -16,10 +16,10 @@ import torch
 
 from benchmarks.record import Record
 from benchmarks.run import Measurement, Measures
-from benchmarks.speed import anytime, growth, ratios
+from benchmarks.speed import anytime, device, growth, ratios, threads
 from benchmarks.speed.ratios import Ratio
 from benchmarks.task import Task
-from encoders.mnist import load_mnist
+from encoders.mnist import Split, load_mnist
 
 What: TypeAlias = Literal["ratios", "baselines", "growth", "anytime"]
 
@@ -40,18 +40,26 @@ class SpeedOptions(Measures):
     """Turns of each program; a fifth of them for the ConvLSTM."""
     threads: int | None = 1
     """CPU threads."""
+    sweep: bool = False
+    """Measure the ratios of the LSTM with 1, 2, 4, … threads instead."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """cuda measures against cuDNN on a GPU (`what` is then without meaning)."""
 
 
 def make(run: Measurement, options: SpeedOptions, command: str) -> Record:
     """Measure ratios, kernels or growth."""
     c, digits = run.config, load_mnist(options.data).test
+    if c["what"] == "device":
+        return _on_device(run, options, digits, command)
 
     def measure() -> dict[str, Any]:
         # Over 200 steps gradients fade into denormal numbers, which processors handle 10 times
         # slower.
         torch.set_flush_denormal(True)
         try:
-            if c["what"] == "growth":
+            if c["what"] == "threads":
+                found = threads.measure(digits, c["n_steps"], c["batch_size"], options.repeats)
+            elif c["what"] == "growth":
                 found = growth.measure(digits, c["n_steps"], c["batch_size"], options.repeats)
             elif c["what"] == "baselines":
                 rows = ratios.measure_baselines(digits, c["batch_size"], options.repeats)
@@ -73,14 +81,39 @@ def make(run: Measurement, options: SpeedOptions, command: str) -> Record:
     return run.record(measure, command)
 
 
+def _on_device(run: Measurement, options: SpeedOptions, digits: Split, command: str) -> Record:
+    if not torch.cuda.is_available():
+        raise ValueError(
+            "--device cuda needs a GPU that torch sees, and there is none: torch.cuda."
+            "is_available() is False. Leave out --device to measure the CPU."
+        )
+
+    def measure() -> dict[str, Any]:
+        rows, remarks = device.measure(digits, options.repeats, torch.device("cuda"))
+        return {"ratios": [asdict(r) for r in rows], "remarks": remarks}
+
+    return run.record(measure, command)
+
+
 def lines(done: Record) -> Iterator[str]:
     """Yield what a record says."""
     c, m, here, versions = done.config, done.metrics, done.machine, done.versions
+    if c["what"] == "device":
+        yield (
+            f"{here['gpu']}, torch {versions['torch']}; slow: the same network by cuDNN over whole "
+            "sequences; fast: ours."
+        )
+        yield from (str(Ratio(**r)) for r in m["ratios"])
+        yield from m["remarks"]
+        return
     yield (
         f"batch {c['batch_size']}, T={c['n_steps']}, bright first; {here['cpu']}, "
         f"{here['threads']} thread(s) of {here['cores']}, load {here['load'][0]:.1f}, torch "
         f"{versions['torch']}, Python {versions['python']}"
     )
+    if c["what"] == "threads":
+        yield from threads.lines(m)
+        return
     if c["what"] == "growth":
         yield from growth.lines(m)
         return
@@ -101,11 +134,17 @@ class Speed(Task):
 
     def runs(self, options: SpeedOptions) -> list[Measurement]:
         """Return one run for each thing to measure."""
-        about = {
+        if options.device == "cuda":
+            name = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
+            return [Measurement(self.name, {"what": "device", "device": name})]
+        about: dict[str, Any] = {
             "n_steps": options.n_steps,
             "batch_size": options.batch_size,
             "threads": options.threads or 1,
         }
+        if options.sweep:
+            about["threads"] = threads.counts()[-1]
+            return [Measurement(self.name, {"what": "threads", **about})]
         return [Measurement(self.name, {"what": what, **about}) for what in options.what]
 
     def text(self, records: Sequence[Record]) -> str:

@@ -37,6 +37,14 @@ def _as_float32_holds(x: Tensor) -> Tensor:
     return x
 
 
+def steps_from(
+    first: int | Tensor, length: int, n_steps: int, device: torch.device
+) -> Int[Tensor, "length *batch"]:
+    """Return the steps of a span from one step, or from each sequence's own; the last one stays."""
+    steps: Tensor = first + torch.arange(length, device=device).unsqueeze(1)
+    return steps.clamp_max(n_steps - 1)
+
+
 @dataclass(frozen=True)
 class DenseSequences:
     """Inputs given as one dense tensor of numbers, **time first**: `[T, B, …]`.
@@ -95,6 +103,15 @@ class DenseSequences:
         """Return the input at one step; float32 where the frames are whole numbers."""
         check_step(step, self.n_steps)
         x = self.frames[step]
+        return x if x.is_floating_point() else x.float()
+
+    def span(self, first: int | Tensor, length: int) -> Shaped[Tensor, "length batch *inputs"]:
+        """Return the inputs of `length` steps from `first` on, or from each one's own step."""
+        if isinstance(first, int):
+            x = self.frames[first : first + length]
+        else:
+            own = torch.arange(len(self), device=first.device)
+            x = self.frames[steps_from(first, length, self.n_steps, first.device), own]
         return x if x.is_floating_point() else x.float()
 
     def rows(self, index: Int[Tensor, " rows"]) -> "DenseSequences":

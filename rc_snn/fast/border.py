@@ -43,19 +43,21 @@ def fits(
         raise ValueError(f"{what} must be contiguous, got the strides {tensor.stride()}.")
 
 
-def fusable(*weights: Tensor) -> bool:
+def fusable(*weights: Tensor, device: str | None = "cpu") -> bool:
     """Return whether compiled code can take these weights now, and do what torch would.
+
+    `device` is where they must be; None is anywhere.
 
     It cannot under autocast, forward derivatives, `torch.func` and modes that watch or change what
     torch dispatches, such as a counter of operations.
     """
-    dtype = weights[0].dtype
+    dtype, device = weights[0].dtype, device or weights[0].device.type
     for w in weights:
-        if w.dtype is not dtype or w.device.type != "cpu" or type(w) not in (Tensor, nn.Parameter):
+        if w.dtype is not dtype or w.device.type != device or type(w) not in (Tensor, nn.Parameter):
             return False
     return (
         dtype in (torch.float32, torch.float64)
-        and not torch.is_autocast_enabled("cpu")
+        and not torch.is_autocast_enabled(device)
         and not torch._C._are_functorch_transforms_active()
         and torch._C._len_torch_dispatch_stack() == 0
         and forward_ad._current_level < 0

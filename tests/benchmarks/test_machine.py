@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from benchmarks.speed import growth
+from benchmarks.speed import device, growth, threads
 from benchmarks.speed import task as speed
 from benchmarks.speed.anytime import equal_theta
 from benchmarks.speed.growth import fit, in_words
@@ -125,3 +125,29 @@ def test_the_threshold_of_rank_coding_has_the_mean_step_of_drawn_ones_as_nearly_
         found = mean_step(equal_theta(model, data, wanted))
         # θ is found in log-odds: its rounding may cost one of 30 samples all six steps.
         assert abs(found - wanted) <= best + 6 / 30 + 1e-9
+
+
+def test_the_programs_of_a_gpu_run_anywhere_and_name_what_binds():
+    """On the CPU, small: what a GPU measures is the same code."""
+    sizes = device.Sizes((8,), (20,), 2, ((16, 8),), 8, 2)
+    ratios, remarks = device.measure(embedded_digits().test, 2, torch.device("cpu"), sizes)
+    assert len(ratios) == 9
+    bound = [line for line in remarks if line.endswith("bind")]
+    assert len(bound) == 5
+    assert all(any(line.startswith(r.name) for r in ratios) for line in bound)
+
+
+def test_without_a_gpu_the_command_says_what_is_missing(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    options = speed.SpeedOptions(train=True, device="cuda", results=tmp_path, runs=tmp_path)
+    assert command(speed.TASK, options) == 1
+    assert "needs a GPU that torch sees" in capsys.readouterr().err
+
+
+def test_the_sweep_measures_each_number_of_threads_and_sets_it_back(monkeypatch):
+    monkeypatch.setattr(threads, "counts", lambda: [1, 2])
+    before = torch.get_num_threads()
+    rows = threads.measure(embedded_digits().test, 3, 8, 2)["rows"]
+    assert [row["threads"] for row in rows] == [1, 1, 2, 2]
+    assert torch.get_num_threads() == before
+    assert len(list(threads.lines({"rows": rows}))) == 4
