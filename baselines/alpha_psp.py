@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from baselines import kernels
 from baselines.continuous import ContinuousNetwork, Dense, layer_sizes, normal
-from baselines.first_spike import Crossing, Parts, Run, Sorted, check_crossing
+from baselines.first_spike import Parts, Run, check_crossing
 from baselines.network_file import read_parameters
+from baselines.tensor_path import Alpha, Crossing, Sorted
 from rc_snn.borders.numbers import check_fields
 from rc_snn.models import fresh_generator
 
@@ -75,51 +75,12 @@ class AlphaPSP:
         """Return the neuron on a clock whose unit lasts so many frames."""
         return replace(self, decay=self.decay * unit)
 
-    def cross(self, spikes: Sorted, weight: Float[Tensor, "inputs neurons"]) -> Crossing:
-        """Find the first crossings by tensors: an event loop over all rows at once."""
-        times, order, count = spikes
-        k, most = self.decay, int(count.max()) if count.numel() else 0
-        shape = (*times.shape[:2], weight.shape[1])
-        p, q = weight.new_zeros(shape), weight.new_zeros(shape)
-        open_ = torch.ones(shape, dtype=torch.bool, device=weight.device)
-        kept = [weight.new_ones(shape) for _ in range(4)]  # p, q, t, dt at the crossing
-        causal = torch.zeros(shape, dtype=torch.int32, device=weight.device)
-        after = torch.cat([times[..., 1:], torch.full_like(times[..., :1], torch.inf)], dim=-1)
-        for e in range(most):
-            here = (e < count).unsqueeze(-1)
-            p = p + torch.where(here, weight[order[..., e].long()], 0.0)
-            now = torch.where(here, times[..., e : e + 1], 0.0)
-            dt = torch.where(here, after[..., e : e + 1] - now, 0.0)
-            end = torch.isposinf(dt)
-            finite = torch.where(end, 0.0, dt)
-            fade = torch.exp(-k * finite)
-            then = fade * (q + p * finite)
-            rise = p - k * q
-            inside = (p > 0.0) & (rise >= 0.0) & (rise < p * k * dt)
-            high = self._excess(torch.where(p > 0.0, p, 1.0), q) >= 0.0
-            fire = open_ & here & (dt > 0.0) & (((then >= self.theta) & ~end) | (inside & high))
-            for kept_, value in zip(kept, (p, q, now, dt), strict=True):
-                kept_[fire] = value.expand(shape)[fire]
-            causal[fire] = e + 1
-            open_ &= ~fire
-            p, q = torch.where(end, p, p * fade), torch.where(end, q, then)
-        return self._crossing(kept, causal)
-
-    def _excess(self, p: Tensor, q: Tensor) -> Tensor:
-        """Return z, the logarithm of the peak over θ."""
-        return torch.log(p / (self.decay * self.theta)) + self.decay * q / p - 1.0
-
-    def _crossing(self, kept: list[Tensor], causal: Tensor) -> Crossing:
-        (p, q, t, dt), fired = kept, causal > 0
-        u = crossing(torch.where(fired, self._excess(p, q), 1.0).clamp_min(0.0))
-        s = torch.minimum(torch.exp(-u) / self.decay - q / p, dt).clamp_min(0.0)
-        slope = self.theta * self.decay * torch.expm1(u)
-        return Crossing(
-            torch.where(fired, t + s, torch.inf), causal, torch.where(fired, slope, 1.0)
-        )
+    def alpha(self) -> Alpha:
+        """Return its numbers."""
+        return Alpha(self.theta, self.decay, self.clip or math.inf, 1e-30)
 
     def cross_fast(self, spikes: Sorted, weight: Tensor, out: Crossing) -> None:
-        """Find the first crossings by the kernels."""
+        """Find the first crossings by numba's kernels."""
         check_crossing(spikes, weight, out)
         w = weight.contiguous().numpy()
         number = w.dtype.type
@@ -131,15 +92,8 @@ class AlphaPSP:
             *(x.numpy() for x in (out.time, out.causal, out.slope)),
         )
 
-    def derivatives(self, lag: Tensor, weight: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
-        """Return dt/dw and dt/dt_i of an input that came `lag` before the spike, clipped."""
-        fade = torch.exp(-self.decay * lag) / slope.clamp_min(1e-30)
-        bound = self.clip or math.inf
-        to_weight = (-lag * fade).clamp(-bound, bound)
-        return to_weight, (weight * (1.0 - self.decay * lag) * fade).clamp(-bound, bound)
-
     def back_fast(self, run: Run, upstream: Tensor, since: int, parts: Parts) -> None:
-        """Add up the gradients by the kernels."""
+        """Add up the gradients by numba's kernels."""
         number = run.weight.numpy().dtype.type
         tensors = (
             run.spikes.times,
@@ -159,24 +113,6 @@ class AlphaPSP:
             parts.weight.numpy(),
             parts.times.numpy(),
         )
-
-
-def crossing(z: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """Solve u + exp(-u) = 1 + z for z >= 0 and u >= 0, that is u = -ln(-W0(-exp(-1 - z))).
-
-    Newton's method from a series; four steps reach the last digits of float64.
-
-    Example:
-        >>> u = crossing(torch.tensor([0.0, 1.0], dtype=torch.float64))
-        >>> u + torch.exp(-u)
-        tensor([1., 2.], dtype=torch.float64)
-    """
-    root = (2.0 * z).sqrt()
-    u = torch.where(z < 1.0, root + z / 3.0 + z * root / 18.0, 1.0 + z)
-    for _ in range(4):
-        grade = -torch.expm1(-u)
-        u = u - torch.where(grade > 0.0, (u - grade - z) / grade.clamp_min(1e-30), 0.0)
-    return u.clamp_min(0.0)
 
 
 def alpha_psp(

@@ -6,46 +6,32 @@ silent afterwards. The inputs that arrived in time to cause the spike are its ca
 fixed causal set the spike time is a smooth function of weights and input times, and its derivatives
 are those of the implicit equation V(t) = θ.
 
-Two paths compute it: `baselines.kernels` (numba, CPU), and tensors on any device. Both return the
-same spike times, causal sets and slopes; the tests hold them together.
+Three paths compute it: `baselines.kernels` (numba, CPU), `baselines.triton_kernels` (CUDA), and
+`baselines.tensor_path` (any device). All return the same spike times, causal sets and slopes; the
+tests hold them together.
 """
 
+import importlib.util
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from baselines import kernels
+from baselines import kernels, tensor_path
+from baselines.tensor_path import Alpha, Causes, Crossing, Sorted
 from rc_snn.borders.checks import check_finite
 from rc_snn.fast.border import first_order, fits
 from rc_snn.spikes import check_labels
 
-
-class Crossing(NamedTuple):
-    """First crossings of the threshold."""
-
-    time: Float[Tensor, "batch rows neurons"]
-    """In frames; `inf` where a neuron stays silent."""
-    causal: Int[Tensor, "batch rows neurons"]
-    """Number of inputs that arrived before the spike; 0 where it is silent."""
-    slope: Float[Tensor, "batch rows neurons"]
-    """dV/dt at the spike; 1 where it is silent."""
-
-
-class Sorted(NamedTuple):
-    """The inputs of every row in order of time, silent ones last."""
-
-    times: Float[Tensor, "batch rows inputs"]
-    order: Int[Tensor, "batch rows inputs"]
-    spiking: Int[Tensor, "batch rows"]
-    """Number of inputs that spike."""
+Fast = bool | Literal["triton"] | None
+"""Which path computes: see `first_spikes`."""
 
 
 @runtime_checkable
 class Neuron(Protocol):
-    """A neuron model: its first crossing, and the derivatives of that."""
+    """A neuron model: its numbers, and its kernels."""
 
     def psp(self, lag: Tensor) -> Tensor:
         """Return the potential that an input of weight 1 leaves `lag` >= 0 after it."""
@@ -53,22 +39,19 @@ class Neuron(Protocol):
     def in_units(self, unit: float) -> "Neuron":
         """Return the neuron on a clock whose unit lasts so many frames."""
 
-    def cross(self, spikes: Sorted, weight: Tensor) -> Crossing:
-        """Find the first crossings by tensors."""
-
     def cross_fast(self, spikes: Sorted, weight: Tensor, out: Crossing) -> None:
-        """Find the first crossings by the kernels."""
+        """Find the first crossings by numba's kernels."""
 
-    def derivatives(self, lag: Tensor, weight: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
-        """Return dt/dw and dt/dt_i of an input that came `lag` before the spike."""
+    def alpha(self) -> Alpha:
+        """Return its numbers: all that the other two paths know of it."""
 
     def back_fast(self, run: "Run", upstream: Tensor, since: int, parts: "Parts") -> None:
-        """Add up the gradients by the kernels."""
+        """Add up the gradients by numba's kernels."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """What the backward pass needs of a forward pass."""
+    """What the backward pass of numba's kernels needs of a forward pass."""
 
     spikes: Sorted
     index: Int[Tensor, "rows inputs"]
@@ -78,7 +61,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Parts:
-    """Gradients as the kernels' tasks add them up."""
+    """Gradients as the tasks of numba's kernels add them up."""
 
     weight: Float[Tensor, "chunks inputs neurons"]
     times: Float[Tensor, "blocks batch some"]
@@ -161,7 +144,7 @@ def first_spikes(
     index: Int[Tensor, "rows inputs"] | None = None,
     pulses: Float[Tensor, " pulses"] | None = None,
     *,
-    fast: bool | None = None,
+    fast: Fast = None,
 ) -> Float[Tensor, "batch rows neurons"]:
     """Return the first spike time of every neuron of every row, differentiably.
 
@@ -171,12 +154,14 @@ def first_spikes(
         weight: one row per input of a row.
         index: the inputs that each row sees; None is one row that sees all, a dense layer.
         pulses: spikes that belong to the layer, and follow the inputs for every sample.
-        fast: by the kernels (CPU, float32 and float64) or by tensors (any device); default: kernels
-            where they apply.
+        fast: by kernels (numba's on the CPU, Triton's on CUDA; float32 and float64) or by tensors
+            (any device, any type); default: kernels where they apply and are installed. "triton"
+            takes Triton's even on the CPU, where its interpreter must be asked for by
+            TRITON_INTERPRET=1 in the environment: a program to check kernels by, not a fast one.
 
     Raises:
-        ValueError: if sizes or types do not fit each other, a weight or pulse is not finite, or a
-            time is NaN or negative.
+        ValueError: if sizes or types do not fit each other or the kernels, a weight or pulse is not
+            finite, or a time is NaN or negative.
     """
     n_inputs = times.shape[-1] + (0 if pulses is None else len(pulses))
     if index is None:
@@ -189,10 +174,26 @@ def first_spikes(
             f"times' type and at least one neuron; got {', '.join(kinds)}."
         )
     check_finite([("weight", weight), *([] if pulses is None else [("pulses", pulses)])])
-    if fast is None:
-        fast = times.device.type == "cpu" and _kernel_dtype(weight) is weight.dtype
-    out: Tensor = _FirstSpikes.apply(neuron, times, pulses, weight, index, fast)
+    out: Tensor = _FirstSpikes.apply(neuron, times, pulses, weight, index, _path(fast, weight))
     return out
+
+
+def _path(fast: Fast, weight: Tensor) -> Literal["numba", "triton", "tensors"]:
+    """Return what computes."""
+    on_cuda = weight.device.type == "cuda"
+    kernels_of: Literal["numba", "triton"] = "triton" if on_cuda or fast == "triton" else "numba"
+    installed = kernels_of == "numba" or importlib.util.find_spec("triton") is not None
+    if fast is None:
+        compiled = weight.device.type in ("cpu", "cuda") and _kernel_dtype(weight) is weight.dtype
+        fast = compiled and installed
+    if fast and not installed:
+        raise ValueError("Triton is not installed. Install it, or take tensors by fast=False.")
+    return kernels_of if fast else "tensors"
+
+
+def _module(path: str) -> Any:
+    """Return what holds `cross` and `back`; torch brings Triton only where there is CUDA."""
+    return importlib.import_module("baselines.triton_kernels") if path == "triton" else tensor_path
 
 
 class _FirstSpikes(torch.autograd.Function):
@@ -204,15 +205,17 @@ class _FirstSpikes(torch.autograd.Function):
         pulses: Tensor | None,
         weight: Tensor,
         index: Tensor,
-        fast: bool,
+        path: str,
     ) -> Tensor:
         ctx.n_times = times.shape[1]
         if pulses is not None:
             times = torch.cat([times, pulses.expand(len(times), -1)], dim=1)
-        spikes = sort_spikes(times.detach(), index, fast=fast)
+        times = times.detach()
+        spikes = sort_spikes(times, index, fast=path == "numba")
         ctx.save_for_backward(weight)  # which refuses one that is changed in place by then
         weight = weight.detach()
-        if fast:
+        ctx.neuron, ctx.path, ctx.n_all = neuron, path, times.shape[1]
+        if path == "numba":
             shape = (len(times), len(index), weight.shape[1])
             crossing = Crossing(
                 torch.empty(shape, dtype=times.dtype),
@@ -220,10 +223,21 @@ class _FirstSpikes(torch.autograd.Function):
                 torch.empty(shape, dtype=times.dtype),
             )
             neuron.cross_fast(spikes, weight, crossing)
+            ctx.run = Run(spikes, index, weight, crossing)
         else:
-            crossing = neuron.cross(spikes, weight)
-        ctx.neuron, ctx.fast, ctx.n_all = neuron, fast, times.shape[1]
-        ctx.run = Run(spikes, index, weight, crossing)
+            crossing = _module(path).cross(neuron.alpha(), spikes, weight)
+            time, causal, slope = crossing
+            silent = causal == 0
+            last = spikes.times.gather(2, (causal.long() - 1).clamp_min(0))
+            ctx.run = Causes(
+                times.clone(),  # the caller may write to its own
+                index,
+                weight,
+                time.masked_fill(silent, 0.0),
+                last.masked_fill(silent, -1.0),
+                slope,
+            )
+        ctx.silent = crossing.causal == 0
         return crossing.time.clone()  # the run keeps its own, whatever becomes of this one
 
     @first_order
@@ -232,9 +246,13 @@ class _FirstSpikes(torch.autograd.Function):
         _, wants_times, wants_pulses, *_ = ctx.needs_input_grad
         # Gradients of input times are made from this input on.
         since = 0 if wants_times else ctx.n_times if wants_pulses else ctx.n_all
-        upstream = upstream.masked_fill(ctx.run.crossing.causal == 0, 0.0)
-        back = _back_fast if ctx.fast else _back
-        d_weight, d_times = back(ctx.neuron, ctx.run, upstream.contiguous(), ctx.n_all, since)
+        upstream = upstream.masked_fill(ctx.silent, 0.0).contiguous()
+        if ctx.path == "numba":
+            d_weight, d_times = _back_fast(ctx.neuron, ctx.run, upstream, ctx.n_all, since)
+        else:
+            d_weight, d_times = _module(ctx.path).back(
+                ctx.neuron.alpha(), ctx.run, upstream, ctx.n_all, since
+            )
         inputs = ctx.n_times - since
         return (
             None,
@@ -259,27 +277,6 @@ def _back_fast(
     )
     neuron.back_fast(run, upstream, since, parts)
     return tuple(x[0] if len(x) == 1 else x.sum(dim=0) for x in (parts.weight, parts.times))  # type: ignore[return-value]
-
-
-def _back(
-    neuron: Neuron, run: Run, upstream: Tensor, n_all: int, since: int
-) -> tuple[Tensor, Tensor]:
-    """Sum the derivatives over samples and rows; one sample at a time, to keep them few."""
-    d_weight = torch.zeros_like(run.weight)
-    d_times = run.weight.new_zeros(len(upstream), n_all)
-    position = torch.arange(run.weight.shape[0], device=upstream.device)[None, :, None]
-    for b, grad in enumerate(upstream):
-        times, order = run.spikes.times[b], run.spikes.order[b].long()  # [rows, inputs]
-        time, causal, slope = (x[b].unsqueeze(1) for x in run.crossing)  # [rows, 1, neurons]
-        inside = position < causal
-        lag = torch.where(inside, time - times.unsqueeze(2), 0.0)
-        weight = run.weight[order]  # [rows, inputs, neurons]
-        to_weight, to_time = neuron.derivatives(lag, weight, slope)
-        grad = torch.where(inside, grad.unsqueeze(1), 0.0)
-        d_weight.index_add_(0, order.flatten(), (grad * to_weight).flatten(0, 1))
-        places = torch.take_along_dim(run.index.long(), order, dim=1)
-        d_times[b].index_add_(0, places.flatten(), (grad * to_time).sum(dim=2).flatten())
-    return d_weight, d_times[:, since:]
 
 
 def silence_penalty(

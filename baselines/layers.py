@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from baselines.first_spike import Neuron, first_spikes
+from baselines.first_spike import Fast, Neuron, first_spikes
 
 
 class Layer(nn.Module):
@@ -20,7 +20,7 @@ class Layer(nn.Module):
     weight: nn.Parameter
     pulses: nn.Parameter | None
 
-    def __init__(self, neuron: Neuron, n_inputs: int, fast: bool | None) -> None:
+    def __init__(self, neuron: Neuron, n_inputs: int, fast: Fast) -> None:
         super().__init__()
         self.neuron, self.n_inputs, self.fast = neuron, n_inputs, fast
 
@@ -60,7 +60,7 @@ class Dense(Layer):
         neuron: the neuron model.
         weight: one row per input, then one per pulse.
         pulses: spike times in frames, learned; None has none.
-        fast: kernels, tensors, or (None) kernels where they apply.
+        fast: which path computes, as in `first_spikes`.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Dense(Layer):
         weight: Float[Tensor, "inputs neurons"],
         pulses: Float[Tensor, " pulses"] | None = None,
         *,
-        fast: bool | None = None,
+        fast: Fast = None,
     ) -> None:
         if weight.dim() != 2 or 0 in weight.shape:
             raise ValueError(
@@ -121,7 +121,7 @@ class Conv(Layer):
         padding: places around the grid, on each side.
         stride: from one place of the kernel to the next.
         edge: number of the pulse that the places of the padding spike with; None: they never do.
-        fast: kernels, tensors, or (None) kernels where they apply.
+        fast: which path computes, as in `first_spikes`.
     """
 
     index: Tensor
@@ -138,7 +138,7 @@ class Conv(Layer):
         padding: int = 0,
         stride: int = 1,
         edge: int | None = None,
-        fast: bool | None = None,
+        fast: Fast = None,
     ) -> None:
         height, width, channels = size
         if edge is not None and not 0 <= edge < _number(pulses):

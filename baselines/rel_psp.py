@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from baselines import kernels
 from baselines.continuous import ContinuousNetwork, Dense, layer_sizes, normal
-from baselines.first_spike import Crossing, Parts, Run, Sorted, check_crossing
+from baselines.first_spike import Parts, Run, check_crossing
+from baselines.tensor_path import Alpha, Crossing, Sorted
 from rc_snn.borders.numbers import check_fields
 from rc_snn.models import fresh_generator
 
@@ -44,25 +44,6 @@ class ReLPSP:
                 f"theta={self.theta}, min_slope={self.min_slope}."
             )
 
-    def cross(self, spikes: Sorted, weight: Float[Tensor, "inputs neurons"]) -> Crossing:
-        """Find the first crossings by tensors: V at each next input, then the first to reach θ."""
-        times, order, count = spikes
-        arrived = torch.arange(times.shape[-1], device=times.device) < count.unsqueeze(-1)
-        w = torch.where(arrived.unsqueeze(-1), weight[order.long()], 0.0)
-        slope = w.cumsum(dim=-2)  # [batch, rows, inputs, neurons]
-        now = torch.where(arrived, times, 0.0).unsqueeze(-1)
-        after = torch.cat([times[..., 1:], torch.full_like(times[..., :1], torch.inf)], dim=-1)
-        moment = (w * now).cumsum(dim=-2)
-        last = torch.isposinf(after).unsqueeze(-1)
-        end = torch.where(last, 0.0, after.unsqueeze(-1))
-        reached = torch.where(last, slope > 0, slope * end - moment >= self.theta)
-        reached &= (arrived & (after > times)).unsqueeze(-1)  # equal times come as one
-        fired, first = reached.any(dim=-2), reached.int().argmax(dim=-2, keepdim=True)
-        s, m, t = (x.take_along_dim(first, dim=-2).squeeze(-2) for x in (slope, moment, now))
-        s = torch.where(fired, s, 1.0)
-        time = torch.where(fired, torch.maximum((self.theta + m) / s, t), torch.inf)
-        return Crossing(time, torch.where(fired, first.squeeze(-2) + 1, 0), s)
-
     def psp(self, lag: Tensor) -> Tensor:
         """Return K(lag)."""
         return lag.clamp_min(0.0)
@@ -71,21 +52,20 @@ class ReLPSP:
         """Return the neuron itself: ramps look alike on every clock."""
         return self
 
+    def alpha(self) -> Alpha:
+        """Return its numbers."""
+        return Alpha(self.theta, 0.0, math.inf, self.min_slope)
+
     def cross_fast(self, spikes: Sorted, weight: Tensor, out: Crossing) -> None:
-        """Find the first crossings by the kernels."""
+        """Find the first crossings by numba's kernels."""
         check_crossing(spikes, weight, out)
         w = weight.contiguous().numpy()
         kernels.rel_forward(
             *(x.numpy() for x in spikes), w, w.dtype.type(self.theta), *(x.numpy() for x in out)
         )
 
-    def derivatives(self, lag: Tensor, weight: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
-        """Return dt/dw and dt/dt_i of an input that came `lag` before the spike."""
-        slope = slope.clamp_min(self.min_slope)
-        return -lag / slope, weight / slope
-
     def back_fast(self, run: Run, upstream: Tensor, since: int, parts: Parts) -> None:
-        """Add up the gradients by the kernels."""
+        """Add up the gradients by numba's kernels."""
         factor = upstream / run.crossing.slope.clamp_min(self.min_slope)
         tensors = (run.spikes.times, run.spikes.order, run.index, run.weight.contiguous())
         outs = (run.crossing.time, run.crossing.causal, factor)

@@ -11,6 +11,10 @@ import pytest
 import torch
 from hypothesis import settings
 
+if not torch.cuda.is_available():
+    # Before anything imports Triton: its interpreter runs its kernels on the CPU.
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+
 # The same examples in every run, and no limit on their time: a busy machine is not a failure.
 settings.register_profile("rc_snn", derandomize=True, deadline=None)
 settings.load_profile("rc_snn")
@@ -52,9 +56,22 @@ def arrays(published) -> Any:
     return lambda name: np.load(published / f"{name}.npz")
 
 
+@pytest.fixture(params=[True, False, "triton"], ids=["kernels", "tensors", "triton"])
+def fast(request) -> Iterator[Any]:
+    """Return which path computes, on the CPU."""
+    if request.param != "triton":
+        yield request.param
+        return
+    pytest.importorskip("triton")
+    if os.environ.get("TRITON_INTERPRET") != "1":
+        pytest.skip("Triton runs on the GPU here, see test_triton_kernels.py")
+    with np.errstate(over="ignore"):  # infinite, and no warning, as everywhere else
+        yield "triton"
+
+
 @pytest.fixture(params=[True, False], ids=["kernels", "tensors"])
-def fast(request) -> bool:
-    """Return which path computes."""
+def quick(request) -> bool:
+    """Return which path computes, but for Triton's: its interpreter is slow."""
     return bool(request.param)
 
 

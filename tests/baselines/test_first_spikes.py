@@ -72,7 +72,7 @@ def test_a_row_sees_inputs_that_there_are(neuron, bad, fast):
     index = torch.arange(5, dtype=torch.int32)[None].repeat(2, 1)
     index[1, 3] = bad
     for call in (
-        lambda: sort_spikes(drawn(3, 5), index, fast=fast),
+        lambda: sort_spikes(drawn(3, 5), index, fast=fast is True),
         lambda: first_spikes(neuron, drawn(3, 5), drawn(5, 4), index, fast=fast),
     ):
         with pytest.raises(ValueError, match=r"sees inputs of 0\.\.4"):
@@ -259,11 +259,11 @@ def test_zeros_of_both_signs_and_subnormal_weights_are_weights(neuron, fast):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_weight_changed_before_the_backward_pass_is_refused(name, fast):
+def test_a_weight_changed_before_the_backward_pass_is_refused(name, quick):
     for part in range(len(small(name).layers)):
         network = small(name)
         for layer in network.layers:
-            layer.fast = fast
+            layer.fast = quick
         value = first_spike_loss(network.spike_times(drawn(4, 64))[-1], torch.arange(4) % 3)
         with torch.no_grad():
             network.layers[part].weight.mul_(2.0)

@@ -40,15 +40,24 @@ def slow_definition(times, weights, theta):
     return np.inf
 
 
-@given(seed=st.integers(0, 10_000))
-def test_both_paths_find_the_spike_of_the_slow_definition(seed):
+def assert_is_the_slow_definition(seed, fast):
     times, weight = random_case(seed)
+    got = first_spikes(ReLPSP(0.7), times, weight, fast=fast)[:, 0]
+    for b, row in enumerate(times.numpy()):
+        for j, w in enumerate(weight.t().numpy()):
+            wanted = slow_definition(row, w, 0.7)
+            assert got[b, j].item() == pytest.approx(wanted, rel=1e-9), (seed, b, j)
+
+
+@given(seed=st.integers(0, 10_000))
+def test_kernels_and_tensors_find_the_spike_of_the_slow_definition(seed):
     for fast in (True, False):
-        got = first_spikes(ReLPSP(0.7), times, weight, fast=fast)[:, 0]
-        for b, row in enumerate(times.numpy()):
-            for j, w in enumerate(weight.t().numpy()):
-                wanted = slow_definition(row, w, 0.7)
-                assert got[b, j].item() == pytest.approx(wanted, rel=1e-9), (seed, b, j)
+        assert_is_the_slow_definition(seed, fast)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_every_path_finds_the_spike_of_the_slow_definition(fast, seed):
+    assert_is_the_slow_definition(seed, fast)
 
 
 def test_the_potential_reaches_theta_at_the_spike_and_not_before(fast):
@@ -62,7 +71,8 @@ def test_the_potential_reaches_theta_at_the_spike_and_not_before(fast):
 
 
 def test_gradients_match_finite_differences(fast):
-    times, weight = random_case(4, batch=3)
+    size = {"n_in": 6, "n_out": 3, "batch": 1} if fast == "triton" else {"batch": 3}
+    times, weight = random_case(4, **size)
     times, weight = times.requires_grad_(), weight.requires_grad_()
 
     def smooth(t, w):
@@ -93,18 +103,19 @@ def test_gradients_are_bounded_by_the_smallest_slope(fast):
 
 
 @pytest.mark.parametrize(("dtype", "bound"), [(F64, 1e-10), (torch.float32, 1e-4)])
-def test_kernels_and_tensors_agree_in_times_and_gradients(dtype, bound, generator):
-    times = torch.rand(9, 150, generator=generator, dtype=dtype).mul(30).round().div(30)
+def test_every_path_agrees_with_tensors_in_times_and_gradients(dtype, bound, fast, generator):
+    batch, n_in = (3, 30) if fast == "triton" else (9, 150)
+    times = torch.rand(batch, n_in, generator=generator, dtype=dtype).mul(30).round().div(30)
     times[times > 0.9] = torch.inf
-    weight = torch.randn(150, 130, generator=generator, dtype=dtype) * 0.1 + 0.02
-    pull = torch.randn(9, 1, 130, generator=generator, dtype=dtype)
+    weight = torch.randn(n_in, 130, generator=generator, dtype=dtype) * 0.1 + 0.02
+    pull = torch.randn(batch, 1, 130, generator=generator, dtype=dtype)
     results = []
-    for fast in (True, False):
+    for path in (fast, False):
         leaves = [x.clone().requires_grad_() for x in (times, weight)]
-        out = first_spikes(ReLPSP(1.0, 0.5), *leaves, fast=fast)
+        out = first_spikes(ReLPSP(1.0, 0.5), *leaves, fast=path)
         torch.where(out.isfinite(), out * pull, 0.0).sum().backward()
         results.append([out.detach(), *(x.grad for x in leaves)])
-    assert 0 < int(results[0][0].isinf().sum()) < 600
+    assert 0 < int(results[0][0].isinf().sum()) < results[0][0].numel() / 2
     for ours, reference in zip(*results, strict=True):
         ours, reference = (torch.where(x.isfinite(), x, 0.0) for x in (ours, reference))
         torch.testing.assert_close(ours, reference, rtol=bound, atol=bound)
@@ -132,13 +143,13 @@ def test_a_convolution_is_a_dense_layer_at_every_place_and_pooling_takes_the_ear
             torch.testing.assert_close(out[:, y, x], torch.stack(places).amin(dim=0))
 
 
-def test_gradients_of_a_whole_convolutional_network_match_finite_differences(fast, generator):
+def test_gradients_of_a_whole_convolutional_network_match_finite_differences(quick, generator):
     net = conv_rel_psp(
         (2, 3), (5,), size=(10, 10), n_classes=3, kernel_size=3, min_slope=0.0, generator=generator
     ).double()
     times = torch.rand(2, 100, generator=generator, dtype=F64).requires_grad_()
     for layer in net.layers:
-        layer.fast = fast
+        layer.fast = quick
     names, leaves = zip(*net.named_parameters(), strict=True)
 
     def smooth(t, *weights):

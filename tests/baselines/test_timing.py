@@ -213,7 +213,7 @@ def test_cuda_gives_the_same_times_and_gradients(kind, generator):
         net.zero_grad()
         out = net.spike_times(x.to(device))[-1]
         torch.where(out.isfinite(), out, 0.0).sum().backward()
-        found.append([out.detach().cpu(), *(p.grad.cpu() for p in net.parameters())])
+        found.append([out.detach().cpu(), *(p.grad.cpu().clone() for p in net.parameters())])
     for cpu, cuda in zip(*found, strict=True):
         torch.testing.assert_close(cuda, cpu, rtol=1e-9, atol=1e-9)
 
