@@ -8,6 +8,7 @@ records in results/figure1; `--train` makes those first, and resumes where it wa
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -144,10 +145,18 @@ def details(records: Sequence[Record]) -> list[str]:
     return lines
 
 
+@dataclass(frozen=True)
+class Figure1Options(Options):
+    """The options of every task, for three seeds."""
+
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """One network of each kind for each seed."""
+
+
 class Figure1(Task):
     """Sequence spotting: draw Figure 1 and say what it shows, from records."""
 
-    name = "figure1"
+    name, options = "figure1", Figure1Options
     runs = staticmethod(spotting.runs)
     make = staticmethod(spotting.make)
     text = staticmethod(text)
@@ -158,7 +167,7 @@ class Figure1(Task):
 
     def readme(self, results: Path) -> list[str]:
         """Return the paper's claims, and whether they are met."""
-        options = Options(results=results)
+        options = Figure1Options(results=results)
         records = self.find(options)
         n, lines = records[0].metrics["spikes"]["n"], targets(records)
         return [
