@@ -14,11 +14,11 @@ from pathlib import Path
 import torch
 
 from benchmarks.figure1 import plot, spotting
-from benchmarks.figure1.spotting import METHODS, THETA, least_step, of, points, pooled
+from benchmarks.figure1.spotting import METHODS, THETA, Judge, least_step, of, points, pooled
 from benchmarks.record import Record
 from benchmarks.report import tables
 from benchmarks.report.numbers import seeds, spread
-from benchmarks.run import Options
+from benchmarks.run import Options, TaskRun
 from benchmarks.task import Task
 from encoders.sequence_spotting import N_STEPS, RUN, posterior, posterior_rule
 
@@ -151,15 +151,20 @@ class Figure1Options(Options):
 
     seeds: tuple[int, ...] = (0, 1, 2)
     """One network of each kind for each seed."""
+    judge: Judge = "method"
+    """What EOS's kept epoch is best at: its answers at the end, or first spikes (appendix A.2)."""
 
 
 class Figure1(Task):
     """Sequence spotting: draw Figure 1 and say what it shows, from records."""
 
     name, options = "figure1", Figure1Options
-    runs = staticmethod(spotting.runs)
     make = staticmethod(spotting.make)
     text = staticmethod(text)
+
+    def runs(self, options: Figure1Options) -> list[TaskRun]:
+        """Return the runs behind the figure."""
+        return spotting.runs(options, options.judge)
 
     def draw(self, records: Sequence[Record], options: Options, path: Path) -> None:
         """Draw rasters, lags and the exact limit."""
