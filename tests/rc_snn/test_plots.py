@@ -24,6 +24,7 @@ T, N = 7, 40
 
 @pytest.fixture(autouse=True)
 def _put_away(monkeypatch):
+    matplotlib.rcdefaults()
     matplotlib.use("Agg")
     yield
     plt.close("all")

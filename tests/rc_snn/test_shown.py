@@ -107,13 +107,14 @@ def test_a_network_shows_what_it_says_of_itself_and_nothing_that_it_says_is_read
         n_steps=5,
         classes=(HOSTILE, "b", "c"),
         encoder={HOSTILE: HOSTILE},
-        measured={f"{k}": HOSTILE for k in range(5_000)},
+        measured={f"{k}": k for k in range(5_000)},
         record=HOSTILE,
     )
     page = Page(network._repr_html_())
     assert network.name in page.text
     assert page.text.count(HOSTILE) >= 3
     assert "0.9" in page.words
+    assert f"… {5_000 - html.ROWS:,} more" in page.text
     assert len(network._repr_html_()) < 5_000
     weights = sum(w.numel() for w in network.model.parameters())
     assert f"RCLSTM, {weights:,} weights" in page.words
