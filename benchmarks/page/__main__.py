@@ -32,6 +32,11 @@ def main(options: Page) -> int:
         "digits": players.digits(options.network, options.data, known),
         "words": players.words(options.data, known),
     }
+    if not known.entries:
+        raise ValueError(
+            f"{options.results} holds no records to make a page of. Name the folder that does with "
+            "--results, or make some: python -m benchmarks.table1."
+        )
     write_text(options.out, html.page(content | {"records": known.entries}))
     print(f"{options.out} ({options.out.stat().st_size / 1e6:.1f} MB)")
     return 0

@@ -64,6 +64,8 @@ function thetaSlider(name, initial, changed) {
   shown.textContent = initial < 0.99 ? initial.toFixed(3) : initial.toFixed(5);
 }
 
+const shownChance = (p) => (p > 0.99995 ? "p > 0.9999" : `p = ${p.toFixed(4)}`);
+
 function pressed(box, button) {
   for (const other of box.children) other.setAttribute("aria-pressed", other === button);
 }
@@ -83,22 +85,36 @@ class DigitPlayer {
     lead.append(`${this.network.name} (784-${this.network.nHidden}-10) runs in this page. Each pixel spikes once, ${order}, in ${this.network.nSteps} steps. `, measuredText(this.network.measured, about.records), ` Digits: the first of each class of ${about.source}.`);
     this.choose();
     this.listenToPad();
-    thetaSlider("digit", this.theta, (theta) => { this.theta = theta; this.answer(); });
+    thetaSlider("digit", this.theta, (theta) => { this.theta = theta; this.mark(); this.answer(); });
     const slider = byId("digit-step");
     slider.max = this.network.nSteps - 1;
     slider.addEventListener("input", () => { this.stop(); this.at = Number(slider.value); this.draw(); });
     byId("digit-play").addEventListener("click", () => (this.timer ? this.stop() : this.play()));
     redrawn(byId("digit-chart"), () => this.draw());
-    byId("digit-choice").children[14].click();
+    this.mark();
+    // The one that it waits longest for, and then fires, shows most.
+    const steps = this.known.map(({ trace }) => decide(trace, this.theta)).map(({ step, fired }) => (fired ? step : 0));
+    byId("digit-choice").children[steps.indexOf(Math.max(...steps))].click();
   }
 
   choose() {
     const box = byId("digit-choice");
+    this.known = this.about.images.map(({ grey, label }) => ({ label, ...traceDigit(this.network, this.about.encoder, bytesOf(grey)) }));
     for (const image of this.about.images) {
       const grey = bytesOf(image.grey), button = put(box, "button", { type: "button", "aria-label": `Digit ${image.label}, image ${image.place}`, "aria-pressed": false });
       paint(put(button, "canvas", { width: 28, height: 28 }), (i) => grey[i]);
+      put(button, "small");
       button.addEventListener("click", () => { pressed(box, button); this.read(grey, image.label); });
     }
+  }
+
+  // Below each digit: the step at which it is answered, and whether wrongly.
+  mark() {
+    this.known.forEach(({ trace, label }, i) => {
+      const { step, fired, label: said } = decide(trace, this.theta), button = byId("digit-choice").children[i];
+      button.className = said === label ? "" : "wrong";
+      button.lastChild.textContent = said === label ? (fired ? `step ${step}` : "forced") : `✗ ${said}`;
+    });
   }
 
   read(grey, label) {
@@ -142,8 +158,8 @@ class DigitPlayer {
     paint(units, (i) => (i < network.nHidden ? Math.round(127.5 * (1 + trace[at].h[i])) : 0));
     const every = Math.max(1, Math.ceil(last / 10));
     drawTrace(byId("digit-chart"), {
-      network, trace, decision, theta, at, times: trace.map((_, t) => t), most: last - 1, xLabel: `step (${last} steps are one frame)`,
-      xTicks: trace.map((_, t) => [t, String(t)]).filter(([t]) => t % every === 0),
+      network, trace, decision, theta, at: at + 1, times: trace.map((_, t) => t + 1), most: last, xLabel: `steps that have arrived (${last} are one frame)`,
+      xTicks: Array.from({ length: last + 1 }, (_, t) => [t, String(t)]).filter(([t]) => t % every === 0),
     });
     drawBars(byId("digit-bars"), network, trace[at].p);
     this.say();
@@ -155,8 +171,8 @@ class DigitPlayer {
     box.className = at >= decision.step && decision.fired ? "answer fired" : "answer";
     if (at < decision.step) { box.append(`Step ${at}: no class has reached θ. Waiting.`); return; }
     put(box, "strong", {}, network.classes[decision.label]);
-    const p = decision.scores[decision.label].toFixed(4);
-    box.append(decision.fired ? ` fired at step ${decision.step}, p = ${p}` : ` forced at the last step, p = ${p}: nothing reached θ`);
+    const p = shownChance(decision.scores[decision.label]);
+    box.append(decision.fired ? ` fired at step ${decision.step}, ${p}` : ` forced at the last step, ${p}: nothing reached θ`);
     const spikes = steps.filter((s) => s < last).length, seen = steps.filter((s) => s <= decision.step).length;
     const right = this.label === null ? "" : decision.label === this.label ? "Right. " : `Wrong: it is a ${this.label}. `;
     const saved = last - 1 - decision.step;
@@ -286,9 +302,10 @@ class WordPlayer {
     box.dataset.said = said;
     box.replaceChildren();
     box.className = at >= ms && decision.fired ? "answer fired" : "answer";
+    const p = shownChance(decision.scores[decision.label]);
     if (at < ms) { box.append("Listening: no class has reached θ."); return; }
     put(box, "strong", {}, network.classes[decision.label]);
-    box.append(decision.fired ? ` fired at ${ms} ms, p = ${decision.scores[decision.label].toFixed(4)}` : ` forced at the end of the clip, p = ${decision.scores[decision.label].toFixed(4)}: nothing reached θ`);
+    box.append(decision.fired ? ` fired at ${ms} ms, ${p}` : ` forced at the end of the clip, ${p}: nothing reached θ`);
     put(box, "small", {}, `${decision.label === this.clip.label ? "Right" : `Wrong: the word is ${this.clip.word}`}. ${trace.length - 1 - decision.step} of ${trace.length} steps are never computed.`);
   }
 }

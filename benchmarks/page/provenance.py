@@ -38,9 +38,10 @@ class Provenance:
             self._places[r.name] = len(self.entries)
             seed = r.config.get("seed", r.config.get("train", {}).get("seed"))
             here = r.machine
+            [path, *_] = sorted(self.results.glob(f"*/{r.name}.json"))
             self.entries.append(
                 {
-                    "file": f"{r.benchmark}/{r.name}.json",
+                    "file": f"{path.parent.name}/{path.name}",
                     "seed": seed,
                     "commit": r.commit[:12],
                     "dirty": r.dirty,

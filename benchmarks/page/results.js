@@ -11,6 +11,16 @@ function modelCell(row) {
   return part;
 }
 
+// What follows the number stands small below it.
+function twoLines(text, at) {
+  const place = text.search(at);
+  if (place < 1) return text;
+  const part = document.createDocumentFragment();
+  part.append(text.slice(0, place));
+  put(part, "small", {}, text.slice(place).trim().replace(/^, /, ""));
+  return part;
+}
+
 function gap(row) {
   const claim = Number(row.cells["published %"]), own = row.values.accuracy;
   return row.cells["ours %"] === "—" || Number.isNaN(claim) || own === undefined ? null : own - claim;
@@ -19,26 +29,27 @@ function gap(row) {
 function gapCell(row) {
   const value = gap(row);
   if (value === null) return "—";
+  if (Math.abs(value) < 0.005) return "= 0.00";
   const text = `${value >= 0 ? "▲ +" : "▼ −"}${Math.abs(value).toFixed(2)}`;
   return put(null, "span", { class: value >= 0 ? "up" : "down" }, text);
 }
 
 function drawTable1() {
   const clock = CLOCK_HEADS[view.clock], cost = COST_HEADS[view.cost];
-  const cell = (name) => (row) => row.cells[name] ?? "—";
+  const cell = (name, at) => (row) => (at ? twoLines(row.cells[name] ?? "—", at) : row.cells[name] ?? "—");
   const columns = [
     { head: "model", text: modelCell, value: (r) => `${r.cells.model} ${r.cells.architecture}` },
     { head: "published %", number: true, text: cell("published %"), value: (r) => parseFloat(r.cells["published %"].replace(/^< /, "")), title: "Jeffares et al., ICLR 2022, Table 1" },
-    { head: "ours %", number: true, text: cell("ours %"), value: (r) => r.cells["ours %"] && r.cells["ours %"] !== "—" ? r.values.accuracy : null },
+    { head: "ours %", number: true, text: cell("ours %", / \(/), value: (r) => r.cells["ours %"] && r.cells["ours %"] !== "—" ? r.values.accuracy : null },
     { head: "ours − claim", number: true, text: gapCell, value: gap, title: "in percentage points" },
     { head: "recipe", text: cell("recipe"), value: cell("recipe") },
-    { head: "input", text: cell("input"), value: cell("input") },
-    { head: clock, number: true, text: cell(clock), value: (r) => r.values[view.clock], title: DATA.clocks[view.clock] },
-    { head: cost, number: true, text: cell(cost), value: (r) => r.values[view.cost], title: view.cost === "synops" ? "million operations until the decision; sorted by their sum" : "million multiply-adds if nothing were a spike" },
+    { head: "input", text: cell("input", /, /), value: cell("input") },
+    { head: clock, number: true, text: cell(clock, / [a-z]/), value: (r) => r.values[view.clock], title: DATA.clocks[view.clock] },
+    { head: cost, number: true, text: cell(cost, / [+(]/), value: (r) => r.values[view.cost], title: view.cost === "synops" ? "million operations until the decision; sorted by their sum" : "million multiply-adds if nothing were a spike" },
     { head: "mean step", number: true, text: cell("mean step"), value: (r) => parseFloat(r.cells["mean step"]) },
     { head: "fired %", number: true, text: cell("fired %"), value: (r) => r.values.fired },
-    { head: "paper's protocol %", number: true, text: cell("paper's protocol %"), value: (r) => parseFloat(r.cells["paper's protocol %"]) },
-    { head: "trained / tested on", text: cell("trained / tested on"), value: cell("trained / tested on") },
+    { head: "paper's protocol %", number: true, text: cell("paper's protocol %", / \(/), value: (r) => parseFloat(r.cells["paper's protocol %"]) },
+    { head: "trained / tested on", text: cell("trained / tested on", / \/ /), value: cell("trained / tested on") },
   ];
   // Published numbers are of no record: their cells say whose they are.
   const rows = DATA.table1.filter((row) => !view.measured || row.records.length);
@@ -155,11 +166,18 @@ function drawPeers() {
   sortable(byId("peers"), columns, DATA.peers.rows, { records: () => DATA.peers.records, sort: { head: "area", down: true } });
 }
 
-function ratioLine(box, ratio, records, most) {
+// Bars of one unit share a scale: from 0, or logarithmic from 1 where they span more than twenty-fold.
+function ratioScale(ratios) {
+  const values = ratios.flatMap((r) => [r.ratio, r.target ?? r.ratio]), most = 1.05 * Math.max(...values);
+  if (most / Math.min(...values) < 20) return (x) => x / most;
+  return (x) => Math.log10(Math.max(x, 1)) / Math.log10(most);
+}
+
+function ratioLine(box, ratio, records, scale) {
   const line = ofRecords(put(box, "div", { class: "ratio", tabindex: 0 }), records);
   const missed = ratio.target !== null && ratio.ratio < ratio.target;
   put(line, "span", {}, ratio.name);
-  const track = put(line, "span", { class: "track" }), wide = (x) => `${Math.max(0, Math.min(100, (100 * Math.log10(Math.max(x, 1))) / Math.log10(most)))}%`;
+  const track = put(line, "span", { class: "track" }), wide = (x) => `${100 * scale(x)}%`;
   put(track, "span", { class: "fill" }).style.width = wide(ratio.ratio);
   if (ratio.target !== null) put(track, "span", { class: "target" }).style.left = wide(ratio.target);
   const value = put(line, "span", { class: "value" }, `${ratio.ratio.toLocaleString("en", { maximumFractionDigits: 2 })} ${ratio.unit === "x" ? "×" : ratio.unit}`);
@@ -172,13 +190,12 @@ function ratioLine(box, ratio, records, most) {
 function drawSpeed() {
   const box = byId("speed");
   for (const record of DATA.speed) {
-    if (record.ratios.length) {
-      put(box, "h3", {}, `${record.gpu ? "GPU" : "CPU"}: ${record.machine}`);
-      const most = 1.1 * Math.max(...record.ratios.map((r) => Math.max(r.ratio, r.target ?? 0)), 10);
-      for (const ratio of record.ratios) ratioLine(box, ratio, record.records, most);
+    put(box, "h3", {}, `${record.gpu ? "GPU" : "CPU"}, ${record.machine}: ${record.what}`);
+    for (const ratio of record.ratios) {
+      ratioLine(box, ratio, record.records, ratioScale(record.ratios.filter((r) => r.unit === ratio.unit)));
     }
     const more = put(box, "details");
-    put(more, "summary", {}, record.ratios.length ? "The record in full" : "How cost grows with length, width and batch");
+    put(more, "summary", {}, "The record in full");
     put(more, "pre", {}, record.text);
   }
   if (!DATA.speed.some((r) => r.gpu)) put(box, "p", { class: "missing" }, "No record of a GPU is in results/speed. On a machine that has one: python -m benchmarks.speed --train --device cuda");
@@ -205,7 +222,7 @@ function drawRecords() {
 
 function showResults() {
   const measured = DATA.table1.filter((r) => r.records.length).length;
-  byId("made").textContent = `Every number is of one of ${DATA.records.length} records. Nothing on this page was loaded from anywhere.`;
+  byId("made").textContent = `Every number was measured, in one of ${DATA.records.length} records: point at it to see which. This page loads nothing from anywhere.`;
   byId("table1-lead").textContent = `${measured} lines measured here, beside what the paper says of them. ▲ and ▼: ours above or below the claim. Where it is below, the table says so.`;
   for (const note of DATA.notes) put(byId("notes"), "p", {}, note);
   choice("clock", CLOCK_HEADS, view.clock, (value) => { view.clock = value; drawTable1(); drawFrontier(); });
