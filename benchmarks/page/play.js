@@ -10,18 +10,20 @@ const DASHES = ["", "7 3", "2 3", "9 3 2 3", "5 5", "1 4", "12 3", "4 2 1 2", "8
 // Probabilities over the steps, θ as a line, and where the answer fired. `at` is how far the input has come.
 function drawTrace(box, { network, trace, decision, theta, times, at, xLabel, xTicks, most }) {
   const { root, sx, sy, area } = axes(box, {
-    height: 300, x: (t) => t / most, y: chance, xTicks, yTicks: CHANCES, xLabel, yLabel: "probability (log-odds)", label: "Probability of each class over time",
+    height: 340, x: (t) => t / most, y: chance, xTicks, yTicks: CHANCES, xLabel, yLabel: "probability (log-odds)", label: "Probability of each class over time",
   });
   const answered = times[decision.step];
   if (answered < most) svg(root, "rect", { x: sx(answered), y: area.top, width: sx(most) - sx(answered), height: area.bottom - area.top, fill: "var(--soft)", opacity: 0.1 });
   network.classes.forEach((name, k) => {
     const known = trace.map(({ p }, t) => [times[t], p[k], t]).filter(([t]) => t <= at);
     if (!known.length) return;
+    const [peakAt, peak] = known.reduce((best, one) => (one[1] > best[1] ? one : best));
     const top = k === decision.label, style = { fill: "none", stroke: top ? "var(--c0)" : "var(--soft)", "stroke-width": top ? 3 : 1.2 };
     for (const [part, opacity] of [[known.filter(([, , t]) => t <= decision.step), 1], [known.filter(([, , t]) => t >= decision.step), 0.35]]) {
       svg(root, "polyline", { points: part.map(([t, p]) => `${sx(t)},${sy(p)}`).join(" "), ...style, opacity: top ? opacity : opacity * 0.7, "stroke-dasharray": top ? "" : DASHES[k % DASHES.length] });
       if (part.length === 1) svg(root, "circle", { cx: sx(part[0][0]), cy: sy(part[0][1]), r: top ? 4 : 2, fill: style.stroke, opacity });
     }
+    if (!top && peak > 0.12) svg(root, "text", { x: Math.min(sx(peakAt), area.right - 20), y: sy(peak) - 5, class: "soft", "text-anchor": "middle" }, name);
   });
   svg(root, "line", { x1: area.left, x2: area.right, y1: sy(theta), y2: sy(theta), class: "theta" });
   svg(root, "text", { x: area.right - 2, y: sy(theta) - 5, "text-anchor": "end", "font-weight": 700 }, "θ");
@@ -187,7 +189,7 @@ class DigitPlayer {
     clear();
     Object.assign(ink, { lineWidth: 22, lineCap: "round", lineJoin: "round", strokeStyle: "#fff" });
     const stroke = (to) => { ink.beginPath(); ink.moveTo(...from); ink.lineTo(...to); ink.stroke(); from = to; };
-    pad.addEventListener("pointerdown", (event) => { pad.setPointerCapture(event.pointerId); from = place(event); stroke(from); });
+    pad.addEventListener("pointerdown", (event) => { pad.setPointerCapture(event.pointerId); pad.parentElement.classList.add("used"); from = place(event); stroke(from); });
     pad.addEventListener("pointermove", (event) => { if (from) stroke(place(event)); });
     for (const name of ["pointerup", "pointercancel"]) pad.addEventListener(name, () => {
       if (!from) return;
@@ -195,7 +197,7 @@ class DigitPlayer {
       const grey = asMnist(pad);
       if (grey) { pressed(byId("digit-choice"), null); this.read(grey, null); }
     });
-    byId("clear").addEventListener("click", clear);
+    byId("clear").addEventListener("click", () => { clear(); pad.parentElement.classList.remove("used"); });
   }
 }
 

@@ -42,7 +42,7 @@ function drawTable1() {
     { head: "published %", number: true, text: cell("published %"), value: (r) => parseFloat(r.cells["published %"].replace(/^< /, "")), title: "Jeffares et al., ICLR 2022, Table 1" },
     { head: "ours %", number: true, text: cell("ours %", / \(/), value: (r) => r.cells["ours %"] && r.cells["ours %"] !== "—" ? r.values.accuracy : null },
     { head: "ours − claim", number: true, text: gapCell, value: gap, title: "in percentage points" },
-    { head: "recipe", text: cell("recipe"), value: cell("recipe") },
+    { head: "recipe", text: cell("recipe", /, /), value: cell("recipe") },
     { head: "input", text: cell("input", /, /), value: cell("input") },
     { head: clock, number: true, text: cell(clock, / [a-z]/), value: (r) => r.values[view.clock], title: DATA.clocks[view.clock] },
     { head: cost, number: true, text: cell(cost, / [+(]/), value: (r) => r.values[view.cost], title: view.cost === "synops" ? "million operations until the decision; sorted by their sum" : "million multiply-adds if nothing were a spike" },
@@ -138,7 +138,7 @@ function drawFrontier() {
   svg(root, "path", { d: path, fill: "none", stroke: "var(--soft)", "stroke-width": 1.5, id: "staircase" });
   for (const { row, time: t, accuracy } of points) {
     const i = names.indexOf(row.legend), { model, architecture } = row.cells;
-    const text = `${model} ${architecture}, ${row.cells.recipe ?? ""}, ${row.cells.input ?? ""}: ${accuracy.toFixed(2)} % at ${t.toFixed(3)}`;
+    const text = `${model} ${architecture}, ${row.cells.recipe ?? ""}, ${row.cells.input ?? ""}: ${accuracy.toFixed(2)} % at ${t.toFixed(3)}${view.clock === "input_seen" ? " of the spikes" : " frames"}`;
     const g = marker(root, SHAPES[i % SHAPES.length], sx(t), sy(accuracy), COLOURS[i % COLOURS.length], row.yours);
     for (const [key, value] of Object.entries({ tabindex: 0, role: "img", "aria-label": text, class: "point" })) g.setAttribute(key, value);
     ofRecords(g, row.records, text);
@@ -222,7 +222,7 @@ function drawRecords() {
 
 function showResults() {
   const measured = DATA.table1.filter((r) => r.records.length).length;
-  byId("made").textContent = `Every number was measured, in one of ${DATA.records.length} records: point at it to see which. This page loads nothing from anywhere.`;
+  byId("made").textContent = `Our numbers come from ${DATA.records.length} records: point at one to see which. This page loads nothing from anywhere.`;
   byId("table1-lead").textContent = `${measured} lines measured here, beside what the paper says of them. ▲ and ▼: ours above or below the claim. Where it is below, the table says so.`;
   for (const note of DATA.notes) put(byId("notes"), "p", {}, note);
   choice("clock", CLOCK_HEADS, view.clock, (value) => { view.clock = value; drawTable1(); drawFrontier(); });

@@ -382,7 +382,11 @@ def test_it_fits_a_phone_and_follows_a_dark_screen(browser, page):
     screens = {
         "light": {"viewport": {"width": 1280, "height": 860}},
         "dark": {"viewport": {"width": 1280, "height": 860}, "color_scheme": "dark"},
-        "phone": {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True},
+        "phone": {
+            "viewport": {"width": 360, "height": 740},
+            "device_scale_factor": 2,
+            "is_mobile": True,
+        },
     }
     backs = {}
     for name, options in screens.items():
