@@ -153,17 +153,18 @@ class DigitPlayer {
   draw() {
     const { network, trace, steps, decision, theta, at } = this, last = network.nSteps;
     if (!trace || at < 0) return;
+    const computed = trace[Math.min(at, decision.step)]; // after the answer the network stands still
     byId("digit-step").value = at;
     paint(byId("arrived"), (i) => (steps[i] === at ? [255, 217, 168] : steps[i] < at ? [110, 124, 138] : [0, 0, 0]));
     const units = byId("units"), rows = Math.ceil(network.nHidden / 34);
     if (units.height !== rows) units.height = rows;
-    paint(units, (i) => (i < network.nHidden ? Math.round(127.5 * (1 + trace[at].h[i])) : 0));
+    paint(units, (i) => (i < network.nHidden ? Math.round(127.5 * (1 + computed.h[i])) : 0));
     const every = Math.max(1, Math.ceil(last / 10));
     drawTrace(byId("digit-chart"), {
       network, trace, decision, theta, at: at + 1, times: trace.map((_, t) => t + 1), most: last, xLabel: `steps that have arrived (${last} are one frame)`,
       xTicks: Array.from({ length: last + 1 }, (_, t) => [t, String(t)]).filter(([t]) => t % every === 0),
     });
-    drawBars(byId("digit-bars"), network, trace[at].p);
+    drawBars(byId("digit-bars"), network, computed.p);
     this.say();
   }
 
@@ -178,7 +179,7 @@ class DigitPlayer {
     const spikes = steps.filter((s) => s < last).length, seen = steps.filter((s) => s <= decision.step).length;
     const right = this.label === null ? "" : decision.label === this.label ? "Right. " : `Wrong: it is a ${this.label}. `;
     const saved = last - 1 - decision.step;
-    put(box, "small", {}, `${right}${Math.round((100 * (decision.step + 1)) / last)} % of the frame, ${Math.round((100 * seen) / Math.max(spikes, 1))} % of the spikes. ${saved ? `${saved} steps are never computed; the pale lines show what they would say.` : "All steps were computed."}`);
+    put(box, "small", {}, `${right}${Number(((100 * (decision.step + 1)) / last).toFixed(1))} % of the frame, ${Math.round((100 * seen) / Math.max(spikes, 1))} % of the spikes. ${saved ? `${saved} steps are never computed; the pale lines show what they would say.` : "All steps were computed."}`);
   }
 
   listenToPad() {
@@ -297,7 +298,7 @@ class WordPlayer {
       xTicks: [0, 200, 400, 600, 800, 1000].map((t) => [t, String(t)]),
     });
     const step = about.heardMs.filter((ms) => ms <= at).length - 1;
-    drawBars(byId("word-bars"), network, step < 0 ? null : trace[step].p);
+    drawBars(byId("word-bars"), network, step < 0 ? null : trace[Math.min(step, decision.step)].p);
     const box = byId("word-answer"), ms = about.heardMs[decision.step];
     const said = at < ms ? "wait" : `${decision.step} ${decision.label} ${decision.fired} ${this.clip.file}`;
     if (box.dataset.said === said) return; // once, not at every frame of the screen

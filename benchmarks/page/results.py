@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -15,7 +16,6 @@ from benchmarks.page.text import base64_of
 from benchmarks.record import Record
 from benchmarks.report.numbers import mean_and_half
 from benchmarks.speed import task as speed
-from benchmarks.speed import time_to_accuracy
 from benchmarks.table1 import table, tradeoff
 from benchmarks.table1.accuracy_time import CLOCKS
 from benchmarks.table1.all_rows import ROWS
@@ -127,7 +127,7 @@ def figures(known: Provenance) -> list[dict[str, Any]]:
         try:
             options = _options(task, known.results)
             records = task.find(options)
-            image = _drawn(lambda path: task.draw(records, options, path))  # noqa: B023
+            image = _drawn(partial(task.draw, records, options))
             shown = {"image": image, "text": task.text(records), "records": known.of(records)}
         except ValueError as error:
             shown = {"missing": str(error)}
@@ -152,7 +152,7 @@ def _figure3(known: Provenance) -> dict[str, Any]:
     if not records:
         return {"missing": f"{known.results / 'figure3'} has no record."}
     digits = load_mnist(download=False)
-    image = _drawn(lambda path: figure3.draw(records[0], digits, path))
+    image = _drawn(partial(figure3.draw, records[0], digits))
     return {
         "image": image,
         "text": figure3.TASK.summary(records[0]),
@@ -216,15 +216,11 @@ def speed_rows(known: Provenance) -> list[dict[str, Any]]:
 def training_times(known: Provenance) -> list[dict[str, Any]]:
     """Return how long each recipe trained until it was right often enough."""
     records = record.read_all(known.results / "time_to_accuracy")
-    return (
-        [
-            {
-                "recipe": r.config["recipe"],
-                "records": known.of([r]),
-                **{k: r.metrics[k] for k in ("reached", "minutes", "epochs", "best_accuracy")},
-            }
-            for r in sorted(records, key=lambda r: str(r.config["recipe"]), reverse=True)
-        ]
-        if time_to_accuracy.table(records)
-        else []
-    )
+    return [
+        {
+            "recipe": r.config["recipe"],
+            "records": known.of([r]),
+            **{k: r.metrics[k] for k in ("reached", "minutes", "epochs", "best_accuracy")},
+        }
+        for r in reversed(records)  # ours first
+    ]

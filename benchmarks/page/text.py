@@ -29,5 +29,8 @@ def packed(array: Any, dtype: str) -> str:
     given = np.asarray(array)
     made = np.ascontiguousarray(given.astype(dtype))
     if not np.array_equal(made.astype(given.dtype), given):
-        raise ValueError(f"The page holds {dtype}, and these numbers are finer. Round them first.")
+        raise ValueError(
+            f"The page holds numbers as {dtype}, and these are finer. Round the network first: "
+            "rc_snn.formats.half.round_to_half."
+        )
     return base64_of(made.tobytes())

@@ -6,6 +6,7 @@ import re
 import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
+from itertools import product
 from pathlib import Path
 from statistics import mean
 
@@ -20,12 +21,12 @@ from benchmarks.page.__main__ import Page, main
 from benchmarks.page.text import packed
 from benchmarks.table1 import table
 from encoders.fetch import DataError
-from encoders.functional import encode
+from encoders.functional import encode, encode_latency
 from encoders.keyword_network import KeywordStream, load_network
 from encoders.mnist import embedded_digits
 from encoders.speech_commands import find_recordings
 from rc_snn.network import load
-from rc_snn.spikes import Decision
+from rc_snn.spikes import Decision, spike_steps
 
 CHROMIUM = "/usr/bin/chromium"
 QUIET = (
@@ -283,6 +284,19 @@ def test_heads_sort_and_numbers_say_where_they_come_from(tab, data):
     tab.fill("#record-search", "speed/")
     wanted = sum("speed/" in " ".join(map(str, r.values())) for r in data["records"])
     assert tab.locator("#records tbody tr").count() == wanted
+
+
+def test_pixels_spike_in_the_steps_of_the_encoder(tab):
+    grey = torch.arange(256, dtype=torch.uint8)
+    options = product((1, 7, 10, 40, 255), ("dark_first", "bright_first"), ("last", "silent"))
+    for n_steps, polarity, zero_pixels in options:
+        encoder = {"polarity": polarity, "zero_pixels": zero_pixels}
+        ours = spike_steps(encode_latency(grey.view(1, 1, 256), **encoder), n_steps)
+        page = tab.evaluate(
+            "([grey, encoder, n]) => [...spikeSteps(grey, encoder, n)]",
+            [grey.tolist(), encoder, n_steps],
+        )
+        assert page == ours[0].tolist()
 
 
 def test_the_network_in_the_page_decides_as_decide_does(tab):
