@@ -111,7 +111,11 @@ def curves(known: Provenance) -> list[dict[str, Any]]:
     """Return accuracy against mean time on the strict clock, as θ or a temperature is swept."""
     found = record.read_all(known.results / "tradeoff")
     return [
-        {"label": c.label, "points": c.points, "records": known.of(c.records)}
+        {
+            "label": c.label,
+            "points": [(time, 100 * accuracy) for time, accuracy in c.points],
+            "records": known.of(c.records),
+        }
         for c in tradeoff.curves(found)
         if c.points
     ]
