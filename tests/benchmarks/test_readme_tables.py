@@ -54,10 +54,8 @@ def test_the_two_sequence_table_has_our_networks_the_papers_and_the_distance_to_
             "EOS, first spike": [m["account"] for m in eos],
         }
         ours = {
-            name: [
-                (x["correct"] / x["n"], x["time_to_insight"]) for x in (m["account"] for m in of)
-            ]
-            for name, of in spikes.items()
+            name: [(a["correct"] / a["n"], a["time_to_insight"]) for a in accounts]
+            for name, accounts in spikes.items()
         }
         ours["EOS, last step"] = [(m["cut"][39], 39.0) for m in eos]
         ours["EOS, cut after 14 inputs"] = [(m["cut"][13], 13.0) for m in eos]
