@@ -56,7 +56,10 @@ def arrays(published) -> Any:
     return lambda name: np.load(published / f"{name}.npz")
 
 
-@pytest.fixture(params=[True, False, "triton"], ids=["kernels", "tensors", "triton"])
+@pytest.fixture(
+    params=[True, False, pytest.param("triton", marks=pytest.mark.slow)],  # interpreted
+    ids=["kernels", "tensors", "triton"],
+)
 def fast(request) -> Iterator[Any]:
     """Return which path computes, on the CPU."""
     if request.param != "triton":

@@ -153,6 +153,7 @@ for real, near in (("fp32", 0.14), ("fp64", 0.01)):
 """
 
 
+@pytest.mark.slow
 def test_the_kernels_compile_for_a_gpu_without_one(tmp_path):
     """The interpreter takes what the compiler refuses, such as a variable that changes its type."""
     env = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}

@@ -91,6 +91,7 @@ def worker_of(config: RowRun) -> int:
     return worker
 
 
+@pytest.mark.slow
 def test_a_killed_worker_resumes_and_the_records_are_those_of_the_sequential_path(options):
     tasks = [seeded(0, epochs=40), seeded(1), seeded(2), seeded(3)]
     threads = torch.get_num_threads()

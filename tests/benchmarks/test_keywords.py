@@ -175,6 +175,7 @@ def test_the_overhead_is_time_over_the_share_of_steps():
     assert "MISSED; the largest is 2.00 at t/T = 0.250" in report(slow)
 
 
+@pytest.mark.slow
 def test_torchs_network_in_the_comparison_computes_what_ours_does():
     data = KeywordData(
         clips(0), clips(1), clips(2), Normalisation.of(clips(0).frames), LogMel(), classes()

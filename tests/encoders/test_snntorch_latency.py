@@ -50,6 +50,7 @@ def test_the_table_of_grey_levels_is_what_both_libraries_do():
         assert f"| snnTorch, {name} | {levels(code)} |" in DOC
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_steps", [10, 40])
 @pytest.mark.parametrize("name", CODES)
 def test_the_table_of_ink_pixels_is_what_mnist_says(name, n_steps):
@@ -67,6 +68,7 @@ def test_the_table_of_ink_pixels_is_what_mnist_says(name, n_steps):
     ) in DOC
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_table_of_networks_is_what_they_decide_on_mnist(name):
     test, net = mnist(), load(name)

@@ -57,6 +57,7 @@ def test_a_signal_ends_a_training_in_one_line_and_the_same_command_goes_on(
     assert tiny.epochs_of(run_dir) == ([0, 1, 2], [0, 1, 2])
 
 
+@pytest.mark.slow
 def test_a_signal_ends_a_grid_on_ray_in_one_line(tmp_path):
     """Ray takes SIGTERM, and its workers die with the driver; the runs stay whole."""
     pytest.importorskip("ray")

@@ -9,14 +9,13 @@ from tests.fuzz import engine, table
 from tests.fuzz.engine import Reader, fuzz
 from tests.fuzz.readers import READERS
 
-N = 1000
-
 
 @pytest.mark.usefixtures("as_user")
+@pytest.mark.parametrize("n", [50, pytest.param(1000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", sorted(READERS))
-def test_a_reader_refuses_what_is_damaged(name, tmp_path):
-    outcome = fuzz(READERS[name], N, tmp_path, seed=1)
-    assert outcome.n == outcome.counts.total() == N
+def test_a_reader_refuses_what_is_damaged(name, n, tmp_path):
+    outcome = fuzz(READERS[name], n, tmp_path, seed=1)
+    assert outcome.n == outcome.counts.total() == n
     assert not outcome.failures, outcome.failures[:5]
 
 

@@ -27,6 +27,7 @@ def test_checkpoints_and_logs_have_the_fields_that_they_had():
     assert golden_values.fields() == kept("fields")
 
 
+@pytest.mark.slow
 def test_every_network_that_ships_decides_as_it_did():
     seen = []
     for name, decision in golden_values.decisions():

@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 SCRIPT = """
 import sys
 import torch
@@ -17,6 +19,7 @@ print(torch.get_num_threads(), parallel._is_initialized)
 """
 
 
+@pytest.mark.slow
 def test_what_two_threads_have_compiled_is_not_what_one_thread_loads(tmp_path):
     """numba's pool sets the number of threads of the process: with one thread it must not begin."""
     environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path), "NUMBA_NUM_THREADS": "2"}

@@ -26,7 +26,7 @@ def small(polarity: str | None, n_steps: int = 10) -> Network:
 @pytest.mark.parametrize("n_steps", [2, 10, 40])
 def test_every_single_image_is_known_by_its_first_and_last_spikes(polarity, zero_pixels, n_steps):
     net, other = small(polarity, n_steps), small(OTHER[polarity], n_steps)
-    times = encode_latency(IMAGES[:60], polarity=polarity, zero_pixels=zero_pixels)
+    times = encode_latency(IMAGES[:12], polarity=polarity, zero_pixels=zero_pixels)
     for one in times.split(1):
         steps = spike_steps(one, n_steps)
         mean = torch.rand(n_steps, 784, generator=torch.Generator().manual_seed(0))

@@ -1,6 +1,7 @@
 """Every network that ships answers its test set exactly as its record says."""
 
 from functools import cache
+from typing import Any
 
 import pytest
 import torch
@@ -23,6 +24,12 @@ load = cache(load)
 OF_IMAGES = [name for name in names() if load(name).reads == "times"]
 ON_STEPS = [name for name in OF_IMAGES if load(name).n_steps is not None]
 OF_SOUNDS = [name for name in names() if name not in OF_IMAGES]
+QUICK = ("rc-lstm-340-fast", "alpha-psp-340-fast-published")
+
+
+def quick_first(names: list[str]) -> list[Any]:
+    """Leave 10,000 images for every other network to the tests that take minutes."""
+    return [pytest.param(x, marks=[] if x in QUICK else pytest.mark.slow) for x in names]
 
 
 @pytest.fixture(scope="module")
@@ -54,14 +61,14 @@ def assert_measured(net: Network, decision: Decision, labels: torch.Tensor) -> N
     assert mean_step == pytest.approx(known["time_to_insight"])
 
 
-@pytest.mark.parametrize("name", ON_STEPS)
+@pytest.mark.parametrize("name", quick_first(ON_STEPS))
 def test_a_network_on_steps_answers_the_test_images_as_it_was_measured(name, mnist):
     net = load(name)
     decision = net.decide(encode(mnist.test.images, **net.encoder))
     assert_measured(net, decision, mnist.test.labels)
 
 
-@pytest.mark.parametrize("name", [name for name in OF_IMAGES if name not in ON_STEPS])
+@pytest.mark.parametrize("name", quick_first([x for x in OF_IMAGES if x not in ON_STEPS]))
 def test_a_network_in_continuous_time_answers_the_test_images_as_it_was_measured(name, mnist):
     net = load(name)
     decision = net.decide(encode(mnist.test.images, **net.encoder))

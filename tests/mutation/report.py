@@ -1,0 +1,42 @@
+"""What a sample of mutants says, for docs/MUTATION.md."""
+
+from collections import Counter
+
+from tests.mutation.faults import Mutant
+
+EQUIVALENT: dict[str, str] = {}
+"""Mutants that no test can notice, by their new line, and why."""
+
+
+def text(
+    seed: int,
+    every: list[Mutant],
+    sample: list[Mutant],
+    survivors: list[Mutant],
+    sources: dict[str, str],
+) -> str:
+    """Return the page."""
+    tried, left = Counter(x.path for x in sample), Counter(x.path for x in survivors)
+    among = Counter(x.path for x in every)
+    noticed = len(sample) - len(survivors)
+    lines = [
+        "# Mutants",
+        "",
+        "Small faults written into the core, one at a time, and whether a test notices: written by",
+        f"`python -m tests.mutation --n {len(sample)} --seed {seed} --write`.",
+        "",
+        f"Noticed: {noticed} of {len(sample)} ({noticed / len(sample):.1%}). Mutants in all: "
+        f"{len(every)}.",
+        "",
+        "| file | mutants | tried | noticed |",
+        "|---|---|---|---|",
+        *(f"| {x} | {among[x]} | {tried[x]} | {tried[x] - left[x]} |" for x in among if tried[x]),
+        "",
+        "## Not noticed",
+        "",
+    ]
+    for mutant in sorted(survivors, key=lambda x: (x.path, x.line)):
+        old, new = mutant.shown(sources[mutant.path])
+        why = EQUIVALENT.get(new, "no test yet")
+        lines += [f"`{mutant.path}`: {why}", "```diff", f"- {old}", f"+ {new}", "```", ""]
+    return "\n".join(lines)
