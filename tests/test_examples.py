@@ -26,8 +26,17 @@ def _run(path: Path) -> object:
     return 0
 
 
+SLOW = ("networks_in_simulators", "rank_coding_of_any_model", "pynn_spikes")
+
+
 @pytest.mark.filterwarnings("default")  # as for a user, who sees what packages say of each other
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, marks=[pytest.mark.slow] * (path.stem in SLOW), id=path.stem)
+        for path in EXAMPLES
+    ],
+)
 def test_an_example_runs(path, capsys, tmp_path, monkeypatch):
     if reason := _why_not(path):
         pytest.skip(reason)

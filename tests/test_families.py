@@ -290,7 +290,9 @@ def test_a_network_of_any_family_keeps_the_contract(kind):
     check_network(net)
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize(
+    "name", [pytest.param(x, marks=[pytest.mark.slow] * ("conv" in x)) for x in names()]
+)
 def test_a_network_that_ships_keeps_the_contract(name):
     net = load(name)
     check_network(net, n=4)

@@ -371,8 +371,14 @@ def test_initial_weights_come_from_the_generator_alone(neurons):
 
 # -- training -----------------------------------------------------------------------------------
 
+one_quick = pytest.mark.parametrize(
+    "neurons",
+    [SnnTorchLIF(), pytest.param(NorseLIF(), marks=pytest.mark.slow)],
+    ids=["snntorch", "norse"],
+)
 
-@pytest.mark.parametrize("neurons", [SnnTorchLIF(), NorseLIF()], ids=["snntorch", "norse"])
+
+@one_quick
 def test_ttfs_learns(neurons, tmp_path):
     model, validation = ttfs(neurons), task(1)
     config = TTFSConfig(epochs=10, batch_size=20, lr=3e-2)
@@ -388,7 +394,7 @@ def test_ttfs_learns(neurons, tmp_path):
     assert decision.fired.double().mean() > 0.95
 
 
-@pytest.mark.parametrize("neurons", [SnnTorchLIF(), NorseLIF()], ids=["snntorch", "norse"])
+@one_quick
 def test_rc_learns_in_the_loop_of_all_others(neurons, tmp_path):
     config = TrainConfig(epochs=10, batch_size=20, lr=3e-2, schedule="one_cycle")
     result = train(rc(neurons), task(0), task(1), config, tmp_path)

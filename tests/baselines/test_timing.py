@@ -218,6 +218,7 @@ def test_cuda_gives_the_same_times_and_gradients(kind, generator):
         torch.testing.assert_close(cuda, cpu, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["alpha", "rel", "conv"])
 def test_results_do_not_depend_on_the_number_of_threads(kind, generator):
     net = {

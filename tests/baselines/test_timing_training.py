@@ -61,7 +61,7 @@ def config(kind: str, **changes) -> ContinuousConfig:
     return ContinuousConfig(**{"epochs": 4} | REL | changes)
 
 
-@pytest.mark.parametrize("kind", ["alpha", "rel"])
+@pytest.mark.parametrize("kind", [pytest.param("alpha", marks=pytest.mark.slow), "rel"])
 def test_a_network_learns_and_a_stopped_run_ends_in_the_same_bits(kind, digits, tmp_path):
     whole = fresh_model(kind)
     result = train_continuous(whole, *digits, config(kind), tmp_path / "whole")

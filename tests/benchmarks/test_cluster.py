@@ -132,6 +132,7 @@ def untimed(made: record.Record) -> dict[str, Any]:
     return made.training | {"history": epochs}
 
 
+@pytest.mark.slow
 def test_known_and_failing_runs_take_no_other_down(options):
     known, fresh = seeded(0, epochs=1), seeded(1, epochs=1)
     diverging = seeded(2, lr=1e38)

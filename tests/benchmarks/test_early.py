@@ -97,6 +97,7 @@ def test_prefixes_end_with_the_whole_series_and_start_no_shorter_than_allowed():
         assert found == sorted(set(found))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("default")
 def test_peers_answer_as_aeon_scores_them():
     aeon = pytest.importorskip("aeon.classification.early_classification")

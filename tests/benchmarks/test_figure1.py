@@ -180,6 +180,7 @@ def test_runs_are_those_of_appendix_a1_and_share_a_test_set_that_nothing_else_se
     assert not torch.equal(first.inputs.frames, second.inputs.frames)
 
 
+@pytest.mark.slow
 def test_records_are_made_once_and_figure_and_table_come_from_them(tmp_path, monkeypatch, capsys):
     options = figure1.Figure1Options(
         profile="quick", seeds=(0,), results=tmp_path, runs=tmp_path / "runs"

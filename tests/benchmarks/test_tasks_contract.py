@@ -87,7 +87,10 @@ def test_readme_shows_its_lines_in_its_block(task):
         assert "\n".join(lines) in text[begin:end]
 
 
-@EVERY
+@pytest.mark.parametrize(
+    "task",
+    [pytest.param(x, marks=[pytest.mark.slow] * (x.name == "figure5"), id=x.name) for x in TASKS],
+)
 def test_what_has_records_is_not_made_again_and_is_published_as_it_was(
     task, tmp_path, monkeypatch, capsys
 ):

@@ -161,11 +161,13 @@ LSTM = [name for name in names() if name.startswith("rc-lstm-340")]
 CONV = [name for name in names() if "rc-conv" in name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LSTM)
 def test_shipped_lstms_answer_all_embedded_digits_alike(name):
     shipped(name, 1000, {"gates": "linear"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LIF)
 def test_shipped_lif_networks_answer_all_embedded_digits_alike(name):
     shipped(name, 1000)
@@ -176,6 +178,7 @@ def test_shipped_networks_answer_alike_when_they_run_to_the_end(name):
     shipped(name, 20, {"early_exit": False})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in CONV if "fast" in name])
 def test_shipped_convlstms_answer_alike(name):
     shipped(name, 50)

@@ -396,7 +396,7 @@ def digits(n_steps: int) -> tuple[Labelled, Labelled]:
     return whole.rows(torch.arange(500)), whole.rows(torch.arange(500, 750))
 
 
-@pytest.mark.parametrize("library", ["snntorch", "norse"])
+@pytest.mark.parametrize("library", ["snntorch", pytest.param("norse", marks=pytest.mark.slow)])
 def test_rank_coded_training_learns_digits(library, tmp_path):
     torch.manual_seed(0)
     if library == "snntorch":

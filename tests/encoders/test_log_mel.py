@@ -1,5 +1,6 @@
 """Log-mel energies: the definition written slowly, the stream, and what was heard when."""
 
+import itertools
 import math
 from dataclasses import fields, replace
 
@@ -100,8 +101,10 @@ def test_each_parameter_changes_the_energies_or_the_steps():
 # As a stream
 
 
-@pytest.mark.parametrize("chunk", [1, 7, 160, 400, 16_000])
-@pytest.mark.parametrize("n", [16_000, 15_999, 5_003, 1])
+@pytest.mark.parametrize(
+    ("chunk", "n"),
+    [(1, 5_003), *itertools.product([7, 160, 400, 16_000], [16_000, 15_999, 5_003, 1])],
+)
 def test_a_stream_gives_the_numbers_of_the_whole_whatever_the_size_of_its_pieces(chunk, n):
     front_end = LogMel()
     stream = LogMelStream(front_end)

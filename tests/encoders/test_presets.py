@@ -200,6 +200,7 @@ def test_events_of_another_sensor_are_refused(as_user):
         CountFrames((8, 1, 2), 0.5)
 
 
+@pytest.mark.slow
 def test_an_shd_like_set_trains_and_decides_early(tmp_path):
     write_h5(tmp_path / "SHD" / "shd_train.h5", 150, seed=1)
     write_h5(tmp_path / "SHD" / "shd_test.h5", 50, seed=2)
@@ -214,7 +215,7 @@ def test_an_shd_like_set_trains_and_decides_early(tmp_path):
     assert decision.step.float().mean() < 40
 
 
-@pytest.mark.parametrize("lazy", [False, True])
+@pytest.mark.parametrize("lazy", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_a_dvs_like_set_trains_and_decides(lazy, tmp_path):
     write_gestures(tmp_path / "DVSGesture" / "ibmGestureTrain", 6, seed=1)
     write_gestures(tmp_path / "DVSGesture" / "ibmGestureTest", 3, seed=2)

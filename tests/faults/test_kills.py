@@ -58,6 +58,7 @@ def test_a_training_killed_at_any_write_goes_on_as_if_nothing_had_been(tmp_path)
     assert seen == {(0, 0), (0, 1), (1, 1), (1, 2), (2, 2)}, "every state was met"
 
 
+@pytest.mark.slow
 def test_a_training_killed_at_random_goes_on_as_if_nothing_had_been(tmp_path):
     whole, folder = tiny.learn(tmp_path / "whole", 40), tmp_path / "killed"
     random_ = random.Random(0)

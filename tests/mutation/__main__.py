@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: its threads do not fork
@@ -29,33 +29,39 @@ from tests.mutation import report
 from tests.mutation.faults import Mutant, mutants
 
 HOME = Path(__file__).resolve().parents[2]
-EXITS = [f"tests/rc_snn/test_{x}.py" for x in ("thresholds", "step_thresholds", "exits")]
+CORE, THETAS = "tests/rc_snn/test_", "tests/rc_snn/test_random_thresholds.py::test_"
+EXITS = ["rc_snn/exits", *(f"{CORE}{x}.py" for x in ("exits", "thresholds", "step_thresholds"))]
 TARGETS = {
-    "rc_snn/spikes.py": ["tests/rc_snn/test_spikes.py", "rc_snn/spikes.py"],
+    "rc_snn/spikes.py": [f"{CORE}spikes.py", "rc_snn/spikes.py"],
     "rc_snn/objective.py": [
-        "tests/rc_snn/test_objective.py",
-        "tests/rc_snn/test_random_thresholds.py",
         "rc_snn/objective.py",
+        f"{CORE}objective.py",
+        f"{THETAS}the_loss_of_all_steps_is_that_of_every_step",
+        f"{THETAS}a_loss_of_samples_without_steps_is_refused",
+        f"{THETAS}thresholds_are_uniform_in_log_odds_between_their_bounds",
     ],
-    "rc_snn/regimes.py": ["tests/rc_snn/test_regimes.py", "rc_snn/regimes.py"],
+    "rc_snn/regimes.py": [f"{CORE}regimes.py", "rc_snn/regimes.py"],
     "rc_snn/runner.py": [
-        "tests/rc_snn/test_runner.py",
-        "tests/rc_snn/runs",
-        "tests/rc_snn/test_random_thresholds.py",
         "rc_snn/runner.py",
+        f"{CORE}runner.py",
+        f"{THETAS}each_sample_decides_as_it_does_alone_at_its_own_threshold",
+        f"{THETAS}the_prefix_is_the_trace_up_to_each_decision_with_its_gradients",
+        "tests/rc_snn/runs/test_chunks.py",
     ],
-    "rc_snn/exits/choice.py": [*EXITS, "rc_snn/exits/choice.py"],
-    "rc_snn/exits/conformal.py": [*EXITS, "rc_snn/exits/conformal.py"],
-    "rc_snn/exits/curves.py": [*EXITS, "rc_snn/exits/curves.py"],
-    "rc_snn/exits/step_thresholds.py": [*EXITS, "rc_snn/exits/step_thresholds.py"],
+    "rc_snn/exits/choice.py": EXITS,
+    "rc_snn/exits/conformal.py": EXITS,
+    "rc_snn/exits/curves.py": EXITS,
+    "rc_snn/exits/step_thresholds.py": EXITS,
     "baselines/first_spike.py": [
-        "tests/baselines/test_first_spikes.py",
-        "tests/baselines/test_alpha_psp.py",
-        "tests/baselines/test_rel_psp.py",
         "baselines/first_spike.py",
+        "tests/baselines/test_first_spikes.py",
+        "tests/baselines/test_timing.py",
+        "tests/baselines/test_alpha_psp.py",
     ],
 }
 """The files, and the tests of each: those that must notice, soonest first."""
+LOADED = ("torch", "numba", "scipy.stats", "matplotlib", "pytest", "hypothesis", "beartype")
+"""Loaded once, before anything of this project."""
 
 
 def main() -> int:
@@ -110,12 +116,12 @@ def _work(home: Path, sample: list[Mutant], sources: dict[str, str], limit: floa
     for name in [name for name in sys.modules if name.partition(".")[0] == "tests"]:
         del sys.modules[name]
     sys.dont_write_bytecode = True
-    for name in ("numba", "pytest", "scipy.stats", "torch"):  # once, and nothing of this project
+    for name in LOADED:
         importlib.import_module(name)
-    for path in {mutant.path for mutant in sample}:
-        if (end := _tried(TARGETS[path], home, 10 * limit)) != "survived":
+    for tests in {tuple(TARGETS[mutant.path]) for mutant in sample}:
+        if (end := _tried(tests, home, 10 * limit)) != "survived":
             said = Path(f"{home}.log").read_text()[-2000:]
-            raise RuntimeError(f"The tests of {path} do not pass without a mutant: {end}\n{said}")
+            raise RuntimeError(f"{tests} do not pass without a mutant: {end}\n{said}")
     with open(f"{home}.ends", "w") as ends:
         for mutant in sample:
             source, start = sources[mutant.path], time.time()
@@ -128,7 +134,7 @@ def _work(home: Path, sample: list[Mutant], sources: dict[str, str], limit: floa
             print(said, *([f"\n  - {old}\n  + {new}"] if end == "survived" else []), flush=True)
 
 
-def _tried(tests: list[str], home: Path, limit: float) -> str:
+def _tried(tests: Sequence[str], home: Path, limit: float) -> str:
     """Return how these tests end: "survived" if all pass."""
     status = os.waitpid(_forked(_test, tests, home, limit), 0)[1]
     if os.WIFSIGNALED(status):
@@ -139,7 +145,7 @@ def _tried(tests: list[str], home: Path, limit: float) -> str:
     return "noticed" if code else "survived"
 
 
-def _test(tests: list[str], home: Path, limit: float) -> None:
+def _test(tests: Sequence[str], home: Path, limit: float) -> None:
     import pytest
 
     output = os.open(f"{home}.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
@@ -147,6 +153,7 @@ def _test(tests: list[str], home: Path, limit: float) -> None:
     os.dup2(output, 2)
     resource.setrlimit(resource.RLIMIT_CPU, (int(limit), int(limit) + 10))
     quiet = ["-x", "-q", "-n0", "-p", "no:cacheprovider", "-m", "not slow and not gpu"]
+    quiet += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # of what is loaded already
     os._exit(10 * int(pytest.main([*quiet, *tests])))
 
 

@@ -73,6 +73,7 @@ def test_a_network_of_any_library_decides_and_is_accounted_for(network, digits):
     assert torch.equal(alone.step, decision.step)
 
 
+@pytest.mark.slow
 def test_rank_coded_training_teaches_it(network, digits, tmp_path):
     part = torch.randperm(4000, generator=torch.Generator().manual_seed(0))[:1200]
     steps = rc_snn.spike_steps(encode_latency(digits.train.images[part]), N_STEPS)

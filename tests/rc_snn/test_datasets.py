@@ -399,6 +399,7 @@ print(data.inputs.nbytes, int(peak.split()[1]) * 1024)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux's peak memory")
 def test_dvs_gesture_trains_within_4_gigabytes():
     """A slice is trained; what the other recordings would add is what they take in memory."""

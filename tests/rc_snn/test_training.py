@@ -51,12 +51,18 @@ def thinned(generator: torch.Generator) -> Labelled:
     return Labelled(SpikeSequences(data.inputs.steps.masked_fill(silenced, T), T), data.labels)
 
 
-def demanding_run(run_dir: Path, fresh: Callable[[torch.Generator], Labelled] = thinned) -> RCLSTM:
+def demanding_run(
+    run_dir: Path, fresh: Callable[[torch.Generator], Labelled] = thinned, epochs: int = 5
+) -> RCLSTM:
     """Train with everything that a checkpoint must keep: rate, moments, masks, augmentation."""
     generator = torch.Generator().manual_seed(0)
     net = RCLSTM(N, 24, K, forget_bias=3.0, dropout=0.3, generator=generator)
     config = TrainConfig(
-        epochs=12, batch_size=16, schedule="one_cycle", weight_decay=0.1, first_step_epochs=3
+        epochs=epochs,
+        batch_size=16,
+        schedule="one_cycle",
+        weight_decay=0.1,
+        first_step_epochs=2,
     )
     train(net, task(0), task(1), config, run_dir, fresh=fresh)
     return net
@@ -219,7 +225,7 @@ def test_stopped_between_epochs_of_a_one_cycle_it_goes_on_bit_by_bit(tmp_path):
         pass
 
     def stopping(generator: torch.Generator) -> Labelled:
-        if epochs_done(tmp_path / "parts") == 5:
+        if epochs_done(tmp_path / "parts") == 3:
             raise Stop
         return thinned(generator)
 
@@ -248,7 +254,7 @@ sys.path.insert(0, {folder!r})
 import torch
 torch.set_num_threads(1)
 from test_training import demanding_run
-demanding_run(Path(sys.argv[1]))
+demanding_run(Path(sys.argv[1]), epochs=12)
 """
 
 
@@ -262,6 +268,7 @@ def epochs_done(run_dir: Path) -> int:
     return len(log.read_text().splitlines()) - 1 if log.exists() else 0
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_it_ends_in_the_bit_same_weights(tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert start(whole).wait() == 0
@@ -536,7 +543,7 @@ def test_tensorboard_is_written_when_asked_for(tmp_path):
     assert [e.step for e in events.Scalars("val_accuracy")] == [0, 1]
 
 
-@pytest.mark.parametrize("method", ["max_pool", "every_step"])
+@pytest.mark.parametrize("method", ["max_pool", pytest.param("every_step", marks=pytest.mark.slow)])
 def test_peers_learn_and_are_judged_by_their_first_spikes_where_asked(method, tmp_path):
     config = TrainConfig(
         epochs=6, batch_size=16, beta=0.0, lr=1e-2, method=method, judge="spike", theta=0.8

@@ -63,14 +63,26 @@ def killed(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def two(killed) -> Path:
     """All trainings, by two ranks; the one that was killed goes on."""
-    done = torchrun(killed, *several.CASES, "noisy", "killed/noisy", "refused")
+    done = torchrun(killed, *several.CASES, "noisy", "killed/noisy")
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("resumed: epoch 1 of 3") == 1
     return killed
 
 
-@pytest.mark.parametrize("name", several.CASES)
-def test_two_ranks_learn_what_one_process_learns(name, two, tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory) -> Path:
+    """One training by two ranks, and what they refuse."""
+    folder = tmp_path_factory.mktemp("quick")
+    done = torchrun(folder, "rc", "refused")
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(x, marks=[pytest.mark.slow] * (x != "rc")) for x in several.CASES]
+)
+def test_two_ranks_learn_what_one_process_learns(name, request, tmp_path, monkeypatch):
+    two = request.getfixturevalue("quick" if name == "rc" else "two")
     steps, run = [], training.run
     monkeypatch.setattr(
         training, "run", lambda *a, **k: (answer := run(*a, **k), steps.append(answer[0].step))[0]
@@ -89,17 +101,19 @@ def test_two_ranks_learn_what_one_process_learns(name, two, tmp_path, monkeypatc
         assert all((s == 0).all() for s in steps[:4]), "no rank had W_hh"
 
 
-def test_the_first_rank_alone_writes_what_one_process_writes(two):
-    assert {p.name for p in (two / "rc").iterdir()} == {"checkpoint.pt", "log.csv", ".lock"}
-    assert len(checkpoint.read(two / "rc" / "checkpoint.pt")["history"]) == 2
+def test_the_first_rank_alone_writes_what_one_process_writes(quick):
+    assert {p.name for p in (quick / "rc").iterdir()} == {"checkpoint.pt", "log.csv", ".lock"}
+    assert len(checkpoint.read(quick / "rc" / "checkpoint.pt")["history"]) == 2
 
 
+@pytest.mark.slow
 def test_a_killed_rank_stops_all_with_the_reason(killed):
     said = (killed / "said.txt").read_text()
     assert "Signal 9 (SIGKILL)" in said
     assert "rank      : 1" in said
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_after_a_kill_as_if_nothing_had_been(two):
     """Bit by bit, dropout on each rank included."""
     for whole, again in zip(by_ranks(two, "noisy"), by_ranks(two, "killed/noisy"), strict=True):
@@ -107,6 +121,7 @@ def test_a_run_goes_on_after_a_kill_as_if_nothing_had_been(two):
         assert whole[1] == again[1]
 
 
+@pytest.mark.slow
 def test_a_rank_that_has_lost_the_first_says_so_without_torchrun(tmp_path):
     """Nobody ends it: the connection that breaks does."""
     where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "WORLD_SIZE": "2"}
@@ -143,8 +158,8 @@ def test_ranks_on_gpus_send_by_nccl_and_two_on_one_are_refused(tmp_path):
         torch.testing.assert_close(weights[key].cpu(), weight, rtol=1e-9, atol=1e-10)
 
 
-def test_ranks_that_would_part_are_refused(two):
-    said = by_ranks(two, "refused")
+def test_ranks_that_would_part_are_refused(quick):
+    said = by_ranks(quick, "refused")
     for rank in (0, 1):
         seed, small, data, drawn, _ = said[rank]
         assert seed.startswith("ValueError: Rank 1 would train something else than rank 0: seed is")
