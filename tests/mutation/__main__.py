@@ -1,29 +1,30 @@
 """Small faults written into the core, each of which a test must notice: `python -m tests.mutation`.
 
-A sample of all mutants of `TARGETS`, drawn with `--seed`; for each one the file is written with its
-fault into a copy of the project, and the tests named there run until one fails. `--write` keeps
-what was found in docs/MUTATION.md. Not mutmut 3: it leaves out every function with a decorator, and
-`@typed` stands over what matters most (`rc_loss`, `first_spike`, `decide`, `choose`), as well as
-constants of a module. Not mutmut 2 or Cosmic Ray: both start Python anew for each mutant, which
-here costs more than the tests do. This forks after torch and pytest are loaded.
+A sample of the mutants of `TARGETS`, drawn with `--seed`. The tests of a file are collected and run
+once; then a fork for each mutant puts its functions in the place of those that are loaded, and the
+tests run again until one fails. `--write` keeps what was found in docs/MUTATION.md.
+
+Not mutmut 3: it leaves out constants and every function with a decorator, and `@typed` stands over
+what matters most (`rc_loss`, `first_spike`, `decide`, `choose`). Not mutmut 2 or Cosmic Ray: both
+begin anew for each mutant, and to import torch takes longer than the tests do.
 """
 
 import argparse
-import collections
-import importlib
+import inspect
 import os
 import random
 import resource
-import shutil
-import signal
 import sys
-import tempfile
 import time
-import traceback
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Iterator
+from importlib import import_module
+from itertools import zip_longest
 from pathlib import Path
+from types import FunctionType, ModuleType
+from typing import Any
 
-os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: its threads do not fork
+import pytest
 
 from tests.mutation import report
 from tests.mutation.faults import Mutant, mutants
@@ -41,6 +42,10 @@ TARGETS = {
         f"{THETAS}thresholds_are_uniform_in_log_odds_between_their_bounds",
     ],
     "rc_snn/regimes.py": [f"{CORE}regimes.py", "rc_snn/regimes.py"],
+    "rc_snn/exits/choice.py": EXITS,
+    "rc_snn/exits/conformal.py": EXITS,
+    "rc_snn/exits/curves.py": EXITS,
+    "rc_snn/exits/step_thresholds.py": EXITS,
     "rc_snn/runner.py": [
         "rc_snn/runner.py",
         f"{CORE}runner.py",
@@ -48,10 +53,6 @@ TARGETS = {
         f"{THETAS}the_prefix_is_the_trace_up_to_each_decision_with_its_gradients",
         "tests/rc_snn/runs/test_chunks.py",
     ],
-    "rc_snn/exits/choice.py": EXITS,
-    "rc_snn/exits/conformal.py": EXITS,
-    "rc_snn/exits/curves.py": EXITS,
-    "rc_snn/exits/step_thresholds.py": EXITS,
     "baselines/first_spike.py": [
         "baselines/first_spike.py",
         "tests/baselines/test_first_spikes.py",
@@ -59,9 +60,7 @@ TARGETS = {
         "tests/baselines/test_alpha_psp.py",
     ],
 }
-"""The files, and the tests of each: those that must notice, soonest first."""
-LOADED = ("torch", "numba", "scipy.stats", "matplotlib", "pytest", "hypothesis", "beartype")
-"""Loaded once, before anything of this project."""
+"""The files, and the tests that must notice their mutants, soonest first."""
 
 
 def main() -> int:
@@ -69,93 +68,118 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.mutation", description=__doc__)
     parser.add_argument("--n", type=int, default=300, help="mutants in the sample; 0: all")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--jobs", type=int, default=2, help="processes")
-    parser.add_argument("--limit", type=float, default=60.0, help="seconds of a core, each")
-    parser.add_argument("--only", help="files whose name holds this")
+    parser.add_argument("--limit", type=int, default=60, help="seconds of a core, for each")
+    parser.add_argument("--only", default="", help="mutants of files whose name holds this")
     parser.add_argument("--write", action="store_true", help="write docs/MUTATION.md")
     options = parser.parse_args()
-    sources = {path: (HOME / path).read_text() for path in TARGETS}
-    chosen = [path for path in TARGETS if not options.only or options.only in path]
-    every = [x for path in chosen for x in mutants(path, sources[path])]
+    sources = {path: (HOME / path).read_text() for path in TARGETS if options.only in path}
+    every = [mutant for path, source in sources.items() for mutant in mutants(path, source)]
     sample = random.Random(options.seed).sample(every, options.n or len(every))
-    ends: dict[Mutant, str] = {}
-    with tempfile.TemporaryDirectory() as scratch:
-        shares = {Path(scratch) / str(i): sample[i :: options.jobs] for i in range(options.jobs)}
-        pids = [_forked(_work, home, x, sources, options.limit) for home, x in shares.items()]
-        if sum(os.waitpid(pid, 0)[1] for pid in pids):
-            return 2
-        for home, share in shares.items():
-            ends |= zip(share, Path(f"{home}.ends").read_text().split(), strict=True)
-    survivors = [x for x in sample if ends[x] == "survived"]
-    text = report.text(options.seed, every, sample, survivors, sources)
-    print(text, collections.Counter(ends.values()), sep="\n")
+    survivors = []
+    for tests in dict.fromkeys(tuple(TARGETS[path]) for path in sources):
+        if own := [mutant for mutant in sample if tuple(TARGETS[mutant.path]) == tests]:
+            survivors += _survivors(own, sources, options.limit)
+    text = report.text(options.seed, Counter(x.path for x in every), sample, survivors, sources)
+    print(text)
     if options.write:
         (HOME / "docs" / "MUTATION.md").write_text(text)
-    return int(len(survivors) > len(sample) / 10)
+    return int(10 * len(survivors) > len(sample))
 
 
-def _forked(work: Callable[..., None], *arguments: object) -> int:
-    """Do it in a process of its own, and return its number."""
-    if pid := os.fork():
-        return pid
-    try:
-        work(*arguments)
-        sys.stdout.flush()
-        os._exit(0)
-    except BaseException:
-        traceback.print_exc()
-    os._exit(1)
+def _survivors(own: list[Mutant], sources: dict[str, str], limit: int) -> list[Mutant]:
+    """Try mutants that have the same tests, and return those that no test notices."""
+    reading, writing = os.pipe()
+    if not (pid := os.fork()):
+        quiet = ["-q", "-n0", "-p", "no:cacheprovider", "-m", "not slow and not gpu"]
+        trial = Trial(own, sources, limit, writing)
+        os._exit(pytest.main([*quiet, *TARGETS[own[0].path]], plugins=[trial]))
+    os.close(writing)
+    with os.fdopen(reading) as ends:
+        left = [mutant for mutant, end in zip(own, ends, strict=True) if end == "survived\n"]
+    os.waitpid(pid, 0)
+    return left
 
 
-def _work(home: Path, sample: list[Mutant], sources: dict[str, str], limit: float) -> None:
-    """Try mutants in a copy of the project, and note how each ended."""
-    away = shutil.ignore_patterns(".git", "runs", "shared", "*.egg-info")
-    shutil.copytree(HOME, home, ignore=away)
-    os.chdir(home)
-    sys.path[:] = [str(home), *(p for p in sys.path if Path(p or ".").resolve() != HOME)]
-    for name in [name for name in sys.modules if name.partition(".")[0] == "tests"]:
-        del sys.modules[name]
-    sys.dont_write_bytecode = True
-    for name in LOADED:
-        importlib.import_module(name)
-    for tests in {tuple(TARGETS[mutant.path]) for mutant in sample}:
-        if (end := _tried(tests, home, 10 * limit)) != "survived":
-            said = Path(f"{home}.log").read_text()[-2000:]
-            raise RuntimeError(f"{tests} do not pass without a mutant: {end}\n{said}")
-    with open(f"{home}.ends", "w") as ends:
-        for mutant in sample:
-            source, start = sources[mutant.path], time.time()
-            (home / mutant.path).write_text(mutant.written(source))
-            end = _tried(TARGETS[mutant.path], home, limit)
-            (home / mutant.path).write_text(source)
-            print(end, file=ends, flush=True)
-            old, new = mutant.shown(source)
-            said = f"{end} ({time.time() - start:.0f} s) {mutant.path}:{mutant.line}"
-            print(said, *([f"\n  - {old}\n  + {new}"] if end == "survived" else []), flush=True)
+class Trial:
+    """A plugin of pytest: the tests once as they are, then once for each mutant."""
+
+    def __init__(self, own: list[Mutant], sources: dict[str, str], limit: int, ends: int) -> None:
+        self.own, self.sources, self.limit, self.ends = own, sources, limit, ends
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        """Run the loop of all tests again and again."""
+        # What is compiled and drawn is there then. Doctests run once in a process.
+        plain = [item for item in session.items if not isinstance(item, pytest.DoctestItem)]
+        assert _all_pass(session, plain), "the tests must pass on the file as it is"
+        assert not self._noticed(session, None), "they must pass again, and the doctests, too"
+        for mutant in self.own:
+            start = time.time()
+            end = "noticed" if self._noticed(session, mutant) else "survived"
+            os.write(self.ends, f"{end}\n".encode())
+            said = f"{end} in {time.time() - start:.0f} s: {mutant.path}:{mutant.line}"
+            print(
+                said,
+                *mutant.shown(self.sources[mutant.path]),
+                sep="\n  ",
+                file=sys.__stderr__,
+                flush=True,
+            )
+        return True
+
+    def _noticed(self, session: pytest.Session, mutant: Mutant | None) -> bool:
+        """Run the tests with a mutant in a process of their own."""
+        if pid := os.fork():
+            return os.waitpid(pid, 0)[1] != 0
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 1)
+        os.dup2(nowhere, 2)
+        resource.setrlimit(resource.RLIMIT_CPU, (self.limit, self.limit))  # for ever is noticed
+        try:
+            if mutant is not None:
+                _put_in_place(mutant, self.sources[mutant.path])
+            os._exit(not _all_pass(session, session.items))
+        except BaseException:  # it cannot even be imported
+            os._exit(1)
 
 
-def _tried(tests: Sequence[str], home: Path, limit: float) -> str:
-    """Return how these tests end: "survived" if all pass."""
-    status = os.waitpid(_forked(_test, tests, home, limit), 0)[1]
-    if os.WIFSIGNALED(status):
-        return "time" if os.WTERMSIG(status) == signal.SIGXCPU else "crash"
-    code = os.WEXITSTATUS(status)
-    if code not in (0, 10, 20):  # pass, fail, cannot be imported
-        raise RuntimeError(f"pytest ended with {code}:\n{Path(f'{home}.log').read_text()[-2000:]}")
-    return "noticed" if code else "survived"
+def _all_pass(session: pytest.Session, items: list[pytest.Item]) -> bool:
+    """Run tests up to the first that fails."""
+    for item, after in zip_longest(items, items[1:]):
+        session.config.hook.pytest_runtest_protocol(item=item, nextitem=after)
+        if session.testsfailed:
+            return False
+    return True
 
 
-def _test(tests: Sequence[str], home: Path, limit: float) -> None:
-    import pytest
+def _put_in_place(mutant: Mutant, source: str) -> None:
+    """Give the functions and constants of a loaded module what they are in its mutant."""
+    name = mutant.path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+    old, new = import_module(name), ModuleType(name)
+    sys.modules[name] = new  # dataclasses look here
+    exec(compile(mutant.written(source), HOME / mutant.path, "exec"), vars(new))
+    sys.modules[name] = old
+    for key, value in vars(new).items():
+        if isinstance(value, int | float | str) and not key.startswith("__"):
+            setattr(old, key, value)
+    mutated = {function.__qualname__: function for function in _functions(new)}
+    for function in _functions(old):
+        other = mutated[function.__qualname__]
+        function.__code__ = other.__code__
+        function.__defaults__, function.__kwdefaults__ = other.__defaults__, other.__kwdefaults__
 
-    output = os.open(f"{home}.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    os.dup2(output, 1)
-    os.dup2(output, 2)
-    resource.setrlimit(resource.RLIMIT_CPU, (int(limit), int(limit) + 10))
-    quiet = ["-x", "-q", "-n0", "-p", "no:cacheprovider", "-m", "not slow and not gpu"]
-    quiet += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # of what is loaded already
-    os._exit(10 * int(pytest.main([*quiet, *tests])))
+
+def _functions(module: ModuleType) -> Iterator[FunctionType]:
+    """Yield the functions and methods that a module defines, without what decorates them."""
+    for value in list(vars(module).values()):
+        if getattr(value, "__module__", None) == module.__name__:
+            parts: list[Any] = list(vars(value).values()) if isinstance(value, type) else [value]
+            for part in parts:
+                found = inspect.unwrap(getattr(part, "__func__", part))
+                if isinstance(found, FunctionType) and found.__module__ == module.__name__:
+                    yield found
 
 
 if __name__ == "__main__":
+    os.chdir(HOME)
     sys.exit(main())

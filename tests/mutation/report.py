@@ -10,14 +10,13 @@ EQUIVALENT: dict[str, str] = {}
 
 def text(
     seed: int,
-    every: list[Mutant],
+    among: Counter[str],
     sample: list[Mutant],
     survivors: list[Mutant],
     sources: dict[str, str],
 ) -> str:
     """Return the page."""
     tried, left = Counter(x.path for x in sample), Counter(x.path for x in survivors)
-    among = Counter(x.path for x in every)
     noticed = len(sample) - len(survivors)
     lines = [
         "# Mutants",
@@ -26,7 +25,7 @@ def text(
         f"`python -m tests.mutation --n {len(sample)} --seed {seed} --write`.",
         "",
         f"Noticed: {noticed} of {len(sample)} ({noticed / len(sample):.1%}). Mutants in all: "
-        f"{len(every)}.",
+        f"{among.total()}.",
         "",
         "| file | mutants | tried | noticed |",
         "|---|---|---|---|",
