@@ -226,6 +226,30 @@ def test_joined_decisions_keep_their_order_and_do_not_mix_kinds():
         Decision.cat([a, timed])
 
 
+def test_a_decision_on_another_device_says_the_same():
+    one = decision_of([3, 2], [2, 3], [False, True], 4)
+    for whole in (one, Decision(one.label, one.time, None, one.fired, one.scores)):
+        moved = whole.to("cpu")
+        assert (moved.step is None) == (whole.step is None)
+        for name in ("label", "time", "fired", "scores"):
+            assert torch.equal(getattr(moved, name), getattr(whole, name))
+    assert one.to("cpu").step.tolist() == [3, 2]
+
+
+def test_a_sequence_of_one_step_is_decided_at_it():
+    p = torch.tensor([[[0.9, 0.1], [0.5, 0.5]]])
+    step, fired = first_spike(p, 0.8)
+    assert step.tolist() == [0, 0]
+    assert fired.tolist() == [True, False]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_time_within_four_roundings_of_an_edge_lies_on_it(dtype):
+    rounding = torch.finfo(dtype).eps
+    times = 0.5 * (1 - rounding * torch.tensor([4, 5], dtype=dtype))
+    assert spike_steps(times, 2).tolist() == [1, 0]
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_times_in_half_precision_are_refused_because_steps_would_move(dtype, as_user):
     """0.1 is 0.09998 in float16: step 0 of 10 by its value, step 1 by what was meant."""
@@ -303,6 +327,8 @@ def test_fired_of_ones_and_zeros_is_a_truth_value_not_a_position(as_user):
         {"fired": torch.tensor([[True], [False]])},
         {"time": torch.tensor([[0.1], [1.0]])},
         {"scores": torch.eye(3)},
+        {"scores": torch.zeros(2)},
+        {"scores": torch.zeros(2, 3, 1)},
     ],
 )
 def test_a_decision_whose_parts_do_not_fit_is_refused(changed, as_user):
