@@ -4,7 +4,10 @@ from collections import Counter
 
 from tests.mutation.faults import Mutant
 
-EQUIVALENT: dict[str, str] = {}
+EQUIVALENT: dict[str, str] = {
+    "log_p = F.log_softmax(logits, dim=1)": "logits are [batch, classes]: the last dimension is 1",
+    'for kind, each in zip(("ac", "mac"), operations, strict=False)': "there are always two",
+}
 """Mutants that no test can notice, by their new line, and why."""
 
 

@@ -178,6 +178,8 @@ def test_a_loss_of_samples_without_steps_is_refused():
     for sample, target in ((torch.tensor([0, 0, 2]), [0, 1, 0]), (torch.tensor([0, 1, 2]), [0, 1])):
         with pytest.raises(ValueError, match=r"needs a step at least"):
             prefix_loss(z, sample, torch.tensor(target))
+    with pytest.raises(ValueError, match=r"Class indices must be in 0\.\.1, got 2"):
+        prefix_loss(z, torch.tensor([0, 0, 1]), torch.tensor([0, 2]))
 
 
 def test_no_step_after_the_last_decision_is_computed():

@@ -328,3 +328,18 @@ def test_costs_and_operations_that_are_not_of_these_decisions_are_refused(as_use
         ):
             with pytest.raises(ValueError, match="batch_size must be"):
                 count(size)
+
+
+def test_one_sample_alone_is_accounted_for():
+    one = Decision.at_steps(torch.tensor([4]), 10, torch.tensor([True]), torch.eye(2)[:1])
+    for times, share in (([0.3, math.inf], 1.0), ([0.9, math.inf], 0.0), ([math.inf] * 2, 0.0)):
+        got = account(one, torch.tensor([0]), torch.tensor([times]), n_steps=10)
+        assert (got.n, got.accuracy, got.step_clock.median) == (1, 1.0, 0.4)
+        assert got.input_seen.mean == share
+
+
+def test_where_most_never_answer_the_median_time_is_infinite():
+    time = torch.tensor([0.1, math.inf, math.inf])
+    silent = Decision(torch.zeros(3).long(), time, None, time.isfinite(), torch.zeros(3, 2))
+    clock = account(silent, torch.zeros(3).long()).strict_clock
+    assert clock.median == clock.mean == math.inf

@@ -178,7 +178,7 @@ def test_steps_survive_the_way_through_frames(steps):
 
 def test_frames_that_are_no_rank_code_are_refused():
     with pytest.raises(ValueError, match="1 units spike more than once"):
-        steps_from_frames(torch.ones(2, 1))
+        steps_from_frames(torch.tensor([[1, 0], [1, 1]]))  # one unit of two
     with pytest.raises(ValueError, match="only 0 and 1"):
         steps_from_frames(torch.full((2, 1), 0.5))
     with pytest.raises(ValueError, match=r"in 0\.\.2"):
@@ -207,6 +207,8 @@ def test_decision_spikes_refuse_what_does_not_fit(as_user):
         decision_spikes(decision, n_steps=4, n_classes=5)
     with pytest.raises(ValueError, match=r"Decision steps must be in 0..2, got 3"):
         decision_spikes(decision, n_steps=3, n_classes=10)
+    with pytest.raises(ValueError, match=r"n_steps must be in 1\.\.32767, got 40000"):
+        decision_spikes(decision, n_steps=40_000, n_classes=10)
     with pytest.raises(ValueError, match='forced must be "silent" or "spike"'):
         decision_spikes(decision, n_steps=4, n_classes=10, forced="zero")
     timed = Decision(decision.label, decision.time, None, decision.fired, decision.scores)
