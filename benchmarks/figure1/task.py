@@ -8,16 +8,17 @@ records in results/figure1; `--train` makes those first, and resumes where it wa
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from benchmarks.figure1 import plot, spotting
-from benchmarks.figure1.spotting import METHODS, THETA, least_step, of, points, pooled
+from benchmarks.figure1.spotting import METHODS, THETA, Judge, least_step, of, points, pooled
 from benchmarks.record import Record
 from benchmarks.report import tables
 from benchmarks.report.numbers import seeds, spread
-from benchmarks.run import Options
+from benchmarks.run import Options, TaskRun
 from benchmarks.task import Task
 from encoders.sequence_spotting import N_STEPS, RUN, posterior, posterior_rule
 
@@ -144,13 +145,26 @@ def details(records: Sequence[Record]) -> list[str]:
     return lines
 
 
+@dataclass(frozen=True)
+class Figure1Options(Options):
+    """The options of every task, for three seeds."""
+
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """One network of each kind for each seed."""
+    judge: Judge = "method"
+    """What EOS's kept epoch is best at: its answers at the end, or first spikes (appendix A.2)."""
+
+
 class Figure1(Task):
     """Sequence spotting: draw Figure 1 and say what it shows, from records."""
 
-    name = "figure1"
-    runs = staticmethod(spotting.runs)
+    name, options = "figure1", Figure1Options
     make = staticmethod(spotting.make)
     text = staticmethod(text)
+
+    def runs(self, options: Figure1Options) -> list[TaskRun]:
+        """Return the runs behind the figure."""
+        return spotting.runs(options, options.judge)
 
     def draw(self, records: Sequence[Record], options: Options, path: Path) -> None:
         """Draw rasters, lags and the exact limit."""
@@ -158,7 +172,7 @@ class Figure1(Task):
 
     def readme(self, results: Path) -> list[str]:
         """Return the paper's claims, and whether they are met."""
-        options = Options(results=results)
+        options = Figure1Options(results=results)
         records = self.find(options)
         n, lines = records[0].metrics["spikes"]["n"], targets(records)
         return [

@@ -8,7 +8,7 @@ from the records in results/figure2; `--train` makes those first, and resumes wh
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -139,10 +139,18 @@ def make(run: Limit | TaskRun, options: Options, command: str) -> Record:
     return recorded(run, done, measure(done.model, sets.test, last), command)
 
 
+@dataclass(frozen=True)
+class Figure2Options(Options):
+    """The options of every task, for three seeds."""
+
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """One network of each kind for each seed."""
+
+
 class Figure2(Task):
     """The two-sequence problem: draw Figure 2 and write its table, from records."""
 
-    name = "figure2"
+    name, options = "figure2", Figure2Options
     make = staticmethod(make)
 
     def runs(self, options: Options) -> list[Limit | TaskRun]:
@@ -166,7 +174,7 @@ class Figure2(Task):
 
     def readme(self, results: Path) -> list[str]:
         """Return our networks beside the published ones, and how far they are from the limit."""
-        options = Options(results=results)
+        options = Figure2Options(results=results)
         limit, *networks = self.find(options)
         return [
             f"**Two-sequence problem** (Figure 2; {seeds(options.seeds)}; below the limit: points "

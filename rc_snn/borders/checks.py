@@ -310,21 +310,32 @@ class Form(NamedTuple):
     """Of its real weights; None: it has none, and whole numbers become float32."""
     shape: tuple[int, ...] = (-1,)
     """Of one sample: flat, or the `input_shape` that the model names."""
+    device: torch.device | None = None
+    """Where its weights are; None: it has none, or they are where the inputs are."""
 
     @classmethod
     def of(cls, model: Any) -> "Form":
         """Return how a step model reads its input."""
         weights = model.parameters() if isinstance(model, nn.Module) else ()
-        dtype = next((w.dtype for w in weights if w.is_floating_point()), None)
-        return cls(dtype, tuple(getattr(model, "input_shape", (-1,))))
+        own = next((w for w in weights if w.is_floating_point()), None)
+        shape = tuple(getattr(model, "input_shape", (-1,)))
+        return cls(None, shape) if own is None else cls(own.dtype, shape, own.device)
 
     def read(self, x: Tensor) -> Tensor:
         """Return a step's dense input, of numbers of any type `[batch, …]`, as the model reads it.
+
+        Raises:
+            ValueError: if it is on another device than the weights.
 
         Example:
             >>> Form(torch.float64).read(torch.tensor([[[3, 0]]], dtype=torch.uint8))
             tensor([[3., 0.]], dtype=torch.float64)
         """
+        if self.device is not None and x.device != self.device:
+            raise ValueError(
+                f"The model's weights are on {self.device}, its inputs on {x.device}. Move them: "
+                f'inputs.to("{self.device}").'
+            )
         dtype = self.dtype
         if dtype is None and not x.is_floating_point():
             dtype = torch.float32

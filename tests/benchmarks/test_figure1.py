@@ -181,7 +181,9 @@ def test_runs_are_those_of_appendix_a1_and_share_a_test_set_that_nothing_else_se
 
 
 def test_records_are_made_once_and_figure_and_table_come_from_them(tmp_path, monkeypatch, capsys):
-    options = Options(profile="quick", results=tmp_path, runs=tmp_path / "runs")
+    options = figure1.Figure1Options(
+        profile="quick", seeds=(0,), results=tmp_path, runs=tmp_path / "runs"
+    )
     monkeypatch.setattr(figure1.Figure1, "runs", staticmethod(small))
     with pytest.raises(ValueError, match="Add --train to make them"):
         command(figure1.TASK, options)

@@ -83,7 +83,8 @@ def names() -> dict[str, list[str]]:
             for seed in SEEDS
         ]
         options = Options(profile=profile, seeds=SEEDS)
-        found[f"figure1 {profile}"] = [r.name for r in figure1.TASK.runs(options)]
+        asked = figure1.Figure1Options(profile=profile, seeds=SEEDS)
+        found[f"figure1 {profile}"] = [r.name for r in figure1.TASK.runs(asked)]
         found[f"figure2 {profile}"] = [r.name for r in figure2.trainings(options)]
         found[f"nmnist {profile}"] = [
             r.name for r in nmnist_runs(EventDigits(profile=profile, seeds=SEEDS))

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from rc_snn.borders.checks import Form
 from rc_snn.checkpoint import digest
 from rc_snn.data.packed import pack
 from rc_snn.models import RCLSTM, RCConvLSTM
@@ -223,6 +224,14 @@ def test_chunks_that_cannot_be_are_refused():
         assert chunk_of(model) is None
         with pytest.raises(ValueError, match="does not advance by chunks here"):
             run(model, spikes(), 0.9, chunks=[7])
+
+
+def test_inputs_on_another_device_than_the_weights_are_refused():
+    there = lstm().to("meta")
+    with pytest.raises(ValueError, match=r"on meta, its inputs on cpu. Move them: inputs.to\("):
+        span(there, spikes(), 0, T)
+    with pytest.raises(ValueError, match="on meta, its inputs on cpu"):
+        Form.of(there).read(spikes().at(0))
 
 
 def seconds(lengths, shares, n, cost, training) -> float:
