@@ -13,11 +13,13 @@ project, author = "rc_snn", "the authors of rc_snn"
 release = version = version_of("rc_snn")
 extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax", "myst_nb"]
 html_theme, html_title = "pydata_sphinx_theme", project
+WIDE = ("reproduction", "table1", "neurobench")
+"""Pages of wide tables, which leave no room for what else stands beside a page."""
 html_theme_options = {
     "show_prev_next": False,
-    "navigation_depth": 2,
-    "secondary_sidebar_items": ["page-toc"],
+    "secondary_sidebar_items": {"**": ["page-toc"]} | {page: [] for page in WIDE},
 }
+html_sidebars = {page: [] for page in WIDE}
 html_show_sourcelink = False
 default_role = "literal"  # `name` in a docstring is code
 
@@ -26,7 +28,7 @@ nb_execution_mode = "force"
 nb_execution_in_temp = True
 nb_execution_raise_on_error = True
 nb_execution_timeout = 300
-nb_merge_streams = True
+nb_output_stderr = "remove"  # progress bars
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 
@@ -43,7 +45,10 @@ nitpick_ignore_regex = [
     (r"py:class", r"(Tensor|ndarray|Bool|Float|Int|Num|Shaped|UInt)(\d+|)(\[.*)?"),
     # Parts of the inside that a signature names, without a page of their own.
     (r"py:class", r"rc_snn\.(cells|spike_events|runs)\..*|rc_snn\.distributed\.T"),
-    (r"py:.*", r"rc_snn\.files\.Busy|NETWORK_ERRORS|benchmarks\.table1\.options\.Table1|Positional"),
+    (
+        r"py:.*",
+        r"rc_snn\.files\.Busy|NETWORK_ERRORS|benchmarks\.table1\.options\.Table1|Positional",
+    ),
     (r"py:class", r"baselines\.tensor_path\..*|bridges\.neurobench\.(models|layers)\..*"),
 ]
 
