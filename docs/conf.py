@@ -17,6 +17,7 @@ WIDE = ("reproduction", "table1", "neurobench")
 """Pages of wide tables, which leave no room for what else stands beside a page."""
 html_theme_options = {
     "show_prev_next": False,
+    "header_links_before_dropdown": 7,
     "secondary_sidebar_items": {"**": ["page-toc"]} | {page: [] for page in WIDE},
 }
 html_sidebars = {page: [] for page in WIDE}
