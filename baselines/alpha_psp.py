@@ -16,6 +16,7 @@ from baselines.network_file import read_parameters
 from baselines.tensor_path import Alpha, Crossing, Sorted
 from rc_snn.borders.numbers import check_fields
 from rc_snn.models import fresh_generator
+from rc_snn.shown.citation import used
 
 DECAY = 0.18176949150701854
 """Decay rate K, per frame, of the published networks and of their training command."""
@@ -59,6 +60,7 @@ class AlphaPSP:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        used("comsa2020")
         if not (0.0 < self.theta < math.inf and 0.0 < self.decay < math.inf and self.clip >= 0.0):
             raise ValueError(
                 "theta and decay must be positive and clip >= 0, got "

@@ -13,6 +13,7 @@ from baselines.first_spike import Parts, Run, check_crossing
 from baselines.tensor_path import Alpha, Crossing, Sorted
 from rc_snn.borders.numbers import check_fields
 from rc_snn.models import fresh_generator
+from rc_snn.shown.citation import used
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class ReLPSP:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        used("zhang2021")
         if not (0.0 < self.theta < math.inf and 0.0 <= self.min_slope < math.inf):
             raise ValueError(
                 "theta must be positive and min_slope >= 0, both finite, got "

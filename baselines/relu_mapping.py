@@ -35,6 +35,7 @@ from baselines.rel_psp import ReLPSP
 from baselines.relu_bounds import Bounds, Interval, Sampled
 from baselines.relu_chain import Stage, read_chain
 from rc_snn.borders.numbers import count, number
+from rc_snn.shown.citation import used
 from rc_snn.spikes import check_times
 
 NeuronName: TypeAlias = Literal["rel_psp", "alpha_psp"]
@@ -228,6 +229,7 @@ def mapped_network(
         "decay": decay,
         "clocks": clocks,
     }
+    used("stanojevic2023")
     return ContinuousNetwork(made, mapped_network, options, own)
 
 

@@ -23,7 +23,8 @@ from benchmarks.report import figures, numbers, tables
 from benchmarks.report.numbers import mean_and_half, seed_interval
 from benchmarks.run import Options
 from benchmarks.task import start
-from rc_snn.exits import Curve, accuracy_within, frontier
+from rc_snn.exits import Curve, accuracy_within
+from rc_snn.plots import frontier
 
 ROWS = {
     "EOS β=0": ("eos", "first"),
@@ -176,14 +177,14 @@ def _curves(axis: Any, done: Sequence[Record], method: str) -> None:
         (one,) = trained_as(done, method, beta)
         points = curve(one, "test")
         style: Any = {"color": SHADES[beta], "ls": DASHES[beta], "label": f"β = {beta:g}"}
-        axis.plot(points.time, 100 * points.accuracy, lw=1.2, **style)
+        frontier(points, envelope=False, ax=axis, lw=1.2, **style)
         m = one.metrics
-        axis.plot(m["mean_heard_ms"], 100 * m["accuracy"], "o", ms=5, color=SHADES[beta], mec="k")
+        mark: Any = {"marker": "o", "ms": 5, "color": SHADES[beta], "mec": "k"}
+        frontier(([m["mean_heard_ms"]], [m["accuracy"]]), ax=axis, **mark)
         parts.append(points)
     if parts:
-        whole = Curve.cat(parts)
-        best = whole.rows(frontier(whole))
-        axis.plot(best.time, 100 * best.accuracy, color=RED, lw=2.2, alpha=0.6, label="composite")
+        best: Any = {"color": RED, "lw": 2.2, "alpha": 0.6, "label": "composite"}
+        frontier(Curve.cat(parts), ax=axis, **best)
     axis.plot([], [], "o", ms=5, color="w", mec="k", label="θ of training")
 
 
@@ -199,13 +200,11 @@ def _comparison(axis: Any, done: Sequence[Record], n_seeds: int) -> None:
         "every-step loss": ("#cc79a7", ":"),
     }
     for name, values in within(done, heard).items():
-        mean, half = np.array([seed_interval(column.tolist()) for column in 100 * values.T]).T
+        mean, half = np.array([seed_interval(column.tolist()) for column in values.T]).T
         colour, dashes = styles[name]
-        axis.plot(heard, mean, color=colour, ls=dashes, label=name, drawstyle="steps-post")
-        if n_seeds > 1:
-            axis.fill_between(
-                heard, mean - half, mean + half, step="post", color=colour, alpha=0.15, lw=0
-            )
+        style: Any = {"color": colour, "ls": dashes, "label": name, "drawstyle": "steps-post"}
+        band = half if n_seeds > 1 else None
+        frontier((heard, mean), half=band, envelope=False, ax=axis, **style)
     axis.set(title=f"C  chosen on validation, {n_seeds} seeds (95 %)")
 
 

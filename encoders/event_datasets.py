@@ -12,6 +12,7 @@ from encoders.transforms import transformed
 from rc_snn.borders.numbers import finite, whole
 from rc_snn.files import HDF5, allowance, first_look, publish, read_bytes, scratch
 from rc_snn.files.limits import parse_npy
+from rc_snn.shown.citation import used
 
 
 def find(name: str, place: str, data: Path | str | None, download: bool) -> Path:
@@ -143,6 +144,7 @@ class SHD(_Heidelberg, tonic.datasets.SHD):  # type: ignore[misc]
         self.place = f"shd_{'train' if train else 'test'}.h5"
         folder = find("SHD", self.place, data, download)
         super().__init__(str(folder), train=train, transform=transform)
+        used("cramer2022")
 
 
 class SSC(_Heidelberg, tonic.datasets.SSC):  # type: ignore[misc]
@@ -158,6 +160,7 @@ class SSC(_Heidelberg, tonic.datasets.SSC):  # type: ignore[misc]
         self.place = f"ssc_{split}.h5"
         folder = find("SSC", self.place, data, download)
         super().__init__(str(folder), split=split, transform=transform)
+        used("cramer2022")
 
 
 class DVSGesture(_AtHand, tonic.datasets.DVSGesture):  # type: ignore[misc]
@@ -180,6 +183,7 @@ class DVSGesture(_AtHand, tonic.datasets.DVSGesture):  # type: ignore[misc]
                 f"{Path(self.location_on_system) / self.place} holds no recording "
                 "(user…/<class>.npy). Unpack the archive again."
             )
+        used("amir2017")
         order = np.argsort(self.data)
         for name in ("data", "targets", "users", "lighting"):
             setattr(self, name, [getattr(self, name)[i] for i in order])

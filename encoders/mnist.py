@@ -19,6 +19,7 @@ from encoders.idx import Split as Split
 from encoders.idx import unpacked
 from rc_snn import files
 from rc_snn.commands import one_line
+from rc_snn.shown.citation import used
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,7 @@ def embedded_digits() -> Digits:
     images = torch.from_numpy(flat.astype(np.uint8)).view(-1, 28, 28)
     target = torch.from_numpy(labels.astype(np.int64))
     test = torch.arange(len(target)) % 5 == 4
+    used("lecun1998")
     return Digits(
         train=Split(images[~test], target[~test]),
         test=Split(images[test], target[test]),
@@ -144,6 +146,7 @@ def _read_folder(folder: Path) -> Digits:
             )
         raw.append(read_checked(paths[0], file))
     train_images, train_labels, test_images, test_labels = raw
+    used("lecun1998")
     return Digits(
         train=Split(_images(train_images), _labels(train_labels)),
         test=Split(_images(test_images), _labels(test_labels)),

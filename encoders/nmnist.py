@@ -13,6 +13,7 @@ from encoders.fetch import DataError, folders
 from encoders.functional import EVENT_DTYPE, Events
 from encoders.transforms import transformed
 from rc_snn.files import load_npz, read_bytes
+from rc_snn.shown.citation import used
 
 SIDE = 34
 """Pixels of a recording's side."""
@@ -98,6 +99,7 @@ class NeuromorphicMNIST(Dataset):  # type: ignore[misc]
         read = _read_subset if place.is_file() else _list_folder
         self.data, self.targets, self.sample_ids = read(place, train)
         self.name = "N-MNIST" if place.is_dir() else SUBSET_NAME
+        used("orchard2015")
 
     def __len__(self) -> int:
         """Return the number of recordings."""

@@ -18,6 +18,7 @@ from encoders.audio import Samples, read_audio
 from encoders.fetch import DataError, cache_folder, folders, named_folder
 from encoders.transforms import transformed
 from rc_snn.files import read_bytes, replacing, unzipped
+from rc_snn.shown.citation import used
 
 SplitName: TypeAlias = Literal["train", "validation", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
@@ -164,10 +165,12 @@ def _find(base: Path, split: SplitName) -> Recordings | None:
     for folder in (base / below for below in _FOLDERS):
         packed = folder / f"{split}.zip"
         if packed.is_file():
+            used("warden2018")
             return _zipped(packed, split)
         if any((folder / word).is_dir() for word in PAPER_KEYWORDS):
             names = _names(folder, split)
             if names:
+                used("warden2018")
                 return Recordings(folder, split, names)
     return None
 

@@ -19,6 +19,7 @@ from torch import Tensor
 from encoders.fetch import DataError, filling
 from rc_snn.files import publish, scratch
 from rc_snn.sequences import DenseSequences, Labelled
+from rc_snn.shown.citation import used
 
 
 @dataclass(frozen=True)
@@ -151,6 +152,7 @@ def _read(
             f"{missing} of {len(series)} {split} series of {name} have missing values. Fill "
             "them in a file of your own, and name its folder."
         )
+    used("dau2019")
     return series, labels, classes
 
 

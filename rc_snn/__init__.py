@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rc_snn.sequences import LoadedSequences as LoadedSequences
     from rc_snn.sequences import SparseSequences as SparseSequences
     from rc_snn.sequences import SpikeSequences as SpikeSequences
+    from rc_snn.shown.citation import cite as cite
     from rc_snn.spikes import Decision as Decision
     from rc_snn.spikes import decision_spikes as decision_spikes
     from rc_snn.spikes import first_spike as first_spike
@@ -51,6 +52,7 @@ _HOMES = {
         "SparseSequences",
         "SpikeSequences",
     ),
+    "shown.citation": ("cite",),
     "spikes": (
         "Decision",
         "decision_spikes",

@@ -25,6 +25,7 @@ from rc_snn.formats.half import as_half
 from rc_snn.formats.makers import built, maker_of, recipe
 from rc_snn.polarity import warn_of_other_polarity
 from rc_snn.sequences import DenseSequences, Sequences, SpikeSequences, check_input_size, input_size
+from rc_snn.shown import html
 from rc_snn.spikes import Decision, check_n_steps, check_theta, spike_steps
 from rc_snn.step_model import StepModel, evaluated
 
@@ -129,6 +130,9 @@ class Network:
                 f"A network needs a name that a file can have, got {self.name[:99]!r}. Take one of "
                 "1 to 200 bytes without / and \\."
             )
+
+    def _repr_html_(self) -> str:
+        return html.network(self)
 
     @property
     def mean(self) -> Float[Tensor, "steps inputs"] | None:

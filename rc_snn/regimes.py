@@ -20,6 +20,7 @@ from rc_snn.operations import (
     training_macs,
 )
 from rc_snn.sequences import Sequences
+from rc_snn.shown import html
 from rc_snn.spikes import (
     Decision,
     SpikeTimes,
@@ -112,6 +113,9 @@ class Account:
     """Synaptic operations on spikes (accumulates), per sample until the decision, mean."""
     synops_mac: float | None
     """Synaptic operations on analog activations (multiply-accumulates), likewise."""
+
+    def _repr_html_(self) -> str:
+        return html.account(self)
 
 
 def account(

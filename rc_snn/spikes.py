@@ -22,6 +22,7 @@ from rc_snn.borders.checks import (
 )
 from rc_snn.borders.numbers import flags, indices, tensor
 from rc_snn.borders.signatures import KINDS, typed
+from rc_snn.shown import html
 
 __all__ = [
     "MAX_STEPS",
@@ -105,6 +106,9 @@ class Decision:
     def __len__(self) -> int:
         """Return the number of samples."""
         return self.label.shape[0]
+
+    def _repr_html_(self) -> str:
+        return html.decision(self)
 
     @classmethod
     def at_steps(

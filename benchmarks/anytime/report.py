@@ -15,6 +15,7 @@ from benchmarks.methods import ANYTIME, TITLES, MethodName, method_name
 from benchmarks.record import Record
 from benchmarks.report import figures, tables
 from benchmarks.report.numbers import mean_and_half, seed_interval, seeds
+from rc_snn.plots import frontier
 from rc_snn.regimes import FAST_BELOW, SLOW_ABOVE
 
 KEYWORDS = "keywords"
@@ -215,16 +216,15 @@ def draw(records: Sequence[Record], path: Path) -> None:
         for method, of in methods.items():
             clock = np.array(next(iter(of.values())).metrics["clock"])
             lines = np.array([r.metrics["rows"]["θ"]["accuracy"] for r in of.values()])
-            middle, half = np.array([seed_interval(column) for column in 100 * lines.T]).T
+            middle, half = np.array([seed_interval(column) for column in lines.T]).T
             style: Any = {"color": COLOURS[method], "ls": DASHES[method]}  # type: ignore[index]
-            axis.plot(clock, middle, lw=1.3, label=TITLES[method], **style)  # type: ignore[index]
-            if len(of) > 1:
-                low, high = middle - half, middle + half
-                axis.fill_between(clock, low, high, color=style["color"], alpha=0.12, lw=0)
+            style |= {"lw": 1.3, "label": TITLES[method]}  # type: ignore[index]
+            band = half if len(of) > 1 else None
+            frontier((clock, middle), half=band, envelope=False, ax=axis, **style)
         if name in LIMITS:
             limit = LIMITS[name](record.RESULTS)
-            best = [100 * limit.accuracy_at(t) for t in clock]
-            axis.plot(clock, best, color="0.5", lw=1, label="exact limit")
+            best = [limit.accuracy_at(t) for t in clock]
+            frontier((clock, best), envelope=False, ax=axis, color="0.5", lw=1, label="exact limit")
         axis.set(title=title, xlabel=f"mean time ({unit})", ylabel="test accuracy (%)")
     for axis in list(axes.flat)[len(found) :]:
         axis.set_visible(False)
@@ -233,5 +233,5 @@ def draw(records: Sequence[Record], path: Path) -> None:
         for axis in axes.flat
         for line, label in zip(*axis.get_legend_handles_labels(), strict=True)
     }
-    figure.legend(shown.values(), shown.keys(), loc="outside lower center", ncols=6)
+    figure.legend(shown.values(), shown.keys(), loc="outside lower center", ncols=2 * columns)
     figures.save(figure, path)

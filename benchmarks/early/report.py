@@ -8,6 +8,7 @@ from typing import Any
 from benchmarks.record import Record
 from benchmarks.report import figures, tables
 from benchmarks.report.numbers import seeds, spread
+from rc_snn.plots import frontier
 
 COLUMNS = {
     "accuracy": "accuracy %",
@@ -102,18 +103,22 @@ def draw(records: Sequence[Record], path: Path) -> None:
     for axis, (name, done) in zip(axes[0], sets.items(), strict=True):
         for network, style in LINES.items():
             curves = [r.metrics["networks"][network]["curve"] for r in done]
-            axis.plot(
-                _means([c["earliness"] for c in curves]),
-                _means([c["accuracy"] for c in curves]),
+            earliness = [100 * x for x in _means([c["earliness"] for c in curves])]
+            frontier(
+                (earliness, _means([c["accuracy"] for c in curves])),
+                envelope=False,
+                ax=axis,
                 **style,
                 label=f"{network}, all θ",
             )
         for mark, peer in zip(MARKS, done[0].metrics["peers"], strict=True):
             points = [r.metrics["peers"][peer] for r in done]
-            axis.plot(
-                [100 * p["earliness"] for p in points],
-                [100 * p["accuracy"] for p in points],
-                mark,
+            frontier(
+                ([100 * p["earliness"] for p in points], [p["accuracy"] for p in points]),
+                envelope=False,
+                ax=axis,
+                ls="",
+                marker=mark,
                 color="#0072b2",
                 mfc="none",
                 label=f"{peer}, each seed",
@@ -125,4 +130,4 @@ def draw(records: Sequence[Record], path: Path) -> None:
 
 
 def _means(curves: Sequence[Sequence[Any]]) -> list[float]:
-    return [100 * mean(values) for values in zip(*curves, strict=True)]
+    return [mean(values) for values in zip(*curves, strict=True)]

@@ -12,6 +12,8 @@ from benchmarks.figure1.spotting import METHODS, THETA, frontier, of, points, po
 from benchmarks.record import Record
 from benchmarks.report import figures
 from encoders.sequence_spotting import N_STEPS, RUN, posterior_of, posterior_rule
+from rc_snn.plots import frontier as draw_frontier
+from rc_snn.plots import raster
 from rc_snn.spikes import crossed
 
 BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#666666"
@@ -102,7 +104,7 @@ def _labels(axis: Any, some: list[dict[str, Any]], title: str) -> None:
     axis.set(xlim=(-1, 1), xticks=[], xlabel="label")
     for k, sign in enumerate(SIGNS):
         rows = [row for row, e in enumerate(some) if e["label"] == k]
-        axis.scatter(np.zeros(len(rows)), rows, s=28, **sign)
+        raster((np.zeros(len(rows)), rows), ax=axis, rows="", s=28, **sign)
 
 
 def _posterior(axis: Any, some: list[dict[str, Any]]) -> Any:
@@ -118,7 +120,8 @@ def _posterior(axis: Any, some: list[dict[str, Any]]) -> Any:
 def _certain(axis: Any, some: list[dict[str, Any]], color: str) -> None:
     """Mark the step at which each label is certain, the earliest for a sure spike."""
     steps = [e["certain"] for e in some]
-    axis.scatter(steps, range(len(some)), marker="|", s=60, color=color, lw=1.2, zorder=1)
+    look: dict[str, Any] = {"s": 60, "color": color, "lw": 1.2, "zorder": 1}
+    raster((steps, range(len(some))), ax=axis, rows="", **look)
 
 
 def spikes_of(example: dict[str, Any], method: str) -> list[tuple[int, int]]:
@@ -140,9 +143,10 @@ def _spikes(axis: Any, done: Record) -> None:
                 (t, row) for row, k, t, of_class in found if of_class == label and (k == 0) == first
             ]
             if at:
-                axis.scatter(*zip(*at, strict=True), s=size, zorder=3 if first else 2, **sign)
+                pair = tuple(zip(*at, strict=True))
+                raster(pair, ax=axis, rows="", s=size, zorder=3 if first else 2, **sign)
     silent = [row for row, e in enumerate(some) if not spikes_of(e, method)]
-    axis.scatter([NONE] * len(silent), silent, marker="x", s=22, color=GREY)
+    raster(([NONE] * len(silent), silent), ax=axis, rows="", marker="x", s=22, color=GREY)
     ticks = range(0, N_STEPS - 1, 6)
     axis.set(xlim=(-0.5, NONE + 0.5), xticks=[*ticks, NONE], xticklabels=[*ticks, "none"])
 
@@ -232,14 +236,15 @@ def _decided(axis: Any, rc: list[dict[str, Any]], eos: list[dict[str, Any]]) -> 
 def _tradeoff(axis: Any, records: Sequence[Record]) -> None:
     """Draw accuracy against the mean decision step, with the frontier that nothing can pass."""
     rules, certain = frontier(), posterior_rule(1.0)
-    steps = [r.mean_step for r in rules]
-    axis.plot(steps, [100 * r.accuracy for r in rules], color="black", lw=1, label="exact limit")
+    limit = [r.mean_step for r in rules], [r.accuracy for r in rules]
+    draw_frontier(limit, ax=axis, color="black", lw=1, label="exact limit")
     axis.plot(certain.mean_step, 100, "k*", ms=9, label="exact: certainty")
     for point, marker in zip(points(records), "^vso", strict=False):
         color = BLUE if point.name.startswith("RC") else ORANGE
         fill = color if point.name.startswith("RC") else "white"
-        y = [100 * a for a in point.accuracy]
-        axis.plot(point.mean_step, y, marker, color=color, mfc=fill, label=point.name)
+        look: dict[str, Any] = {"ls": "", "marker": marker, "color": color, "mfc": fill}
+        seeds = point.mean_step, point.accuracy
+        draw_frontier(seeds, ax=axis, envelope=False, label=point.name, **look)
     axis.set(xlabel="mean decision step", ylabel="accuracy (%)", ylim=(25, 103))
     axis.set_title("L  accuracy against time", loc="left", size=9)
     axis.legend(fontsize=7, loc="lower right")

@@ -11,6 +11,7 @@ from benchmarks.figure2.table import PUBLISHED
 from benchmarks.record import Record
 from benchmarks.report import figures
 from encoders.two_sequence import TwoSequence, two_sequence
+from rc_snn.plots import frontier
 from rc_snn.sequences import DenseSequences
 
 BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#666666"
@@ -106,15 +107,18 @@ def _accuracy(axis: Any, records: Sequence[Record], limit: Record) -> None:
     """Draw accuracy against mean time: limit, simpler rules, θ sweeps, published points."""
     best, rules = limit_of(limit.metrics), limit.metrics["fresh"]
     steps = [*best.mean_steps, float(limit.config["problem"]["n_steps"] - 1)]
-    percent = [100 * a for a in (*best.accuracies, best.accuracies[-1])]
-    axis.plot(steps, percent, color="black", lw=2, label="Bayes-optimal stopping")
+    reached = [*best.accuracies, best.accuracies[-1]]
+    style: Any = {"color": "black", "lw": 2, "label": "Bayes-optimal stopping"}
+    frontier((steps, reached), envelope=False, ax=axis, **style)
+    percent = [100 * a for a in reached]
     axis.fill_between(steps, percent, 100, color="0.93", lw=0)
     for rule, ls, label in (
         ("posterior", "--", "exact posterior ≥ θ"),
         ("deadline", ":", "exact posterior at a fixed step"),
     ):
-        accuracy = [100 * a for a in rules[rule]["accuracy"]]
-        axis.plot(rules[rule]["mean_step"], accuracy, color="0.35", ls=ls, lw=1.2, label=label)
+        points = rules[rule]["mean_step"], rules[rule]["accuracy"]
+        style = {"color": "0.35", "ls": ls, "lw": 1.2, "label": label}
+        frontier(points, envelope=False, ax=axis, **style)
     for method, style in STYLE.items():
         _networks(axis, [r for r in records if r.config["train"]["method"] == method], style)
     _published(axis)
@@ -131,13 +135,14 @@ def _networks(axis: Any, records: Sequence[Record], style: dict[str, Any]) -> No
         name = r.config["train"]["method"].upper()
         for which, full in (("chosen", "full"), ("last", "none")):
             m = r.metrics[which]
-            x, y = zip(*((s["mean_step"], 100 * s["accuracy"]) for s in m["sweep"]), strict=True)
+            swept = tuple([s[key] for s in m["sweep"]] for key in ("mean_step", "accuracy"))
             at = m["account"]
             epoch = "epoch kept" if which == "chosen" else "last epoch"
-            axis.plot(x, y, color=style["color"], lw=1.0, ls="-" if which == "chosen" else "-.")
-            axis.plot(
-                at["time_to_insight"],
-                100 * at["accuracy"],
+            ls = "-" if which == "chosen" else "-."
+            frontier(swept, envelope=False, ax=axis, color=style["color"], lw=1.0, ls=ls)
+            frontier(
+                ([at["time_to_insight"]], [at["accuracy"]]),
+                ax=axis,
                 ls="",
                 ms=7,
                 zorder=4,
@@ -146,9 +151,11 @@ def _networks(axis: Any, records: Sequence[Record], style: dict[str, Any]) -> No
                 label=None if i else f"{name}, θ swept, {epoch}",
             )
         if name == "EOS":
-            cut = [100 * a for a in r.metrics["chosen"]["cut"]]
-            axis.plot(
-                cut,
+            cut = r.metrics["chosen"]["cut"]
+            frontier(
+                (range(len(cut)), cut),
+                envelope=False,
+                ax=axis,
                 color=style["color"],
                 ls=":",
                 lw=1.0,

@@ -9,6 +9,7 @@ import numpy as np
 from benchmarks.record import Record
 from benchmarks.report import figures, tables
 from benchmarks.report.numbers import mean_and_half, seed_interval
+from rc_snn.plots import frontier
 
 REFERENCES = ("EOS + θ", "EOS best β + θ")
 """The early exit of the paper's Figure 5B; differences are to the first of these that exists."""
@@ -135,13 +136,11 @@ def draw(done: Sequence[Record], path: Path) -> None:
         names = dict.fromkeys(name for name in found if name is not None)  # each once
         for name, colour, dashes in zip(names, COLOURS, DASHES, strict=False):
             lines = np.array([r.metrics["rows"][name]["accuracy"] for r in done])
-            mean, half = np.array([seed_interval(column) for column in 100 * lines.T]).T
+            mean, half = np.array([seed_interval(column) for column in lines.T]).T
             style: Any = {"color": colour, "ls": dashes, "label": name}
-            axis.plot(heard, mean, lw=1.4, drawstyle="steps-post", **style)
-            if len(done) > 1:
-                axis.fill_between(
-                    heard, mean - half, mean + half, step="post", color=colour, alpha=0.15, lw=0
-                )
+            style |= {"lw": 1.4, "drawstyle": "steps-post"}
+            band = half if len(done) > 1 else None
+            frontier((heard, mean), half=band, envelope=False, ax=axis, **style)
         axis.set(title=title, xlabel="mean time heard at the answer (ms)", xlim=heard[[0, -1]])
         axis.legend(loc="lower right")
         _steps_above(axis, heard)

@@ -12,10 +12,12 @@ from benchmarks.record import Record
 from benchmarks.report import figures
 from encoders.event_frames import EventFrames
 from encoders.nmnist import NeuromorphicMNIST
-from rc_snn.spikes import crossed, first_step
+from rc_snn.plots import frontier, trace
+from rc_snn.plots import histogram as draw_histogram
 
 COLOURS = {"rc": "#0072b2", "eos": "#d55e00"}
 STYLES = {"rc": "-", "eos": "--"}
+MARKS = {"rc": "o", "eos": "s"}
 
 
 def draw(records: Sequence[Record], test: NeuromorphicMNIST, path: Path) -> None:
@@ -84,18 +86,9 @@ def _draw_example(axis: Any, firsts: dict[str, Record], test: NeuromorphicMNIST)
     for method, r in firsts.items():
         example = r.metrics["example"]
         p = example["p"]
-        axis.step(
-            [0.0, *ms],
-            [p[0], *p],
-            where="pre",
-            color=COLOURS[method],
-            ls=STYLES[method],
-            label=method.upper(),
-        )
-        at = int(first_step(crossed(torch.tensor(p, dtype=torch.float64), THETA).view(-1, 1)).step)
-        axis.plot(
-            ms[at], p[at], "o" if method == "rc" else "s", color=COLOURS[method], clip_on=False
-        )
+        look: Any = {"color": COLOURS[method], "ls": STYLES[method], "marker": MARKS[method]}
+        trace(p, THETA, clock=ms, ax=axis, label=method.upper(), clip_on=False, **look)
+        at = next((t for t, x in enumerate(p) if x >= THETA), len(p) - 1)
         axis.annotate(
             f"{method.upper()}: {example['label'][at]} at {ms[at]:g} ms",
             (ms[at], p[at]),
@@ -104,14 +97,13 @@ def _draw_example(axis: Any, firsts: dict[str, Record], test: NeuromorphicMNIST)
             textcoords="offset points",
             annotation_clip=False,
         )
-    axis.axhline(THETA, color="0.3", ls="--", lw=1)
     axis.set(
         xlabel="time since the recording's start (ms)",
         ylabel="largest probability",
         xlim=(0, frames.duration_ms),
         ylim=(0, 1.0),
     )
-    axis.text(2, 0.86, f"θ = {THETA}; first test recording, a {example['digit']}", size=8)
+    axis.text(2, 0.86, f"first test recording, a {example['digit']}", size=8)
     axis.legend(loc="lower right")
     _mark_saccades(axis)
 
@@ -120,9 +112,10 @@ def _draw_curve(axis: Any, method: str, records: Sequence[Record]) -> None:
     """Draw accuracy against time over θ: each seed, and the θ that validation chose."""
     for i, r in enumerate(records):
         points = r.metrics["test"]
-        axis.plot(
-            [p["mean_ms"] for p in points],
-            [100 * p["accuracy"] for p in points],
+        frontier(
+            ([p["mean_ms"] for p in points], [p["accuracy"] for p in points]),
+            envelope=False,
+            ax=axis,
             color=COLOURS[method],
             ls=STYLES[method],
             lw=1,
@@ -135,7 +128,7 @@ def _draw_curve(axis: Any, method: str, records: Sequence[Record]) -> None:
             chosen["mean_ms"],
             accuracy,
             [[accuracy - low], [high - accuracy]],
-            fmt="o" if method == "rc" else "s",
+            fmt=MARKS[method],
             color=COLOURS[method],
             ms=5,
             elinewidth=0.8,
@@ -148,9 +141,10 @@ def _draw_histogram(axis: Any, method: str, records: Sequence[Record]) -> None:
     frames = frames_of(records[0].config)
     counts = [r.metrics["fixed"]["account"]["decided_at_step"] for r in records]
     edges = [0.0, *frames.seen_ms(torch.arange(frames.n_steps)).tolist()]
-    axis.stairs(
+    draw_histogram(
         np.mean(counts, axis=0),
-        edges,
+        edges=edges,
+        ax=axis,
         fill=method == "rc",
         alpha=0.7 if method == "rc" else 1.0,
         color=COLOURS[method],

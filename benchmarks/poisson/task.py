@@ -24,6 +24,8 @@ from encoders.mnist import Digits, embedded_digits, load_mnist
 from encoders.poisson import poisson_sequences
 from encoders.temporal_mnist import hold_out
 from rc_snn.exits import confidence, exit_at, right_answers, sweep
+from rc_snn.plots import frontier
+from rc_snn.plots import histogram as draw_histogram
 from rc_snn.regimes import account
 from rc_snn.runner import trace
 from rc_snn.sequences import Labelled
@@ -199,22 +201,32 @@ def draw(records: Sequence[Record], path: Path) -> None:
     for i, r in enumerate(records):
         points, alike = r.metrics["curve"], r.metrics["accuracy_at_step"]
         label: Any = (lambda what: what) if i == 0 else (lambda what: None)
-        curve.plot(
-            *(points["mean_step"], [100 * a for a in points["accuracy"]], "o-"),
+        frontier(
+            (points["mean_step"], points["accuracy"]),
+            envelope=False,
+            ax=curve,
+            marker="o",
             color="#0072b2",
             ms=3,
             label=label("first spike, θ swept"),
         )
-        curve.plot(
-            *(range(len(alike)), [100 * a for a in alike], "s--"),
+        frontier(
+            (range(len(alike)), alike),
+            envelope=False,
+            ax=curve,
+            marker="s",
+            ls="--",
             color="0.5",
             ms=3,
             lw=1,
             label=label("one step for all"),
         )
         fixed = r.metrics["fixed"]
-        curve.plot(
-            *(fixed["time_to_insight"], 100 * fixed["accuracy"], "*"),
+        frontier(
+            ([fixed["time_to_insight"]], [fixed["accuracy"]]),
+            ax=curve,
+            marker="*",
+            ls="",
             color="#d55e00",
             ms=12,
             label=label(f"θ = {THETA}"),
@@ -227,7 +239,7 @@ def draw(records: Sequence[Record], path: Path) -> None:
         ("correct_at_step", "#0072b2", "right"),
     ):
         counts = torch.tensor([a[key] for a in told], dtype=torch.float64).mean(dim=0)
-        histogram.bar(range(len(counts)), counts.tolist(), color=colour, width=0.9, label=what)
+        draw_histogram(counts, ax=histogram, color=colour, label=what)
     histogram.set(xlabel=f"decision step at θ = {THETA}", ylabel="test images")
     histogram.legend()
     first = records[0].config

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from rc_snn.files import replacing
+from rc_snn.plots import STYLE
 
 
 @cache
@@ -14,7 +15,7 @@ def _pyplot() -> Any:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    plt.style.use(Path(__file__).with_name("rc_snn.mplstyle"))
+    plt.style.use(STYLE)
     return plt
 
 

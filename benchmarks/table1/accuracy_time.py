@@ -8,6 +8,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
+from typing import Any
 
 from benchmarks import record
 from benchmarks.record import Record
@@ -15,6 +16,7 @@ from benchmarks.report import figures
 from benchmarks.table1.rows import YOURS
 from benchmarks.table1.table import PAPER, groups, kind, shown_of
 from rc_snn import commands
+from rc_snn.plots import frontier
 from rc_snn.regimes import FAST_BELOW, SLOW_ABOVE
 
 CLOCKS = {
@@ -62,9 +64,9 @@ def draw(records: list[Record], path: Path) -> None:
             if None in times:
                 print(f"not drawn: {row.name} has no mean of: {title}", file=sys.stderr)
                 continue
-            y = 100 * mean(r.metrics["accuracy"] for r in group)
-            marker, colour = markers[_recipe(group[0])], colours[row.legend]
-            axis.plot(mean(times), y, marker, color=colour, ms=7, mfc="none", mew=1.5)
+            point = [mean(times)], [mean(r.metrics["accuracy"] for r in group)]
+            look: Any = {"color": colours[row.legend], "ms": 7, "mfc": "none", "mew": 1.5}
+            frontier(point, ax=axis, marker=markers[_recipe(group[0])], **look)
         axis.set(xlabel="mean decision time (frames)" if clock != "input_seen" else "mean share")
         axis.set_title(title, size=9)
         if clock != "input_seen":

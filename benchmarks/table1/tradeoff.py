@@ -30,6 +30,7 @@ from benchmarks.task import Task, start
 from encoders.functional import Polarity, ZeroPixels, encode
 from encoders.mnist import MNIST_TITLE, Digits, load_mnist
 from rc_snn.network import load
+from rc_snn.plots import frontier
 from rc_snn.regimes import account
 from rc_snn.runner import decide
 
@@ -178,7 +179,7 @@ def _swept(run: ThetaRun, digits: Digits, command: str) -> Record:
 
 @dataclass(frozen=True)
 class Curve:
-    """Points of mean decision time, in frames on the strict clock, and accuracy in percent."""
+    """Points of mean decision time, in frames on the strict clock, and accuracy."""
 
     label: str
     rank_coded: bool
@@ -216,7 +217,7 @@ def curves(records: Sequence[Record]) -> list[Curve]:
 
 
 def _points(metrics: list[dict[str, Any]]) -> list[tuple[float, float]]:
-    means = [(m["strict_clock"]["mean"], 100 * m["accuracy"]) for m in metrics]
+    means = [(m["strict_clock"]["mean"], m["accuracy"]) for m in metrics]
     return sorted((t, a) for t, a in means if t is not None)
 
 
@@ -235,7 +236,7 @@ def ahead(found: list[Curve]) -> list[str]:
         who = "—"
         if rc is not None or rel is not None:
             who = "rank coding" if (rc or 0.0) > (rel or 0.0) else "first spikes"
-        shown = ["—" if x is None else f"{x:.2f}" for x in (rc, rel)]
+        shown = ["—" if x is None else f"{100 * x:.2f}" for x in (rc, rel)]
         rows.append([f"{deadline:g}", *shown, who])
     return tables.text(rows, ">>><", widths=(12, 14, 15, 0))
 
@@ -244,13 +245,14 @@ def draw(found: list[Curve], path: Path, theirs: Sequence[Curve] = ()) -> None:
     """Draw the curves, and points of networks of others."""
     figure, axis = figures.subplots(figsize=(7.5, 5.0), layout="constrained")
     for i, curve in enumerate(found):
-        x, y = zip(*curve.points, strict=True)
         style: Any = {"marker": "o", "ls": "-"}
         if not curve.rank_coded:
             style = {"marker": "s", "ls": "--"}
-        axis.plot(x, y, label=curve.label, ms=4, color=f"C{i}", **style)
+        style |= {"label": curve.label, "ms": 4, "color": f"C{i}"}
+        frontier(zip(*curve.points, strict=True), envelope=False, ax=axis, **style)
     for curve in theirs:
-        axis.plot(*curve.points[0], "P", label=curve.label, color="k", ms=8, mfc="none")
+        mark: Any = {"marker": "P", "color": "k", "ms": 8, "mfc": "none", "label": curve.label}
+        frontier(zip(curve.points[0], strict=True), ax=axis, **mark)
     axis.axvline(1.0, color="0.5", lw=1, ls=":")
     axis.text(1.0, axis.get_ylim()[0], " end of frame", size=8, color="0.4")
     axis.set(

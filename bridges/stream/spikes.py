@@ -13,6 +13,7 @@ from bridges.stream import grid
 from bridges.stream.clock import Unit, read_dt, seconds
 from bridges.stream.grid import Array
 from rc_snn.borders.numbers import THOUSANDTH, count, plain, whole
+from rc_snn.shown import html
 
 S = TypeVar("S", bound="Spikes")
 
@@ -45,6 +46,9 @@ class Spikes:
     def __len__(self) -> int:
         """Return the number of samples."""
         return len(self.offsets) - 1
+
+    def _repr_html_(self) -> str:
+        return html.stream(self)
 
     @property
     def n_spikes(self) -> int:

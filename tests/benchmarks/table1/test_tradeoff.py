@@ -19,9 +19,9 @@ def rank_coded(*points: tuple[float, float]) -> Curve:
 
 def test_at_each_time_the_best_earlier_point_of_either_side_counts():
     found = [
-        rank_coded((0.09, 97.0), (0.4, 96.0)),
-        rank_coded((0.3, 98.0)),
-        Curve("ReL", False, [(0.45, 97.5), (1.1, 98.5)]),
+        rank_coded((0.09, 0.97), (0.4, 0.96)),
+        rank_coded((0.3, 0.98)),
+        Curve("ReL", False, [(0.45, 0.975), (1.1, 0.985)]),
     ]
     lines = {line.split()[0]: line.split(maxsplit=3)[1:] for line in tradeoff.ahead(found)[1:]}
     assert lines["0.05"] == ["—", "—", "—"]
@@ -60,7 +60,7 @@ def test_the_checked_in_curves_are_those_of_the_records(tmp_path):
     for curve in found:
         times = [t for t, _ in curve.points]
         assert times == sorted(times)
-        assert all(0.0 < t and 50.0 < a < 100.0 for t, a in curve.points), curve.label
+        assert all(0.0 < t and 0.5 < a < 1.0 for t, a in curve.points), curve.label
     assert (folder / "tradeoff.txt").read_text() == "\n".join(tradeoff.ahead(found)) + "\n"
     tradeoff.draw(found, tmp_path / "curves.png")
     assert (tmp_path / "curves.png").stat().st_size > 10_000
@@ -76,7 +76,7 @@ def test_every_line_of_the_table_is_a_point_of_the_figure(tmp_path, monkeypatch)
     accuracy_time.draw(records, tmp_path / "figure.png")
     assert len(seen) == 3 * len(lines)
     wanted = {round(100 * sum(r.metrics["accuracy"] for r in g) / len(g), 6) for _, g in lines}
-    assert {round(y, 6) for _, y in seen} == wanted
+    assert {round(y.item(), 6) for _, y in seen} == wanted
 
 
 def test_without_records_the_remedy_is_named(tmp_path):

@@ -1,0 +1,1 @@
+"""What is shown beside numbers: tables and rasters in a notebook, and whom to cite."""
