@@ -42,7 +42,10 @@ napoleon_custom_sections = ["Source"]
 # Everything of ours must be found, or be named here. Packages of others are not looked up: their
 # inventories are on the network, and the pages must build without it.
 nitpick_ignore_regex = [
-    (r"py:.*", r"(torch|numpy|np|npt|collections|contextlib|matplotlib|pathlib|types|io|tonic|typing)\..*"),
+    (
+        r"py:.*",
+        r"(torch|numpy|np|npt|collections|contextlib|matplotlib|pathlib|types|io|tonic|typing)\..*",
+    ),
     (r"py:class", r"(Tensor|ndarray|Bool|Float|Int|Num|Shaped|UInt)(\d+|)(\[.*)?"),
     # Parts of the inside that a signature names, without a page of their own.
     (r"py:class", r"rc_snn\.(cells|spike_events|runs)\..*|rc_snn\.distributed\.T"),
