@@ -17,7 +17,7 @@ from rc_snn.borders.checks import (
     check_weights,
     named,
 )
-from rc_snn.borders.numbers import count
+from rc_snn.borders.numbers import count, flag
 from rc_snn.runs.chunks import (
     Chunk,
     Chunks,
@@ -338,6 +338,7 @@ def decide(
             on a GPU; the decisions are the same.
 
     Raises:
+        TypeError: if `refill` is neither True nor False.
         ValueError: as `run`, if a weight is not finite, or if `refill` is asked of a model or of
             sequences that cannot.
 
@@ -357,7 +358,7 @@ def decide(
         batch_size = fitting(model, inputs.n_steps)
     count(batch_size, "batch_size", low=1)
     with evaluated(model):
-        if refill:
+        if flag(refill, "refill"):
             _stepper(model, inputs, fused=False)  # which checks what goes in
             return decide_refilled(model, inputs, theta, batch_size)
         chunks = chooser(model, inputs.n_steps, training=False)

@@ -184,6 +184,8 @@ class Curve:
     label: str
     rank_coded: bool
     points: list[tuple[float, float]]
+    records: tuple[Record, ...] = ()
+    """What it is made of."""
 
 
 def curves(records: Sequence[Record]) -> list[Curve]:
@@ -194,25 +196,27 @@ def curves(records: Sequence[Record]) -> list[Curve]:
     timed.sort(key=lambda r: float(r.config["train"]["temperature"]))
     first = [r.metrics for r in timed]
     if first:
-        found.append(Curve("ReL-PSP 784-340-10, first spike", False, _points(first)))
+        found.append(Curve("ReL-PSP 784-340-10, first spike", False, _points(first), (*timed,)))
         forced = _points([m["at_frame_end"] for m in first])
-        found.append(Curve("the same, potential answers at the frame's end", False, forced))
+        label = "the same, potential answers at the frame's end"
+        found.append(Curve(label, False, forced, (*timed,)))
     for polarity in ("dark_first", "bright_first"):
         mapped = [
-            r.metrics
+            r
             for r in trained
             if "deadline" in r.config["train"] and r.config["polarity"] == polarity
         ]
         if mapped:
             first_pixels = polarity.removesuffix("_first")
             label = f"mapped ConvReL-PSP, {first_pixels} first (augmented)"
-            found.append(Curve(label, False, _points(mapped)))
+            points = _points([r.metrics for r in mapped])
+            found.append(Curve(label, False, points, (*mapped,)))
     for r in records:
         if "network" in r.config:
             label = f"{r.config['network'].removesuffix('-augmented')}, θ swept"
             if r.config["network"].endswith("-augmented"):
                 label += " (augmented)"
-            found.append(Curve(label, True, _points(list(r.metrics.values()))))
+            found.append(Curve(label, True, _points(list(r.metrics.values())), (r,)))
     return found
 
 

@@ -223,6 +223,13 @@ def number(value: Any, what: str) -> float:
         raise ValueError(f"{what} must be a number that a float holds, got more.") from None
 
 
+def flag(value: Any, what: str) -> bool:
+    """Return an option that is on or off; refuse all else, 1 and 0 too, which are counts."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{what} must be True or False, got {value!r}.")
+    return bool(value)
+
+
 def check_fields(config: Any, **lowest: int) -> None:
     """Hold the fields of a dataclass to their annotations: what its `__post_init__` calls first.
 
@@ -277,9 +284,7 @@ def _as_annotated(value: Any, hint: Any, what: str, low: int | None) -> Any:
     if hint is float:
         return number(value, what)
     if hint is bool:
-        if not isinstance(value, bool | np.bool_):
-            raise TypeError(f"{what} must be True or False, got {value!r}.")
-        return bool(value)
+        return flag(value, what)
     if origin is Literal and not (isinstance(value, str) and value in of):
         words = " or ".join(f'"{word}"' for word in of)
         raise ValueError(f"{what} must be one of {words}, got {value!r}.")

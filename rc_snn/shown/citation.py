@@ -3,7 +3,6 @@
 import re
 import sys
 from pathlib import Path
-from typing import TextIO
 
 _ENTRIES = Path(__file__).with_name("citations.bib")
 _ALWAYS = ("jeffares2022", "rc_snn")
@@ -31,16 +30,13 @@ def used(key: str) -> None:
     _used.add(key)
 
 
-def cite(*, file: TextIO | None = None) -> None:
+def cite() -> None:
     """Print BibTeX of what this process has used so far; a script calls it last.
 
     The paper and this software always; a method (α-PSP, ReL-PSP, the mapping of ReLU networks) once
     a neuron or network of it was made or loaded; a data set once it was read here; a library once
     it is imported, whoever did it. What you did with them decides: leave out what your work does
     not rest on, and add what it does (a simulator that ran in another process is not seen).
-
-    Args:
-        file: where to, as for `print`; default: standard output.
 
     Example:
         >>> cite()
@@ -52,7 +48,7 @@ def cite(*, file: TextIO | None = None) -> None:
     wanted = {*_ALWAYS, *_used, *imported}
     version = sys.modules["rc_snn"].__version__
     shown = [text for key, text in entries().items() if key in wanted]
-    print("\n\n".join(shown).replace("VERSION", version), file=file)
+    print("\n\n".join(shown).replace("VERSION", version))
 
 
 def entries() -> dict[str, str]:

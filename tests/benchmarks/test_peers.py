@@ -82,7 +82,7 @@ def folder(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(peers.Peers, "runs", lambda _, options: planned(options))
         patch.setattr(peers, "splits_of", lambda seed, _: splits(seed))
-        options = KeywordOptions(train=True, profile="quick", results=place)
+        options = KeywordOptions(train=True, profile="quick", seeds=(0, 1, 2), results=place)
         assert command(peers.TASK, options) == 0
         before = {p: p.stat().st_mtime_ns for p in place.glob("peers/*.json")}
         patch.setattr(peers, "measure", lambda *_: pytest.fail("the record was not used"))

@@ -168,13 +168,6 @@ rc_snn.cite()
     assert {"lecun1998", "pedersen2024"} <= cited[3] - cited[2]
 
 
-def test_it_prints_where_print_would(capsys, tmp_path):
-    rc_snn.cite()
-    with (tmp_path / "used.bib").open("w") as file:
-        rc_snn.cite(file=file)
-    assert (tmp_path / "used.bib").read_text() == capsys.readouterr().out != ""
-
-
 FIELD = r"^ +(\w+) *= \{(.*?)\},?$"
 
 
