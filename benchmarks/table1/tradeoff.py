@@ -245,7 +245,7 @@ def ahead(found: list[Curve]) -> list[str]:
         }
         rc, rel = best[True], best[False]
         who = "—"
-        if rc is not None or rel is not None:
+        if rc != rel:
             who = "rank coding" if (rc or 0.0) > (rel or 0.0) else "first spikes"
         shown = ["—" if x is None else f"{100 * x:.2f}" for x in (rc, rel)]
         rows.append([f"{deadline:g}", *shown, who])
@@ -254,7 +254,7 @@ def ahead(found: list[Curve]) -> list[str]:
 
 def draw(found: list[Curve], path: Path, theirs: Sequence[Curve] = ()) -> None:
     """Draw the curves, and points of networks of others."""
-    figure, axis = figures.subplots(figsize=(7.5, 5.0), layout="constrained")
+    figure, axis = figures.subplots(figsize=(7.5, 5.6), layout="constrained")
     for i, curve in enumerate(found):
         style: Any = {"marker": "o", "ls": "-"}
         if not curve.rank_coded:
@@ -273,7 +273,7 @@ def draw(found: list[Curve], path: Path, theirs: Sequence[Curve] = ()) -> None:
         ylabel="test accuracy (%)",
         title=f"MNIST, one seed per network; below {LOWEST} % not shown",
     )
-    axis.legend(loc="lower right")
+    figure.legend(loc="outside lower center", ncols=2)
     figures.save(figure, path)
 
 
