@@ -31,7 +31,10 @@ from tests.mutation.faults import Mutant, mutants
 
 HOME = Path(__file__).resolve().parents[2]
 CORE, THETAS = "tests/rc_snn/test_", "tests/rc_snn/test_random_thresholds.py::test_"
-EXITS = ["rc_snn/exits", *(f"{CORE}{x}.py" for x in ("exits", "thresholds", "step_thresholds"))]
+EXITS = [
+    "rc_snn/exits",
+    *(f"{CORE}{x}.py" for x in ("exits", "thresholds", "step_thresholds", "early_metrics")),
+]
 TARGETS = {
     "rc_snn/spikes.py": [f"{CORE}spikes.py", "rc_snn/spikes.py"],
     "rc_snn/objective.py": [
@@ -69,10 +72,12 @@ def main() -> int:
     parser.add_argument("--n", type=int, default=300, help="mutants in the sample; 0: all")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--limit", type=int, default=60, help="seconds of a core, for each")
-    parser.add_argument("--only", default="", help="mutants of files whose name holds this")
+    parser.add_argument("--only", nargs="*", default=[""], help="parts of the names of files")
     parser.add_argument("--write", action="store_true", help="write docs/MUTATION.md")
     options = parser.parse_args()
-    sources = {path: (HOME / path).read_text() for path in TARGETS if options.only in path}
+    sources = {
+        path: (HOME / path).read_text() for path in TARGETS if any(x in path for x in options.only)
+    }
     every = [mutant for path, source in sources.items() for mutant in mutants(path, source)]
     sample = random.Random(options.seed).sample(every, options.n or len(every))
     survivors = []
