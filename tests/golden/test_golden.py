@@ -4,6 +4,7 @@ import json
 
 import golden_values
 import numpy as np
+import pytest
 
 KEPT = np.load(golden_values.HERE / "decisions.npz")
 
