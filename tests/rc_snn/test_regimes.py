@@ -343,3 +343,24 @@ def test_where_most_never_answer_the_median_time_is_infinite():
     silent = Decision(torch.zeros(3).long(), time, None, time.isfinite(), torch.zeros(3, 2))
     clock = account(silent, torch.zeros(3).long()).strict_clock
     assert clock.median == clock.mean == math.inf
+
+
+def test_an_answer_at_the_very_end_of_a_frame_unseen_is_within_it():
+    end = Decision(torch.tensor([0]), torch.tensor([1.0]), None, torch.tensor([True]), torch.eye(1))
+    got = account(end, torch.tensor([0]), seen=torch.tensor([0.0]))
+    assert got.strict_clock.share_within == 1.0
+    assert got.input_seen.mean == 0.0
+
+
+def test_one_sample_on_another_grid_is_found_among_others():
+    right = Decision.at_steps(torch.tensor([1, 2]), 4, torch.ones(2).bool(), torch.eye(2))
+    other = replace(right, time=torch.tensor([0.5, 0.3], dtype=torch.float64))
+    with pytest.raises(ValueError, match=r"at step 2 is out at 0\.75 frames; sample 1 says 0\.3"):
+        account(other, torch.tensor([0, 1]), n_steps=4)
+
+
+def test_sequences_without_a_cost_have_no_operations():
+    decision = Decision.at_steps(torch.tensor([1]), 4, torch.tensor([True]), torch.eye(2)[:1])
+    shown = SpikeSequences(torch.tensor([[0, 3]], dtype=torch.int16), 4)
+    got = account(decision, torch.tensor([0]), n_steps=4, inputs=shown)
+    assert (got.synops_ac, got.synops_mac, got.input_seen.mean) == (None, None, 0.5)

@@ -181,6 +181,8 @@ def test_frames_that_are_no_rank_code_are_refused():
         steps_from_frames(torch.tensor([[1, 0], [1, 1]]))  # one unit of two
     with pytest.raises(ValueError, match="only 0 and 1"):
         steps_from_frames(torch.full((2, 1), 0.5))
+    with pytest.raises(ValueError, match=r"n_steps must be in 1\.\.32767, got 0"):
+        steps_from_frames(torch.zeros(0, 2))
     with pytest.raises(ValueError, match=r"in 0\.\.2"):
         spike_frames(torch.tensor([3]), 2)
 
@@ -243,6 +245,7 @@ def test_a_sequence_of_one_step_is_decided_at_it():
     step, fired = first_spike(p, 0.8)
     assert step.tolist() == [0, 0]
     assert fired.tolist() == [True, False]
+    assert first_spike(p[..., :1], 0.8).fired.tolist() == [True, False], "and of one class"
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
