@@ -84,7 +84,8 @@ def main() -> int:
     for tests in dict.fromkeys(tuple(TARGETS[path]) for path in sources):
         if own := [mutant for mutant in sample if tuple(TARGETS[mutant.path]) == tests]:
             survivors += _survivors(own, sources, options.limit)
-    text = report.text(options.seed, Counter(x.path for x in every), sample, survivors, sources)
+    among, command = Counter(x.path for x in every), " ".join(sys.argv[1:])
+    text = report.text(command, among, sample, survivors, sources)
     print(text)
     if options.write:
         (HOME / "docs" / "MUTATION.md").write_text(text)

@@ -11,14 +11,14 @@ EQUIVALENT: dict[str, str] = {
     "if (decision.step is not None or n_steps is not None):": "both are None, or neither",
     "wrong = ~(((decision.time.double() - out).abs() < rounding))": "a difference that is equal to "
     "the bound to its last digit; the bound is a round number",
-    "rounding = 1e-6 + 5.0 * torch.finfo(decision.time.dtype).eps": "a bound on rounding, with room",
+    "rounding = 1e-6 + 5.0 * torch.finfo(decision.time.dtype).eps": "room for rounding",
     "stacklevel=4,": "the shape checks of the tests add frames of their own",
 }
 """Mutants that no test can notice, by their new line, and why."""
 
 
 def text(
-    seed: int,
+    command: str,
     among: Counter[str],
     sample: list[Mutant],
     survivors: list[Mutant],
@@ -31,7 +31,7 @@ def text(
         "# Mutants",
         "",
         "Small faults written into the core, one at a time, and whether a test notices: written by",
-        f"`python -m tests.mutation --n {len(sample)} --seed {seed} --write`.",
+        f"`python -m tests.mutation {command}`.",
         "",
         f"Noticed: {noticed} of {len(sample)} ({noticed / len(sample):.1%}). Mutants in all: "
         f"{among.total()}.",
