@@ -122,8 +122,10 @@ def end(call: Callable[[], int | None], errors: tuple[type[Exception], ...] = ER
             status = ended.code
         sys.stdout.flush()
     except KeyboardInterrupt:
+        _put_bars_away()
         status = _stopped(_Stops.number)
     except errors as error:
+        _put_bars_away()
         unread = isinstance(error, BrokenPipeError) and _unread()
         status = 128 + signal.SIGPIPE if unread else _refused(error, traced)
     finally:
@@ -248,6 +250,13 @@ def _stopped(number: int) -> int:
         go_on = "With --force it begins again; without, it goes on from what is written"
     print(f"stopped by {signal.Signals(number).name}. {go_on}.", file=sys.stderr)
     return 128 + number
+
+
+def _put_bars_away() -> None:
+    """Clear the bars of what was cut short: a line of ours would stand behind them."""
+    if "tqdm" in sys.modules:
+        for bar in list(getattr(sys.modules["tqdm"].tqdm, "_instances", ())):
+            bar.close()
 
 
 def _open_streams() -> None:

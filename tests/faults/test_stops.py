@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import children
@@ -130,10 +131,8 @@ def filled_meanwhile(folder: Path) -> None:
     """Fill the disk in the second epoch; then make room, and go on."""
     children.mount(folder, n_bytes=1_000_000)
     os.environ |= {"EPOCHS": "3", "FRESH": "fill"}
-    try:
+    with suppress(SystemExit):
         tiny.command(folder, "--train")
-    except SystemExit as stop:
-        print(stop.code, file=sys.stderr)
     [run_dir] = (folder / "runs" / "tiny").iterdir()
     assert tiny.epochs_of(run_dir)[0] == [0]
     assert not list(folder.rglob("*.partial*"))
