@@ -114,7 +114,7 @@ def text(done: Record) -> str:
     """Lay the figures out, with what was asked for."""
     here, grids = done.machine, done.metrics["grids"]
     lines = [
-        f"Spike streams on {here['cpu']}, {here['threads']} thread, load {here['load']}",
+        f"Spike streams: {here['cpu']}, {here['threads']} thread, load {here['load']}",
         "million events per second: median (quartiles) of alternating runs",
         "",
     ]
