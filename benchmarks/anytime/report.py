@@ -195,7 +195,7 @@ def markdown(records: Sequence[Record]) -> list[str]:
     for name, methods in found.items():
         cells = [mean_and_half(areas(methods[m])) if m in methods else "—" for m in ANYTIME]
         rows.append([ABOUT[name][0], *cells])
-    return ["± 95 % over seeds; θ swept at inference.", "", *tables.markdown(rows)]
+    return ["± 95 % over seeds, none: one seed; θ swept at inference.", "", *tables.markdown(rows)]
 
 
 COLOURS = dict(zip(ANYTIME, ("black", "#e69f00", "#0072b2", "#009e73", "#d55e00"), strict=True))

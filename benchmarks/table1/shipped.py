@@ -8,6 +8,7 @@ import torch
 from encoders.functional import encode
 from encoders.mnist import Digits, Split
 from rc_snn.network import Network, load, names
+from rc_snn.progress import progress, say
 from rc_snn.spikes import Decision
 
 
@@ -26,10 +27,11 @@ def evaluate_shipped(digits: Digits, rows: Collection[str] = ()) -> int:
         right = (decision.label == digits.test.labels) & torch.isfinite(decision.time)
         correct = int(right.sum())
         failed |= correct != net.measured["correct"]
-        print(
+        say(
             f"{net.name:<40} {100 * correct / len(right):>10.2f} "
             f"{100 * net.measured['accuracy']:>9.2f} {decision.time.double().mean():>10.3f} "
-            f"{int(decision.fired.sum()):>6}"
+            f"{int(decision.fired.sum()):>6}",
+            error=False,
         )
     print("mean time: in frames, when the answer is out (the strict clock)\n")
     if failed:
@@ -41,7 +43,7 @@ def shipped_decisions(
     test: Split, rows: Collection[str] = ()
 ) -> Iterator[tuple[Network, Decision]]:
     """Yield shipped networks that read spike times of images, and their decisions."""
-    for name in names():
+    for name in progress(names(), f"decide {len(test.labels):,} images", unit="networks"):
         net = load(name)
         if net.reads == "times" and (not rows or row_of_record(net.record) in rows):
             yield net, net.decide(encode(test.images, **net.encoder))
