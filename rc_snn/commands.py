@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from functools import cache
 from pathlib import Path
@@ -30,6 +30,12 @@ _TWICE_S = 1.0
 
 class Stopped(KeyboardInterrupt):
     """One of `STOPS` has come: raised where the command was, so that everything is put away."""
+
+
+class Called:
+    """How the command of this process was called, if not by `python -m` and its module."""
+
+    by: str | None = None
 
 
 def run(
@@ -51,7 +57,7 @@ def run(
     import tyro
 
     spec = sys.modules["__main__"].__spec__  # of what follows `-m`
-    prog = f"python -m {spec.name.removesuffix('.__main__')}" if spec else None
+    prog = Called.by or (f"python -m {spec.name.removesuffix('.__main__')}" if spec else None)
 
     def call() -> int | None:
         asked = tyro.cli(options, prog=prog)
@@ -235,18 +241,27 @@ def made_by(name: str) -> Any:
 
 
 def listing(package: str) -> str:
-    """Return the commands of a package, a line each: its name, and what its docstring begins with.
+    """Return the commands of a package, a line each: its name, and what it is about."""
+    return lines({f"python -m {name}": about for name, about in found(package).items()})
+
+
+def lines(about: Mapping[str, str]) -> str:
+    """Return names and what is said of them, a line each, in the order of the names."""
+    width = max(map(len, about), default=0)
+    return "\n".join(f"{name:{width}}  {about[name]}" for name in sorted(about))
+
+
+def found(package: str) -> dict[str, str]:
+    """Return the commands of a package, and what the docstring of each begins with.
 
     A command is a module with a block `if __name__ == "__main__":`, or a package with a
     `__main__.py`. Files are read, and nothing is imported.
     """
-    lines = {}
-    for path in _folder(package).rglob("*.py"):
-        name = _module(path, package)
-        if name not in (None, package) and _is_command(path):
-            lines[f"python -m {name}"] = _first_line(path)
-    width = max(map(len, lines), default=0)
-    return "\n".join(f"{name:{width}}  {lines[name]}" for name in sorted(lines))
+    return {
+        name: _first_line(path)
+        for path in _folder(package).rglob("*.py")
+        if (name := _module(path, package)) not in (None, package) and _is_command(path)
+    }
 
 
 def refuse(package: str) -> None:
@@ -271,7 +286,13 @@ def refuse(package: str) -> None:
     if there and not runs:
         print(f"{asked} is no command. python -m {package} lists the commands.", file=sys.stderr)
         raise SystemExit(2)
-    if there and threading.current_thread() is threading.main_thread():
+    if there:
+        catch_early_stops()
+
+
+def catch_early_stops() -> None:
+    """Let SIGINT and SIGTERM end in one line a command whose modules are still imported."""
+    if threading.current_thread() is threading.main_thread():
         _listen()
 
 
