@@ -93,7 +93,7 @@ class NorseLIF:
     .. math:: i_t = (1 - \tfrac{dt}{\tau_{syn}}) i', \quad v_t = (1 - z_t) v'
 
     τ_mem = 10 ms, τ_syn = 5 ms; rest and reset are 0; gradients pass through the reset. norse's own
-    surrogate "super" ignores its α in version 1.1: 1 / (|v' - ϑ| + 1)² is wide, and networks
+    surrogate "super" ignores its α in version 1.1: `1 / (|v' - ϑ| + 1)²` is wide, and networks
     learned badly (93 % of validation images, 95.5 % with "tanh"; 10,000 training images, 5 epochs,
     one seed, no record).
     """

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import figure4, figure5, neurobench, record, simulators
+from benchmarks import figure4, figure5, neurobench, record, reproduction, simulators
 from benchmarks.anytime import task as anytime
 from benchmarks.early import task as early
 from benchmarks.figure1 import task as figure1
@@ -49,6 +49,7 @@ PAGES: dict[str, tuple[str, ...]] = {
     "docs/BRIDGES.md": ("bridges", "simulators"),
     "docs/anytime.md": ("anytime",),
     "docs/SCALE.md": ("scale",),
+    "docs/reproduction.md": ("reproduction",),
 }
 """The generated blocks of each page."""
 
@@ -72,6 +73,7 @@ def blocks(results: Path) -> dict[str, str]:
         "time": times,
         "bridges": support.markdown() + "\n",
         "scale": plan.markdown(plan.Plan(results=results)),
+        "reproduction": reproduction.markdown(results),
     }
 
 

@@ -187,7 +187,7 @@ class LogMel:
         .. math:: \min(\text{clip},\; (t + \text{context}) \, \text{hop} + \text{window} / 2)
 
         Returns:
-            Milliseconds from the clip's start, float64: context and window are included.
+            Milliseconds from the clip's start, float64, with context and window.
 
         Example:
             >>> import torch

@@ -89,7 +89,7 @@ class Machine:
     """What the machine reaches with this number of threads."""
 
     float32: float
-    """Matrix products, GFLOP/s."""
+    """Matrix products, GFLOP/s; on a GPU in TF32, as cuDNN multiplies by default."""
     bf16: float
     memory: float
     """Copy of a large tensor, GB/s, reads and writes counted."""
@@ -103,15 +103,21 @@ class Machine:
 
     @staticmethod
     def measure(device: torch.device | None = None) -> "Machine":
-        """Measure the rates; those of a GPU on larger tensors, in TF32 where torch allows that."""
+        """Measure the rates; those of a GPU on larger tensors."""
         gpu = device is not None and device.type == "cuda"
         n, cells = (8192, 2**28) if gpu else (1536, 2**25)
         a = torch.randn(n, n, device=device)
         low, large = a.bfloat16(), torch.ones(cells, device=device)
         target = torch.empty_like(large)
         flops = 2 * n**3 / 1e9
+        before = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision("high" if gpu else before)
+        try:
+            float32 = flops / seconds(lambda: torch.mm(a, a), 7, device)
+        finally:
+            torch.set_float32_matmul_precision(before)
         return Machine(
-            flops / seconds(lambda: torch.mm(a, a), 7, device),
+            float32,
             flops / seconds(lambda: torch.mm(low, low), 7, device),
             2 * large.numel() * 4 / 1e9 / seconds(lambda: target.copy_(large), 7, device),
         )

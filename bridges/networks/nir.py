@@ -190,7 +190,7 @@ def hidden_states(model: RCLSTM | RCConvLSTM, inputs: Sequences, dt_s: float) ->
         dt_s: seconds per step.
 
     Returns:
-        NIR's grid: float64 `[sample, time, features + 1]`.
+        NIR's grid, float64 `[sample, time, features + 1]`.
 
     Example:
         >>> from rc_snn.sequences import DenseSequences

@@ -1,6 +1,6 @@
 """Spike streams in files: HDF5, which every language reads, or npz, which needs numpy only.
 
-Both hold the same, under the same names:
+Both hold the same, under the same names::
 
     /ticks    int64 [spikes]       tick of each spike since its sample's start
     /units    int32 [spikes]       unit of each spike

@@ -41,7 +41,7 @@ def exporter(target: Target) -> Exporter:
 
     Args:
         stream: spikes to run.
-        path: the script, named *.py; the spikes lie beside it under the same name, as npz.
+        path: the script, named `*.py`; the spikes lie beside it under the same name, as npz.
 
     Raises:
         BridgeError: if {target.title} cannot carry the spikes: see `Target.admit`.

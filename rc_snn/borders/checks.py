@@ -54,11 +54,13 @@ def check_finite(weights: Iterable[tuple[str, Tensor]]) -> None:
         ...
         ValueError: 1 of 2 values of weight are not finite. Lower the learning rate, clip the ...
     """
-    for name, weight in weights:
-        weight = weight.detach()
-        # One pass: the exact question is for the rare case, a sum that overflows among them.
-        if not weight.is_floating_point() or math.isfinite(weight.sum()):
-            continue
+    named = [(name, w.detach()) for name, w in weights if w.is_floating_point()]
+    sums = [w.sum() for _, w in named]
+    # One number for all, so that a device is waited for once. The exact question is for the rare
+    # case, a sum that overflows among them.
+    if not sums or math.isfinite(sum(s.to(sums[0].device) for s in sums)):
+        return
+    for name, weight in named:
         broken = int((~torch.isfinite(weight)).sum())
         if broken:
             raise ValueError(

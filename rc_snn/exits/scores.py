@@ -210,7 +210,7 @@ def exit_at(
         threshold: one for all steps, or one for each `[time]`; -inf always and +inf never exits.
 
     Returns:
-        Decisions in the order of the batch. Silence is as everywhere: `step = T-1`, `fired=False`.
+        Decisions in the order of the batch; silence is `step = T-1`, `fired=False`, as everywhere.
 
     Raises:
         ValueError: if there is no step, or a score or threshold is NaN.
