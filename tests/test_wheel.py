@@ -112,3 +112,17 @@ def test_table_1_measures_what_ships_in_an_empty_folder(site, tmp_path):
     assert re.search(r"rc-lstm-340-fast +98\.17 +98\.17", measured)
     ours = re.findall(r"^fast +RC-LSTM +784-340-10 +98\.14 +9\d\.\d\d", table, re.MULTILINE)
     assert len(ours) >= 5
+
+
+def test_an_editable_install_is_a_line_in_a_file_that_mypy_reads(built):
+    """The hook that setuptools writes otherwise shows a type checker nothing."""
+    folder = built[0].parent
+    [source] = (folder / "unpacked").iterdir()
+    build = "import sys, setuptools.build_meta as b; b.build_editable(sys.argv[1])"
+    (folder / "editable").mkdir()
+    run(sys.executable, "-c", build, str(folder / "editable"), cwd=source)
+    [wheel] = (folder / "editable").glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        files = {name for name in archive.namelist() if ".dist-info/" not in name}
+        [pth] = files
+        assert Path(archive.read(pth).decode().strip()).samefile(source)
