@@ -6,7 +6,6 @@ mean spike time and β over the epochs, with `critical_beta` marked. It is drawn
 results/figure3; `--train` makes that record first, and resumes where it was stopped.
 """
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from encoders.mnist import Digits, load_mnist
 from encoders.temporal_mnist import take
 from rc_snn import commands
 from rc_snn.objective import critical_beta
+from rc_snn.progress import Bar, say
 from rc_snn.spikes import spike_frames, spike_steps
 from rc_snn.training import TrainConfig
 
@@ -163,13 +163,14 @@ def main(options: Figure3) -> int:
     failed = False
     if options.train:
         for outcome in make_all(TASK, options):
-            print(outcome.line, file=sys.stderr)
+            say(outcome.line)
             failed |= outcome.failed
     [done] = TASK.find(options)
     short = "" if options.profile == "paper" else f".{options.profile}"
     path = options.results / "figure3" / f"figure3_{options.polarity}{short}.png"
     record.check_ours(path, path.parent)
-    draw(done, load_mnist(options.data), path)
+    with Bar(f"draw {path.name}", 1):
+        draw(done, load_mnist(options.data), path)
     print(path)
     return int(failed)
 

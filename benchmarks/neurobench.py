@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import nn
 from torch.utils.data import TensorDataset
-from tqdm import tqdm
 
 from benchmarks import record
 from benchmarks.record import Record
@@ -25,6 +24,7 @@ from encoders.functional import encode
 from encoders.mnist import Split, load_mnist
 from encoders.temporal_mnist import take
 from rc_snn.network import load
+from rc_snn.progress import progress
 from rc_snn.spikes import spike_steps
 
 Row = dict[str, Any]
@@ -132,7 +132,7 @@ def make(run: Measurement, options: NeuroBenchOptions, command: str) -> Record:
     split = take(digits.test, torch.arange(n))
 
     def figures() -> dict[str, Any]:
-        names = tqdm(run.config["networks"], desc="neurobench", disable=None)
+        names = progress(run.config["networks"], "neurobench", unit="networks")
         return {"rows": [r for name in names for r in rows(name, split, run.config["batch_size"])]}
 
     done = run.record(figures, command)

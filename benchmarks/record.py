@@ -180,6 +180,16 @@ def save(record: Record, folder: Path) -> Path:
     return path
 
 
+def beginning(text: str) -> str:
+    """Return the words by which a generated text is known: no option, no machine changes them.
+
+    Example:
+        >>> beginning("Spike streams: a machine, 2 threads")
+        'Spike streams'
+    """
+    return re.split(r"\d|\n|:", text, maxsplit=1)[0]
+
+
 def check_ours(path: Path, folder: Path, text: str | None = None) -> None:
     """Refuse to write over a table or figure that we did not write.
 
@@ -198,8 +208,7 @@ def check_ours(path: Path, folder: Path, text: str | None = None) -> None:
         return
     ours = any(not isinstance(read(p), str) for p in paths(folder))
     if ours and text is not None:
-        head = re.split(r"\d|\n", text, maxsplit=1)[0]
-        ours = path.read_text(errors="replace").startswith(head)
+        ours = path.read_text(errors="replace").startswith(beginning(text))
     if not ours:
         raise ValueError(
             f"{path} is not a file that rc_snn wrote from records in {folder}; it was left as it "

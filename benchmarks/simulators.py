@@ -10,7 +10,6 @@ and makes it.
 
 import importlib
 import math
-import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -30,6 +29,7 @@ from encoders.functional import encode
 from encoders.mnist import load_mnist
 from rc_snn.borders.numbers import number
 from rc_snn.network import Network, load
+from rc_snn.progress import progress, say
 from rc_snn.spikes import SpikeTimes
 
 Entry: TypeAlias = dict[str, Any]
@@ -102,22 +102,22 @@ def measure(
     model = network.model.double()
     with torch.no_grad():
         exact = model.spike_times(times.double())
-    for precise in (True, False):
-        for dt in steps:
-            begin = time.perf_counter()
-            ran = bridge.spike_times(model, times.double(), dt=dt, frames=frames, precise=precise)
-            seconds = time.perf_counter() - begin
-            layers = [agreement(a, b, dt, frames) for a, b in zip(ran, exact, strict=True)]
-            joined = agreement(torch.cat(ran, dim=1), torch.cat(exact, dim=1), dt, frames)
-            yield {
-                "network": network.name,
-                "simulator": simulator,
-                "precise": precise,
-                "dt": dt,
-                "all": asdict(joined),
-                "layers": [asdict(layer) for layer in layers],
-                "seconds": seconds,
-            }
+    every = list(product((True, False), steps))
+    for precise, dt in progress(every, f"{network.name} in {simulator}", unit="simulations"):
+        begin = time.perf_counter()
+        ran = bridge.spike_times(model, times.double(), dt=dt, frames=frames, precise=precise)
+        seconds = time.perf_counter() - begin
+        layers = [agreement(a, b, dt, frames) for a, b in zip(ran, exact, strict=True)]
+        joined = agreement(torch.cat(ran, dim=1), torch.cat(exact, dim=1), dt, frames)
+        yield {
+            "network": network.name,
+            "simulator": simulator,
+            "precise": precise,
+            "dt": dt,
+            "all": asdict(joined),
+            "layers": [asdict(layer) for layer in layers],
+            "seconds": seconds,
+        }
 
 
 def _line(entry: Entry) -> str:
@@ -195,7 +195,7 @@ def make(run: Measurement, options: SimulatorOptions, command: str) -> Record:
             net = load(name)
             times = encode(images, **net.encoder)
             for entry in measure(net, simulator, times, c["steps"], c["frames"]):
-                print(_line(entry), file=sys.stderr)
+                say(_line(entry))
                 entries.append(entry)
         return {"entries": entries, "versions": {p: metadata.version(p) for p in PACKAGES}}
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import figure4, figure5, neurobench, record, reproduction, simulators
+from benchmarks import cards, figure4, figure5, neurobench, record, reproduction, simulators
 from benchmarks.anytime import task as anytime
 from benchmarks.early import task as early
 from benchmarks.figure1 import task as figure1
@@ -50,6 +50,7 @@ PAGES: dict[str, tuple[str, ...]] = {
     "docs/anytime.md": ("anytime",),
     "docs/SCALE.md": ("scale",),
     "docs/reproduction.md": ("reproduction",),
+    "docs/MODELS.md": ("models",),
 }
 """The generated blocks of each page."""
 
@@ -74,6 +75,7 @@ def blocks(results: Path) -> dict[str, str]:
         "bridges": support.markdown() + "\n",
         "scale": plan.markdown(plan.Plan(results=results)),
         "reproduction": reproduction.markdown(results),
+        "models": cards.markdown(results),
     }
 
 

@@ -18,6 +18,7 @@ from benchmarks.record import Record
 from benchmarks.run import Options, Outcome, Run, check_folders, find, once
 from rc_snn import commands, distributed
 from rc_snn.files import check_room, write_text
+from rc_snn.progress import Bar, progress, say
 
 
 class Makes(Protocol):
@@ -106,9 +107,10 @@ def make_all(task: Makes, options: Options) -> Iterator[Outcome]:
         for run in task.runs(options)
     ]
     check_folders(options, task.name)
+    outcomes: Iterator[Outcome] = (job.function(options) for job in made)
     if options.ray or options.ray_address is not None:
-        return cluster.run_all(made, options)
-    return (job.function(options) for job in made)
+        outcomes = cluster.run_all(made, options)
+    return progress(outcomes, f"{task.name}: runs", total=len(made), unit="runs")
 
 
 def make(task: Makes, run: Run, options: Options, *, command: str) -> Outcome:
@@ -134,7 +136,7 @@ def command(task: Task, options: Options) -> int:
     if options.train:
         check_room(options.results / task.name)
         for outcome in make_all(owner(task), options):
-            print(outcome.line, file=sys.stderr)
+            say(outcome.line)
             failed |= outcome.failed
     try:
         found = task.find(options)
@@ -162,6 +164,7 @@ def publish(task: Task, records: Sequence[Record], options: Options) -> None:
     record.check_ours(picture, made_of)
     print(text, end="")  # first, for where nothing can be written
     write_text(written, text)
-    task.draw(records, options, picture)
+    with Bar(f"draw {picture.name}", 1):
+        task.draw(records, options, picture)
     if picture.exists():
         print(picture)

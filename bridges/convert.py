@@ -18,7 +18,6 @@ from typing import Annotated, Literal, TypeAlias
 import torch
 import tyro
 from torch import Tensor
-from tqdm import tqdm
 
 from bridges import support
 from bridges.errors import BridgeError
@@ -30,6 +29,7 @@ from encoders.mnist import Split, load_mnist
 from rc_snn import commands
 from rc_snn.files import check_room
 from rc_snn.network import Network, load, names, network_made_by
+from rc_snn.progress import progress
 from rc_snn.spikes import Decision, spike_steps
 
 Spikes: TypeAlias = Literal["answers", "inputs", "model"]
@@ -136,14 +136,14 @@ def _from_network(config: Convert) -> SpikeStream:
     _check_reads(net, images)
     n_steps = config.steps if net.n_steps is None else net.n_steps
     dt_s = _DT if config.dt is None else config.dt
-    times = torch.cat([encode(part, **net.encoder) for part in _parts(images.images)])
+    times = torch.cat([encode(part, **net.encoder) for part in _parts(images.images, "encode")])
     if config.spikes == "inputs":
         on_grid = steps_to_times(spike_steps(times, n_steps), n_steps)
         stream = replace(
             SpikeStream.from_times(on_grid, n_steps, dt_s), shape=(1, *images.images.shape[1:])
         )
     else:
-        decision = Decision.cat([net.decide(part) for part in _parts(times)])
+        decision = Decision.cat([net.decide(part) for part in _parts(times, "decide")])
         if decision.step is None:
             stream = _first_spikes(decision, n_steps, dt_s)
         else:
@@ -215,9 +215,9 @@ def _images(config: Convert) -> Split:
     return Split(test.images[:n], test.labels[:n])
 
 
-def _parts(tensor: Tensor) -> Iterator[Tensor]:
+def _parts(tensor: Tensor, what: str) -> Iterator[Tensor]:
     """Return a tensor in batches, with a progress bar."""
-    return iter(tqdm(tensor.split(BATCH), unit="batch", disable=None, leave=False))
+    return progress(tensor.split(BATCH), what, unit="batches")
 
 
 if __name__ == "__main__":

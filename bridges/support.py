@@ -12,6 +12,7 @@ from bridges.errors import BridgeError
 from bridges.stream.stream import SpikeStream
 from bridges.target import Target
 from rc_snn import commands
+from rc_snn.progress import progress, say
 
 NAMES = tuple(sorted(module.name for module in pkgutil.iter_modules(bridge_modules.__path__)))
 """Every target: a module of `bridges.targets` with `TARGET`, `round_trip(stream)` and `export`."""
@@ -105,10 +106,10 @@ def main(config: Support) -> int:
         print(markdown())
         return 0
     failed = 0
-    for name in config.only or [t.name for t in targets()]:
+    for name in progress(config.only or [t.name for t in targets()], "round trips", unit="targets"):
         verdict = _check(name)
         failed += verdict.startswith("LOST")
-        print(f"{bridge(name).TARGET.title:14} {verdict}")
+        say(f"{bridge(name).TARGET.title:14} {verdict}", error=False)
     return failed
 
 

@@ -11,9 +11,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from rc_snn.files import explaining, locked
+from rc_snn.progress import Bar
 
 TIMEOUT_S = 15.0
 
@@ -125,13 +124,12 @@ def _download(part: Path, url: str) -> None:
         with (
             explaining(part),
             part.open("ab" if resumed else "wb") as out,
-            tqdm(
-                total=total,
-                initial=have if resumed else 0,
-                desc=part.name.split(".")[0],
+            Bar(
+                f"download {part.name.split('.')[0]}",
+                total,
                 unit="B",
-                unit_scale=True,
-                disable=None,
+                done=have if resumed else 0,
+                scale=True,
             ) as bar,
         ):
             for block in _blocks(answer):

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float32, Int
 from torch import Tensor
-from tqdm import tqdm
 
 from encoders.fetch import DataError, cache_folder, filling
 from encoders.log_mel import LogMel, check_rate
@@ -19,6 +18,7 @@ from encoders.speech_commands import KEYWORDS, SpeechCommands, SplitName, classe
 from rc_snn.borders.numbers import count, indices
 from rc_snn.checkpoint import digest
 from rc_snn.files import check_room, load_npz, replacing
+from rc_snn.progress import progress
 from rc_snn.sequences import ContextSequences, Labelled
 
 FORMAT = "rc_snn.keyword_features/2"
@@ -204,7 +204,7 @@ def make_features(source: SpeechCommands, front_end: LogMel) -> Features:
     check_rate(front_end)
     frames = np.empty((len(source), front_end.n_frames, front_end.n_mels), np.float32)
     names, n_short = source.recordings.names, 0
-    for first in tqdm(range(0, len(names), _BATCH), desc=f"log-mel {source.split}", disable=None):
+    for first in progress(range(0, len(names), _BATCH), f"log-mel {source.split}", unit="batches"):
         clips = np.zeros((len(names[first : first + _BATCH]), front_end.clip_samples), np.float32)
         for clip, name in zip(clips, names[first : first + _BATCH], strict=True):
             samples = source.recordings.read(name)

@@ -40,4 +40,4 @@ if __name__ == "__main__":
         main(sys.argv[1:])
     except (ImportError, ValueError) as error:
         print(f"error: {commands.one_line(error)}", file=sys.stderr)
-        raise SystemExit(2) from None
+        raise SystemExit(commands.REFUSED) from None

@@ -3,6 +3,7 @@
 import ast
 import importlib
 import importlib.util
+import io
 import math
 import os
 import re
@@ -11,16 +12,20 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Mapping
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import fields, is_dataclass
 from functools import cache
+from importlib import metadata
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 T = TypeVar("T")
 ERRORS: tuple[type[Exception], ...] = (ValueError, ImportError, OSError)
 """What says in words what to do: bad input or data, a missing package, a file, a network."""
-
+REFUSED = 2
+"""Status of a command that cannot do what it was asked: a wrong option, file, value or package."""
 
 STOPS = (signal.SIGINT, signal.SIGTERM)
 """Signals that end a command in one line, with the status 128 + their number."""
@@ -51,25 +56,68 @@ def run(
     Args:
         main: the command; returns the exit status, None is 0.
         options: a dataclass; tyro makes the command line, and `--help`, of it.
-        errors: end in the line `error: …` and status 1; any other is a fault of ours, and a
-            traceback.
+        errors: end in the line `error: …` and status 2, as a wrong option does; `--traceback` shows
+            where they came from, too. Any other is a fault of ours, and always a traceback.
     """
-    import tyro
-
-    spec = sys.modules["__main__"].__spec__  # of what follows `-m`
-    prog = Called.by or (f"python -m {spec.name.removesuffix('.__main__')}" if spec else None)
 
     def call() -> int | None:
-        asked = tyro.cli(options, prog=prog)
+        asked = _asked(options)
         check_numbers(asked)
         return main(asked)
 
     end(call, errors)
 
 
+def _asked(options: type[T]) -> T:
+    """Read options from the command line.
+
+    Raises:
+        ValueError: if they are none: what tyro says in a box of several lines, in one.
+        SystemExit: after `--help`.
+    """
+    import tyro
+
+    spec = sys.modules["__main__"].__spec__  # of what follows `-m`
+    prog = Called.by or (f"python -m {spec.name.removesuffix('.__main__')}" if spec else None)
+    about = f"{(options.__doc__ or '').rstrip()} --traceback shows where an error came from."
+    if {"-h", "--help"} & set(sys.argv):
+        return tyro.cli(options, prog=prog, description=about)
+    columns, out, err = os.environ.get("COLUMNS"), io.StringIO(), io.StringIO()
+    os.environ["COLUMNS"] = "9999"  # a box as wide as its text breaks no word
+    try:
+        with redirect_stdout(out), redirect_stderr(err):  # no terminals: a box of ASCII, colourless
+            return tyro.cli(options, prog=prog, description=about)
+    except SystemExit as ended:
+        if ended.code != REFUSED:
+            raise
+        said, err = err.getvalue(), io.StringIO()
+        raise ValueError(f"{_unboxed(said)} See {prog or sys.argv[0]} --help.") from None
+    finally:
+        sys.stdout.write(out.getvalue())
+        sys.stderr.write(err.getvalue())
+        del os.environ["COLUMNS"]
+        if columns is not None:
+            os.environ["COLUMNS"] = columns
+
+
+def _unboxed(text: str) -> str:
+    r"""Return in one line what tyro lays out between rules: what is wrong, and what was meant.
+
+    Example:
+        >>> _unboxed("No\n----\n --sed \n----\n Perhaps you meant:\n --seed INT\n----\n See")
+        '--sed. Perhaps you meant: --seed INT.'
+    """
+    parts = [" ".join(part.split()) for part in re.split(r"^ *-+ *$", text, flags=re.MULTILINE)]
+    said = [part for part in parts[1:] if part is parts[1] or part.startswith("Perhaps")]
+    said = [re.sub(r"^Error parsing \w+: ", "", part) for part in said]  # the options' class
+    return " ".join(part if part.endswith((".", "?")) else f"{part}." for part in said)
+
+
 def end(call: Callable[[], int | None], errors: tuple[type[Exception], ...] = ERRORS) -> NoReturn:
     """Call a function, and exit with the status that it returns; `run` says what else ends it."""
     _open_streams()
+    traced = "--traceback" in sys.argv[1:]
+    sys.argv[1:] = [word for word in sys.argv[1:] if word != "--traceback"]
     before = {number: signal.getsignal(number) for number in STOPS}
     _Stops.running, _Stops.first, _Stops.number = True, None, signal.SIGINT
     catch_stops()
@@ -80,10 +128,12 @@ def end(call: Callable[[], int | None], errors: tuple[type[Exception], ...] = ER
             status = ended.code
         sys.stdout.flush()
     except KeyboardInterrupt:
+        _put_bars_away()
         status = _stopped(_Stops.number)
     except errors as error:
+        _put_bars_away()
         unread = isinstance(error, BrokenPipeError) and _unread()
-        status = 128 + signal.SIGPIPE if unread else f"error: {one_line(error)}"
+        status = 128 + signal.SIGPIPE if unread else _refused(error, traced)
     finally:
         _Stops.running = False
         _settle()
@@ -128,6 +178,29 @@ def check_numbers(options: Any) -> None:
                 raise ValueError(f"{flag} must be finite, got {number}.")
             if name == "threads" and number > MOST_THREADS:
                 raise ValueError(f"{flag} must be at most {MOST_THREADS}, got {number}.")
+
+
+def _refused(error: Exception, traced: bool) -> int:
+    """Say in a line what is wrong, below where it came from if that was asked for."""
+    if traced:
+        traceback.print_exception(error)
+    print(f"error: {one_line(error)}{_remedy(error)}", file=sys.stderr)
+    return REFUSED
+
+
+def _remedy(error: Exception) -> str:
+    """Return what to do about an error of Python's own, which says only what is wrong."""
+    if type(error) is FileNotFoundError and error.errno is not None:
+        return ". Check the path."
+    if type(error) is ModuleNotFoundError and error.name and str(error).startswith("No module"):
+        module = error.name.split(".")[0]
+        with suppress(metadata.PackageNotFoundError):
+            for needed in metadata.requires("rc_snn") or ():
+                name, extra = re.match(r"[\w-]+", needed), re.search(r'extra == "(.*)"', needed)
+                if name and name[0].lower() == module:
+                    what = f"'rc_snn[{extra[1]}]'" if extra else module
+                    return f". Install it: pip install {what}"
+    return ""
 
 
 def one_line(error: BaseException) -> str:
@@ -183,6 +256,13 @@ def _stopped(number: int) -> int:
         go_on = "With --force it begins again; without, it goes on from what is written"
     print(f"stopped by {signal.Signals(number).name}. {go_on}.", file=sys.stderr)
     return 128 + number
+
+
+def _put_bars_away() -> None:
+    """Clear the bars of what was cut short: a line of ours would stand behind them."""
+    if "tqdm" in sys.modules:
+        for bar in list(getattr(sys.modules["tqdm"].tqdm, "_instances", ())):
+            bar.close()
 
 
 def _open_streams() -> None:
@@ -275,7 +355,7 @@ def refuse(package: str) -> None:
         return
     # What follows the module's name is the same in both; `-m` may stand before it, or in its word.
     asked = re.sub(r"^-\w*?m", "", sys.orig_argv[-len(sys.argv)])
-    if not asked.startswith(f"{package}."):
+    if asked != package and not asked.startswith(f"{package}."):
         return
     place = _folder(package).joinpath(*asked.split(".")[1:])
     if place.is_dir():
@@ -284,8 +364,9 @@ def refuse(package: str) -> None:
         there = (file := place.with_suffix(".py")).exists()
         runs = there and _is_command(file)
     if there and not runs:
-        print(f"{asked} is no command. python -m {package} lists the commands.", file=sys.stderr)
-        raise SystemExit(2)
+        wrong = f"error: {asked} is no command. python -m {package} lists the commands."
+        print(wrong, file=sys.stderr)
+        raise SystemExit(REFUSED)
     if there:
         catch_early_stops()
 

@@ -14,11 +14,11 @@ from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 import torch
 from jaxtyping import Int
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from rc_snn import checkpoint, distributed
 from rc_snn.borders.checks import check_weights
 from rc_snn.files import check_room, locked, replacing, sweep
+from rc_snn.progress import Bar
 from rc_snn.regimes import FAST_BELOW, SLOW_ABOVE
 from rc_snn.sequences import in_turn
 
@@ -223,19 +223,18 @@ class Loop(ABC):
 
     def _epochs(self, description: str) -> None:
         start, n = len(self.history), len(self.data)
-        bar = tqdm(
-            total=self.config.epochs * n,
-            initial=start * n,
-            desc=description,
-            unit="img",
-            disable=None if self.ranks.first else True,
-            leave=False,
+        bar = Bar(
+            f"train {description}".strip(),
+            self.config.epochs * n,
+            unit="samples",
+            done=start * n,
+            silent=not self.ranks.first,
         )
         with bar:
             for epoch in range(start, self.config.epochs):
                 self._one(epoch, bar)
 
-    def _one(self, epoch: int, bar: "tqdm[Any]") -> None:
+    def _one(self, epoch: int, bar: Bar) -> None:
         began = time.perf_counter()
         self.ranks.seed(self.noise, self.config.seed, epoch)
         row: Row = {"epoch": float(epoch)} | self.about(epoch) | self._train(epoch, bar)
@@ -249,9 +248,10 @@ class Loop(ABC):
         row["seconds"] = time.perf_counter() - began
         self.history.append(row)
         self.ranks.from_first(self._save)
-        bar.set_postfix({k: f"{v:.4f}" for k, v in seen.items() if k in ("accuracy", "mean_step")})
+        shown = {k: f"{v:.4f}" for k, v in seen.items() if k in ("accuracy", "mean_step")}
+        bar.note(epoch=epoch + 1, **shown)
 
-    def _train(self, epoch: int, bar: "tqdm[Any]") -> Row:
+    def _train(self, epoch: int, bar: Bar) -> Row:
         data = self.fresh(self.generator)
         if len(data) != len(self.data):
             raise ValueError(f"fresh must draw {len(self.data)} samples, got {len(data)}.")

@@ -10,10 +10,16 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import settings
+from numba.core import event
+
+from rc_snn.fast import kernels
 
 if not torch.cuda.is_available():
     # Before anything imports Triton: its interpreter runs its kernels on the CPU.
     os.environ.setdefault("TRITON_INTERPRET", "1")
+
+# Whether a kernel is in the cache must not decide what a test finds on stderr.
+event.unregister("numba:compile", kernels.NOTICE)
 
 # The same examples in every run, and no limit on their time: a busy machine is not a failure.
 settings.register_profile("rc_snn", derandomize=True, deadline=None)

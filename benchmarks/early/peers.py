@@ -13,6 +13,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from encoders.ucr import TimeSeries, UCRSet
+from rc_snn.progress import progress
 
 PREFIXES = 10
 """Prefixes at which a peer may stop, the whole series among them."""
@@ -71,7 +72,7 @@ def answers(data: UCRSet, seed: int) -> Iterator[tuple[str, Answers]]:
             probability_threshold=PROBABILITY, **settings
         ),
     }
-    for name, peer in peers.items():
+    for name, peer in progress(peers.items(), "peers", unit="peers"):
         peer.fit(x, y)
         label, _ = peer.predict(_arrays(data.test)[0].numpy())
         step = torch.from_numpy(peer.state_info[:, 3]).long() - 1  # the prefix that was answered on

@@ -41,6 +41,7 @@ from rc_snn.exits import (
     right_answers,
     sweep,
 )
+from rc_snn.progress import progress
 
 AT_MS = (300.0, 400.0, 500.0, 600.0, 800.0)
 """Mean times heard at which the table compares."""
@@ -189,7 +190,7 @@ def measure(
             )
     clock = heard_ms.double()
     rows: dict[str, Any] = {}
-    for method, title in TITLES.items():
+    for method, title in progress(TITLES.items(), "rules", unit="methods"):
         networks = sorted(n for n in validation if n.method == method)
         rules: tuple[Rule, ...] = ("theta", "steps")
         if method in FULLY_RULED:

@@ -85,8 +85,8 @@ def report(records: Sequence[Record]) -> str:
     if reference is None:
         raise ValueError(f"Differences are to {REFERENCES[0]}; the rows are {list(m['rows'])}.")
     head = (
-        f"{len(records)} seeds, {m['n_test']:,} test samples, choices on {m['n_validation']:,} "
-        "validation samples; accuracy in % within a mean time heard"
+        f"Exit rules on keywords: {len(records)} seeds, {m['n_test']:,} test samples, choices on "
+        f"{m['n_validation']:,} validation samples; accuracy in % within a mean time heard"
     )
     values = _table("accuracy", records, None)
     differences = _table(f"minus {reference}", records, reference)

@@ -350,7 +350,7 @@ class Keywords(Task):
 
     def text(self, records: Sequence[Record]) -> str:
         """Return a line for each network."""
-        return "\n".join(map(summary, records))
+        return "\n".join(["Networks trained on keywords", "", *map(summary, records)])
 
 
 TASK = Keywords()

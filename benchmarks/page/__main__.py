@@ -1,13 +1,16 @@
 """`python -m benchmarks.page --out FILE`."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from benchmarks import record
 from benchmarks.page import html, players, results
 from benchmarks.page.provenance import Provenance
 from rc_snn import commands
 from rc_snn.files import write_text
+from rc_snn.progress import progress
 
 
 @dataclass(frozen=True)
@@ -28,10 +31,18 @@ def main(options: Page) -> int:
     """Write the page, and print its path; return the exit status."""
     html.check_ours(options.out)
     known = Provenance(options.results)
-    content = results.content(known) | {
-        "digits": players.digits(options.network, options.data, known),
-        "words": players.words(options.data, known),
-    }
+    made = progress(
+        {
+            "": partial(results.content, known),
+            "digits": partial(players.digits, options.network, options.data, known),
+            "words": partial(players.words, options.data, known),
+        }.items(),
+        "page",
+        unit="parts",
+    )
+    content: dict[str, Any] = {}
+    for name, make in made:
+        content |= {name: make()} if name else make()
     if not known.entries:
         raise ValueError(
             f"{options.results} holds no records to make a page of. Name the folder that does with "

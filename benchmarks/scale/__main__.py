@@ -2,6 +2,15 @@
 
 from benchmarks.scale.plan import Plan, text
 from rc_snn import commands
+from rc_snn.progress import Bar
+
+
+def main(options: Plan) -> None:
+    """Print the plan."""
+    with Bar("simulate the grid", 1):
+        plan = text(options)
+    print(plan)
+
 
 if __name__ == "__main__":
-    commands.run(lambda options: print(text(options)), Plan)
+    commands.run(main, Plan)

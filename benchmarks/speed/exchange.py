@@ -22,6 +22,7 @@ from benchmarks.run import Measurement, Measures
 from benchmarks.task import Task, start
 from bridges.stream import file as stream_file
 from bridges.stream.stream import SpikeStream
+from rc_snn.progress import progress
 
 RATE = 10e6
 """Events per second asked for, from tensor to stream and back."""
@@ -81,7 +82,7 @@ def measure(n_steps: int, cells: int, units: int, repeats: int) -> dict[str, Any
             "load npz": partial(stream_file.load, npz),
         }
         times: dict[str, list[float]] = {name: [] for name in programs}
-        for _ in range(repeats):
+        for _ in progress(range(repeats), f"{n_steps:,} steps", unit="turns"):
             for name, program in programs.items():
                 begin = perf_counter()
                 program()
@@ -113,7 +114,7 @@ def text(done: Record) -> str:
     """Lay the figures out, with what was asked for."""
     here, grids = done.machine, done.metrics["grids"]
     lines = [
-        f"Spike streams on {here['cpu']}, {here['threads']} thread, load {here['load']}",
+        f"Spike streams: {here['cpu']}, {here['threads']} thread, load {here['load']}",
         "million events per second: median (quartiles) of alternating runs",
         "",
     ]

@@ -1,6 +1,5 @@
 """How the cost of a training step grows: with T, hidden size, batch, and when samples answer."""
 
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +12,7 @@ from benchmarks.speed.programs import NEVER, AuthorsRecipe, dense_step, training
 from encoders.mnist import Split
 from encoders.temporal_mnist import latency_sequences, take
 from rc_snn.models import RCLSTM
+from rc_snn.progress import say
 from rc_snn.sequences import Labelled, SpikeSequences
 from rc_snn.training import ANSWER_AT_ONCE
 
@@ -53,7 +53,7 @@ def measure(digits: Split, n_steps: int, batch_size: int, repeats: int) -> dict[
             "step0_x": authors / early,
             "kept_mb": bytes_for_backward(RCLSTM(784, hidden), batch.inputs, ANSWER_AT_ONCE) / 1e6,
         }
-        print(_line(row), file=sys.stderr)
+        say(_line(row))
         rows.append(row)
 
     for steps in (5, 10, 20, 50, 100, 200):

@@ -34,6 +34,7 @@ from rc_snn.models import RCLSTM
 from rc_snn.network import Network
 from rc_snn.objective import rc_loss
 from rc_snn.optimizer import Adam
+from rc_snn.progress import progress
 from rc_snn.runner import run
 from rc_snn.sequences import Labelled
 
@@ -149,7 +150,7 @@ def measure(net: Network, batches: list[Labelled], repeats: int) -> list[Cost]:
     programs["EOS, bf16 products"] = ours(net, batches, None, "bf16")
     ratios: dict[str, list[float]] = {name: [] for name in programs}
     shares = {name: program() / reference() for name, program in programs.items()}  # warms up, too
-    for _ in range(repeats):
+    for _ in progress(range(repeats), "epochs in turns", unit="turns"):
         for name, program in programs.items():
             ratios[name].append(_seconds(program) / _seconds(reference))
     return [Cost(name, shares[name], ratios[name]) for name in programs]

@@ -7,7 +7,6 @@ from statistics import median, quantiles
 
 import torch
 from torch import nn
-from tqdm import tqdm
 
 from baselines.continuous_training import Timed
 from benchmarks.speed.continuous_programs import (
@@ -38,6 +37,7 @@ from encoders.mnist import Split
 from encoders.temporal_mnist import latency_sequences, take
 from rc_snn.models import RCLSTM, RCConvLSTM
 from rc_snn.network import load
+from rc_snn.progress import progress
 from rc_snn.training import ANSWER_AT_ONCE
 
 
@@ -87,7 +87,7 @@ def compare(
     """
     per_turn = max(1, round(seconds(slow, 2) / seconds(fast, 3)))
     times = []
-    for _ in tqdm(range(max(2, repeats)), desc=name, disable=None, leave=False):
+    for _ in progress(range(max(2, repeats)), name, unit="turns"):
         begin = time.perf_counter()
         slow()
         middle = time.perf_counter()

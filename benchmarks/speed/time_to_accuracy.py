@@ -7,7 +7,6 @@ rate). After every epoch the test set is asked, outside the clock. What counts i
 that has both the accuracy and a mean decision time below 5 % of the frame (step clock).
 """
 
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -29,6 +28,7 @@ from encoders.temporal_mnist import latency_sequences
 from rc_snn import commands, families
 from rc_snn.files import check_room
 from rc_snn.objective import rc_loss
+from rc_snn.progress import progress, say
 from rc_snn.regimes import FAST_BELOW
 from rc_snn.spikes import first_spike, spike_frames
 
@@ -102,7 +102,8 @@ def authors(options: TimeToAccuracy, digits: Digits) -> Iterator[Epoch]:
     generator = torch.Generator().manual_seed(options.seed)
     while True:
         began = time.perf_counter()
-        for index in torch.randperm(len(data), generator=generator).split(128):
+        order = torch.randperm(len(data), generator=generator).split(128)
+        for index in progress(order, "authors' recipe, an epoch", unit="batches"):
             batch = data.rows(index)
             optimizer.zero_grad(set_to_none=True)
             rc_loss(model(_frames(batch), 0.95), batch.labels).backward()
@@ -135,7 +136,7 @@ def measure(recipe: Recipe, options: TimeToAccuracy, digits: Digits) -> record.R
     for epoch in ours(config, digits) if recipe == "ours" else authors(options, digits):
         history.append(epoch)
         spent = sum(e["seconds"] for e in history)
-        print(f"{recipe}: {spent:.0f} s, {epoch}", file=sys.stderr)
+        say(f"{recipe}: {spent:.0f} s, {epoch}")
         if reached(epoch, options.accuracy):
             break
         if recipe == "authors" and spent > 60 * options.limit_minutes:

@@ -17,6 +17,7 @@ from benchmarks.table1.rows import YOURS
 from benchmarks.table1.table import PAPER, groups, kind, shown_of
 from rc_snn import commands
 from rc_snn.plots import frontier
+from rc_snn.progress import Bar
 from rc_snn.regimes import FAST_BELOW, SLOW_ABOVE
 
 CLOCKS = {
@@ -95,7 +96,8 @@ def main(options: AccuracyTime) -> int:
     yours = f".{YOURS}" if any(r.config["profile"] == YOURS for r in records) else ""
     path = options.results / f"accuracy_time{yours}.png"
     record.check_ours(path, options.results / "table1")
-    draw(records, path)
+    with Bar(f"draw {path.name}", 1):
+        draw(records, path)
     print(path)
     return 0
 

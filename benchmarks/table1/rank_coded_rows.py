@@ -186,10 +186,11 @@ ROWS = (
         *("rc-convlstm-strict", 14, "strictly fast", "784-16C5-P2-32C5-P2-10, T=40", "—"),
         recipes={
             "paper": {
+                # 16 epochs underfit: 98.97 % of moved training images, 99.04 % of validation ones.
                 "augmented": _augmented(
-                    _DEEP,
+                    replace(_DEEP, dropout=0.1),
                     _fast(
-                        16, 13, lr=4e-3, beta=0.05, weight_decay=0.02, theta=0.5, precision="bf16"
+                        40, 37, lr=4e-3, beta=0.05, weight_decay=0.02, theta=0.5, precision="bf16"
                     ),
                     n_steps=40,
                 )

@@ -16,6 +16,7 @@ from encoders.functional import encode
 from encoders.mnist import Split, load_mnist
 from rc_snn import commands, network
 from rc_snn.network import Network
+from rc_snn.progress import progress, say
 from rc_snn.step_model import WatchedModel
 
 COUNTS = ("synops_ac", "synops_mac")
@@ -65,7 +66,7 @@ def main(options: Recount) -> None:
     digits, source = load_mnist(options.data), record.source()
     folder = options.results / "table1"
     known = {r.name: r for r in record.read_all(folder)}
-    for net in map(network.load, network.names()):
+    for net in map(network.load, progress(network.names(), "count", unit="networks")):
         done = known.get(net.record)
         if done is None or not isinstance(net.model, WatchedModel):
             continue
@@ -75,7 +76,7 @@ def main(options: Recount) -> None:
         if after is not done:
             record.save(after, folder)
         was, now = (" + ".join(f"{r.metrics[n]:,.1f}" for n in COUNTS) for r in (done, after))
-        print(f"{net.name}: AC + MAC {was} -> {now}")
+        say(f"{net.name}: AC + MAC {was} -> {now}", error=False)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import torch
 from encoders.functional import encode
 from encoders.mnist import Digits
 from rc_snn.network import Network, load, names
+from rc_snn.progress import progress, say
 
 
 def evaluate_shipped(digits: Digits, rows: Collection[str] = ()) -> int:
@@ -21,20 +22,21 @@ def evaluate_shipped(digits: Digits, rows: Collection[str] = ()) -> int:
         f"{'shipped network':<40} {'accuracy %':>10} {'record %':>9} {'mean time':>10} {'fired':>6}"
     )
     failed = False
-    for net in _shipped(rows):
+    for net in _shipped(digits, rows):
         try:
             decision = net.decide(encode(digits.test.images, **net.encoder))
         except ImportError as error:  # of a library that an extra installs
-            print(f"{net.name:<40} {'—':>10} {100 * net.measured['accuracy']:>9.2f}")
-            print(f"{net.name} was not measured: {error}", file=sys.stderr)
+            say(f"{net.name:<40} {'—':>10} {100 * net.measured['accuracy']:>9.2f}", error=False)
+            say(f"{net.name} was not measured: {error}")
             continue
         right = (decision.label == digits.test.labels) & torch.isfinite(decision.time)
         correct = int(right.sum())
         failed |= correct != net.measured["correct"]
-        print(
+        say(
             f"{net.name:<40} {100 * correct / len(right):>10.2f} "
             f"{100 * net.measured['accuracy']:>9.2f} {decision.time.double().mean():>10.3f} "
-            f"{int(decision.fired.sum()):>6}"
+            f"{int(decision.fired.sum()):>6}",
+            error=False,
         )
     print("mean time: in frames, when the answer is out (the strict clock)\n")
     if failed:
@@ -42,9 +44,10 @@ def evaluate_shipped(digits: Digits, rows: Collection[str] = ()) -> int:
     return 1 if failed else 0
 
 
-def _shipped(rows: Collection[str]) -> Iterator[Network]:
+def _shipped(digits: Digits, rows: Collection[str]) -> Iterator[Network]:
     """Yield the networks that read spike times of images, of these rows; default: of all."""
-    for net in map(load, names()):
+    what = f"decide {len(digits.test.labels):,} images"
+    for net in map(load, progress(names(), what, unit="networks")):
         if net.reads == "times" and (not rows or row_of_record(net.record) in rows):
             yield net
 

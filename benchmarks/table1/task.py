@@ -29,6 +29,7 @@ from encoders.mnist import MNIST_TITLE, Digits, Split, embedded_digits, load_mni
 from rc_snn import families, network
 from rc_snn.files import check_room
 from rc_snn.formats.half import round_to_half
+from rc_snn.progress import say
 
 
 class Task:
@@ -165,7 +166,7 @@ def main(options: Table1) -> int:
             print(warning, file=sys.stderr)
     if options.train or not (known or joined):
         for outcome in task.make_all(TASK, options):
-            print(outcome.line, file=sys.stderr)
+            say(outcome.line)
             status |= int(outcome.failed)
     elif known and (options.rows or not joined):
         status = evaluate_shipped(digits, options.rows)

@@ -31,6 +31,7 @@ from encoders.functional import Polarity, ZeroPixels, encode
 from encoders.mnist import MNIST_TITLE, Digits, load_mnist
 from rc_snn.network import load
 from rc_snn.plots import frontier
+from rc_snn.progress import progress
 from rc_snn.regimes import account
 from rc_snn.runner import decide
 
@@ -178,7 +179,7 @@ def _swept(run: ThetaRun, digits: Digits, command: str) -> Record:
         str(theta): asdict(
             account(decide(net.model, inputs, theta), digits.test.labels, times, net.n_steps)
         )
-        for theta in THETAS
+        for theta in progress(THETAS, f"decide by {run.network}", unit="thresholds")
     }
     seconds = time.monotonic() - began
     return record.new_record("tradeoff", run.name, run.config, points, {}, seconds, source, command)

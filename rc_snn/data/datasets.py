@@ -12,12 +12,12 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 
 from rc_snn.borders.checks import named
 from rc_snn.borders.numbers import check_fields, indices
 from rc_snn.data.packed import Packed, Piece, Pieces, pack_sample
 from rc_snn.data.sources import Packing, pack_item, reading, source_of
+from rc_snn.progress import progress
 from rc_snn.spikes import check_n_steps
 
 Classes: TypeAlias = Sequence[Any] | Mapping[Any, int]
@@ -49,7 +49,7 @@ def read(
     labels: list[int] = []
     form: Piece | None = None  # of the first sample that is not silent
     samples = source.read(workers)
-    for piece, label in tqdm(samples, desc="read", unit=" samples", disable=None, leave=False):
+    for piece, label in progress(samples, "read", unit="samples"):
         what = f"Sample {len(pieces)}"
         form = form or (piece if piece.entries else None)
         piece = _fitting(piece, form and form.shape, what)

@@ -13,13 +13,35 @@ import numba
 import numpy as np
 import torch
 from llvmlite import ir
-from numba.core import types
+from numba.core import event, types
 from numba.core.config import NUMBA_NUM_THREADS
 from numba.extending import intrinsic, overload
+
+from rc_snn.progress import say
 
 _SAMPLES = 16
 """Samples whose kernel gradients are summed by one thread; fixed, so results do not depend on
 the number of threads."""
+
+
+class _Notice(event.Listener):  # type: ignore[misc]
+    """Says, once and before it happens, that kernels are compiled: the first call waits for it."""
+
+    def on_start(self, about: Any) -> None:
+        """Speak of ours; libraries compile, too."""
+        kernel = about.data["dispatcher"]
+        if kernel.py_func.__module__.split(".")[0] in ("rc_snn", "baselines"):
+            event.unregister("numba:compile", self)
+            kept = kernel.stats.cache_path  # None: there is no place that can be written
+            once = f"once; cached in {kept}" if kept else "in each process: there is no cache"
+            say(f"compiling kernels, a few seconds each and about 20 s in all, {once}")
+
+    def on_end(self, about: Any) -> None:
+        """Say no more."""
+
+
+NOTICE = _Notice()
+event.register("numba:compile", NOTICE)
 
 
 @numba.njit(inline="always")

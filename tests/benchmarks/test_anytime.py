@@ -13,7 +13,7 @@ from benchmarks.anytime.settings import SETTINGS, Setting
 from benchmarks.anytime.task import AnytimeOptions
 from benchmarks.figure2.frontier import Frontier
 from benchmarks.methods import ANYTIME, TITLES, method_name, variant
-from benchmarks.record import Record
+from benchmarks.record import Record, beginning
 from benchmarks.run import Data, TaskModel, TaskRun
 from benchmarks.task import command
 from rc_snn.sequences import DenseSequences, Labelled
@@ -164,6 +164,8 @@ def test_claims_are_judged_by_paired_differences_of_areas():
 def test_regimes_are_entered_by_the_threshold_that_validation_chooses():
     """Mean steps of 0.1, 1 and 3 of 4: fast, neither nor (25 % is not slow), slow."""
     said = report.text([made("mnist-dark", "random_theta", 0, 0.7)])
+    other = report.text([made("keywords", "random_theta", 0, 0.7)])
+    assert beginning(said) == beginning(other), "one may be written over the other"
     assert "fast (< 5 %) 60.00 %, slow (> 25 %) 80.00 %" in said
 
 

@@ -314,9 +314,10 @@ def test_a_wrong_command_line_is_explained(monkeypatch, capsys, arguments, messa
     assert message in capsys.readouterr().err
 
 
-def test_the_program_ends_with_one_line_and_not_with_a_traceback(monkeypatch):
-    message = str(program(monkeypatch, "a.wav", "--model", "none"))
-    assert message.startswith("error: There is no network or file 'none'")
+def test_the_program_ends_with_one_line_and_not_with_a_traceback(monkeypatch, capsys):
+    assert program(monkeypatch, "a.wav", "--model", "none") == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: There is no network or file 'none'")
 
 
 def test_the_program_hears_what_its_command_line_names(monkeypatch, tmp_path, model, capsys):

@@ -39,6 +39,13 @@ def test_the_checked_in_text_is_what_the_task_says_of_the_checked_in_records(tas
 
 
 @EVERY
+def test_a_text_is_known_by_words_that_stand_alone(task):
+    known = {other: record.beginning(written(other).read_text()) for other in TASKS}
+    assert re.search("[A-Za-z]{4}", known[task])
+    assert [other.name for other, words in known.items() if words == known[task]] == [task.name]
+
+
+@EVERY
 def test_the_figure_is_drawn_again_to_the_same_bytes(task, tmp_path):
     options, path = task.options(), tmp_path / "figure.png"
     try:

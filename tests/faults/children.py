@@ -2,6 +2,7 @@
 
 import ctypes
 import io
+import math
 import multiprocessing
 import os
 import signal
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+from rc_snn import progress
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["tests.faults.warm", "bridges.stream.file"])
@@ -47,6 +50,7 @@ def kill(process: Any) -> None:
 def _child(target: Callable[..., None], args: Any, said: Path | None, env: dict[str, str]) -> None:
     os.environ.clear()
     os.environ.update(env)
+    progress.LONG_S = math.inf  # what a test reads does not depend on how busy the machine is
     torch.set_num_threads(1)  # a fork has no other threads, and must not wait for them
     if said is not None:
         os.dup2(os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)

@@ -1,5 +1,6 @@
 """Commands are listed, say what is wrong in a line, and files that are none say so."""
 
+import os
 import re
 import subprocess
 import sys
@@ -83,7 +84,7 @@ print(len(asked))
 def test_a_file_that_is_no_command_says_so(asked, how):
     done = python(*how, asked, "-m", "benchmarks.tables")
     package = asked.split(".")[0]
-    said = f"{asked} is no command. python -m {package} lists the commands.\n"
+    said = f"error: {asked} is no command. python -m {package} lists the commands.\n"
     assert (done.returncode, done.stdout, done.stderr) == (2, "", said)
 
 
@@ -113,6 +114,10 @@ class Options:
     status: int = 0
     """What comes back."""
 
+    def __post_init__(self):
+        if self.status == 7:
+            raise ValueError("status must not be 7, got 7. Take 8.")
+
 
 @pytest.mark.parametrize(
     ("main", "status"),
@@ -126,16 +131,79 @@ def test_the_status_of_a_command_is_that_of_its_process(main, status, monkeypatc
 
 
 @pytest.mark.parametrize("error", [ValueError, ImportError, ConnectionError])
-def test_an_error_that_says_what_to_do_is_one_line(error, monkeypatch):
+def test_an_error_that_says_what_to_do_is_one_line(error, monkeypatch, capsys):
     def main(_):
         raise error("Take another.")
 
     monkeypatch.setattr(sys, "argv", ["answer"])
-    with pytest.raises(SystemExit) as exit_:
-        commands.run(main, Options)
-    assert exit_.value.code == "error: Take another."
+    assert refused(main, capsys) == "error: Take another.\n"
+    monkeypatch.setattr(sys, "argv", ["answer", "--traceback"])
+    first, *_, raised, last = refused(main, capsys).splitlines()
+    assert (first, last) == ("Traceback (most recent call last):", "error: Take another.")
+    assert raised == f"{error.__name__}: Take another."
     with pytest.raises(error):
         commands.run(main, Options, errors=(KeyError,))
+
+
+def refused(main, capsys) -> str:
+    with pytest.raises(SystemExit) as exit_:
+        commands.run(main, Options)
+    assert exit_.value.code == commands.REFUSED == 2
+    out, err = capsys.readouterr()
+    assert not out
+    return err
+
+
+@pytest.mark.parametrize(
+    ("asked", "named"),
+    [
+        (("--statsu", "3"), "--statsu"),
+        (("--status", "many"), "many"),
+        (("--status", "7"), "status must not be 7, got 7. Take 8."),
+        (("--status",), "--status"),
+        (("more",), "more"),
+    ],
+)
+@pytest.mark.parametrize("columns", ["40", "200"])
+def test_a_wrong_command_line_is_one_line_that_names_it(asked, named, columns, monkeypatch, capsys):
+    """Whatever the width of the terminal, which stays what it was."""
+    monkeypatch.setattr(sys, "argv", ["answer", *asked])
+    monkeypatch.setenv("COLUMNS", columns)
+    [line] = refused(lambda options: options.status, capsys).splitlines()
+    assert line.startswith("error: ")
+    assert named in line
+    assert line.endswith(" --help.")
+    assert os.environ["COLUMNS"] == columns
+
+
+def test_errors_of_python_itself_say_what_to_do(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(sys, "argv", ["answer"])
+    missing = tmp_path / "missing"
+    said = refused(lambda _: missing.read_bytes(), capsys)
+    assert said == f"error: [Errno 2] No such file or directory: '{missing}'. Check the path.\n"
+    for name, package in (("pynwb", "'rc_snn[nwb]'"), ("numba", "numba")):
+
+        def main(_, name=name):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+        want = f"error: No module named {name!r}. Install it: pip install {package}\n"
+        assert refused(main, capsys) == want
+
+
+def test_a_fault_of_ours_is_a_traceback_at_once(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["answer"])
+    with pytest.raises(KeyError):
+        commands.run(lambda _: {}["lost"], Options)
+
+
+def test_commands_refuse_in_one_line_and_show_more_on_request():
+    done = python("-m", "benchmarks.tables", "--results", "/nowhere")
+    said = "error: There is no record in /nowhere/table1 to make a table of.\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", said)
+    done = python("-m", "benchmarks.tables", "--results", "/nowhere", "--traceback")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("Traceback (most")
+    assert done.stderr.endswith(said)
 
 
 def test_only_the_one_place_reads_a_command_line():
