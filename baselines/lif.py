@@ -37,7 +37,13 @@ def _norse() -> tuple[Any, Any]:
     """Import norse's integrator and LIF functions, when the first step needs them."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`torch.jit.script`")  # which importing norse 1.1 calls
-        from norse.torch.functional import leaky_integrator, lif
+        try:
+            from norse.torch.functional import leaky_integrator, lif
+        except ImportError as error:
+            raise ImportError(
+                f"These neurons are norse's ({error}). Install it beside the torch that is here: "
+                f"pip install 'rc_snn[norse]' torch=={torch.__version__.partition('+')[0]}"
+            ) from error
     return leaky_integrator, lif
 
 

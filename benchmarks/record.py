@@ -9,7 +9,8 @@ import shlex
 import subprocess
 import sys
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -39,11 +40,13 @@ CHECKOUT = _checkout()
 HOME = CHECKOUT or Path.cwd()
 RESULTS = HOME / "results"
 """Where records go unless told otherwise: beside the project's pyproject.toml, or here."""
+SHIPPED = Path(__file__).with_name("records")
+"""The records of results/ in an installed package, which setup.py copies; a checkout has none."""
 RUNS = HOME / "runs"
 """Where checkpoints, logs and weights go unless told otherwise."""
 MOST_BYTES = 1 << 24
 """Of a record: the largest of ours, with the log of 100 epochs, has 200 kB."""
-PACKAGES = ("rc_snn", "torch", "numpy", "tonic", "snntorch", "norse", "mlxtend", "numba")
+PACKAGES = ("rc_snn", "torch", "numpy", "tonic", "snntorch", "norse", "numba")
 
 
 class Source(NamedTuple):
@@ -124,10 +127,16 @@ def new_record(
         command=command or command_line(benchmark),
         commit=source.commit,
         dirty=source.dirty,
-        versions={"python": platform.python_version()} | {p: metadata.version(p) for p in PACKAGES},
+        versions={"python": platform.python_version()} | dict(_versions()),
         machine=machine(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+
+
+def _versions() -> Iterator[tuple[str, str]]:
+    for package in PACKAGES:
+        with suppress(metadata.PackageNotFoundError):  # norse is an extra
+            yield package, metadata.version(package)
 
 
 def command_line(benchmark: str) -> str:
@@ -197,7 +206,7 @@ def check_ours(path: Path, folder: Path, text: str | None = None) -> None:
     """
     if not path.exists():
         return
-    ours = any(not isinstance(read(p), str) for p in sorted(folder.glob("*.json")))
+    ours = any(not isinstance(read(p), str) for p in paths(folder))
     if ours and text is not None:
         ours = path.read_text(errors="replace").startswith(beginning(text))
     if not ours:
@@ -234,10 +243,38 @@ def read(path: Path) -> Record | str:
     return record
 
 
+def place(path: Path) -> Path:
+    """Return where the record of this path lies: there, else in the package if it ships with it.
+
+    An installed package writes to `RESULTS`, in the user's folder, and reads its own beside them.
+    """
+    shipped = _shipped(path.parent) / path.name
+    return shipped if not path.exists() and shipped.exists() else path
+
+
+def paths(folder: Path) -> list[Path]:
+    """Return the places of the records of a task's folder in results, in name order."""
+    found = {p.name: p for root in (_shipped(folder), folder) for p in root.glob("*.json")}
+    return [found[name] for name in sorted(found)]
+
+
+def named(name: str, results: Path) -> list[Path]:
+    """Return the places of the records of this name, whatever task they are of."""
+    tasks = {path.name for root in (results, SHIPPED) for path in root.glob("*/")}
+    places = [place(results / task / f"{name}.json") for task in sorted(tasks)]
+    return [path for path in places if path.exists()]
+
+
+def _shipped(folder: Path) -> Path:
+    """Return the folder of the package that is read beside this one of results, or the same."""
+    ours = CHECKOUT is None and folder.parent.absolute() == RESULTS
+    return SHIPPED / folder.name if ours else folder
+
+
 def read_all(folder: Path) -> list[Record]:
     """Read every record of a folder in name order; report on stderr, and skip, what is not one."""
     records = []
-    for path in sorted(folder.glob("*.json")):
+    for path in paths(folder):
         record = read(path)
         if isinstance(record, str):
             print(f"skipped: {path} {record}", file=sys.stderr)

@@ -321,7 +321,7 @@ def once(
     Two processes that make one record each write it whole; of two that train in one folder the
     second fails.
     """
-    path = folder / f"{run.name}.json"
+    path = record.place(folder / f"{run.name}.json")
     if path.exists():
         found = record.read(path)
         if isinstance(found, str):
@@ -344,7 +344,7 @@ def find(runs: Sequence[Run], folder: Path) -> list[record.Record]:
         ValueError: if there is none, or one is damaged.
     """
     found = []
-    for path in (folder / f"{run.name}.json" for run in runs):
+    for path in (record.place(folder / f"{run.name}.json") for run in runs):
         if path.exists():
             known = record.read(path)
             if isinstance(known, str):

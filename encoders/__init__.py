@@ -1,27 +1,54 @@
 """Encoders: images and signals become spikes, as pure functions and as tonic-style transforms."""
 
-from encoders.functional import encode_latency, events_to_spikes, spikes_to_events
-from encoders.idx import load_idx
-from encoders.mnist import embedded_digits, load_mnist
-from encoders.poisson import Poisson, poisson_sequences
-from encoders.presets import NMNIST, SHD, SSC, DVSGesture
-from encoders.snntorch_latency import from_snntorch_latency
-from encoders.temporal_mnist import TemporalMNIST, latency_sequences
+import importlib
+from typing import TYPE_CHECKING, Any
 
-__all__ = [
-    "NMNIST",
-    "SHD",
-    "SSC",
-    "DVSGesture",
-    "Poisson",
-    "TemporalMNIST",
-    "embedded_digits",
-    "encode_latency",
-    "events_to_spikes",
-    "from_snntorch_latency",
-    "latency_sequences",
-    "load_idx",
-    "load_mnist",
-    "poisson_sequences",
-    "spikes_to_events",
-]
+if TYPE_CHECKING:
+    from encoders.functional import encode_latency as encode_latency
+    from encoders.functional import events_to_spikes as events_to_spikes
+    from encoders.functional import spikes_to_events as spikes_to_events
+    from encoders.idx import load_idx as load_idx
+    from encoders.mnist import embedded_digits as embedded_digits
+    from encoders.mnist import load_mnist as load_mnist
+    from encoders.poisson import Poisson as Poisson
+    from encoders.poisson import poisson_sequences as poisson_sequences
+    from encoders.presets import NMNIST as NMNIST
+    from encoders.presets import SHD as SHD
+    from encoders.presets import SSC as SSC
+    from encoders.presets import DVSGesture as DVSGesture
+    from encoders.snntorch_latency import from_snntorch_latency as from_snntorch_latency
+    from encoders.temporal_mnist import TemporalMNIST as TemporalMNIST
+    from encoders.temporal_mnist import latency_sequences as latency_sequences
+
+_HOME = {
+    "DVSGesture": "presets",
+    "NMNIST": "presets",
+    "Poisson": "poisson",
+    "SHD": "presets",
+    "SSC": "presets",
+    "TemporalMNIST": "temporal_mnist",
+    "embedded_digits": "mnist",
+    "encode_latency": "functional",
+    "events_to_spikes": "functional",
+    "from_snntorch_latency": "snntorch_latency",
+    "latency_sequences": "temporal_mnist",
+    "load_idx": "idx",
+    "load_mnist": "mnist",
+    "poisson_sequences": "poisson",
+    "spikes_to_events": "functional",
+}
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used: `encoders.functional` needs no tonic."""
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """Return the public names."""
+    return [*globals(), *__all__]

@@ -27,7 +27,7 @@ RATES = (4_000, 768_000)
 MAX_LEVEL = 10.0
 """Full scale is 1; lossy formats overshoot a little. Far beyond it are integers kept as floats."""
 
-Samples = Float32[npt.NDArray[Any], " samples"]
+Samples = Float32[np.ndarray, " samples"]
 Source = Path | str | BufferedIOBase
 
 

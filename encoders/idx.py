@@ -37,7 +37,7 @@ class Digits:
     title: str
     """One line for the head of a table."""
     origin: str
-    """Folder or package they were read from."""
+    """Folder or file they were read from."""
 
 
 def load_idx(

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy.typing as npt
+import numpy as np
 import torch
 from jaxtyping import Float32
 
@@ -171,7 +171,7 @@ class KeywordStream:
         assert self.decision is not None  # the last step decides
         return self.decision
 
-    def _advance(self, frames: Float32[npt.NDArray[Any], "frame mel"]) -> None:
+    def _advance(self, frames: Float32[np.ndarray, "frame mel"]) -> None:
         width = self.front_end.context + 1
         for frame in self.normalisation(torch.from_numpy(frames)):
             self._window = torch.cat([self._window, frame.unsqueeze(0)])[-width:]

@@ -12,7 +12,7 @@ from torch import Tensor
 from encoders.audio import SAMPLE_RATE, read_samples
 from rc_snn.borders.numbers import check_fields, tensor, whole
 
-Frames = Float32[npt.NDArray[Any], "frame mel"]
+Frames = Float32[np.ndarray, "frame mel"]
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ class LogMel:
         """Return the inputs of a step."""
         return (self.context + 1) * self.n_mels
 
-    def __call__(self, samples: Any) -> Float32[npt.NDArray[Any], "*batch frame mel"]:
+    def __call__(self, samples: Any) -> Float32[np.ndarray, "*batch frame mel"]:
         """Return the log-mel energies of clips; shorter ones are padded with zeros at the end.
 
         Args:
@@ -150,7 +150,7 @@ class LogMel:
         around = [(0, 0)] * (samples.ndim - 1) + [(half, self.clip_samples - n + half)]
         return self.energies(np.pad(samples, around))
 
-    def energies(self, samples: Any) -> Float32[npt.NDArray[Any], "*batch frame mel"]:
+    def energies(self, samples: Any) -> Float32[np.ndarray, "*batch frame mel"]:
         """Return the log-mel energies of all full windows, without padding."""
         from librosa.feature import melspectrogram
 
@@ -284,7 +284,7 @@ class LogMelStream:
         self.n_samples = self.front_end.clip_samples
         return self._advance(np.zeros(missing, np.float32))
 
-    def _advance(self, samples: Float[npt.NDArray[Any], " samples"]) -> Frames:
+    def _advance(self, samples: Float[np.ndarray, " samples"]) -> Frames:
         front_end = self.front_end
         self._left = np.concatenate([self._left, samples])
         n = (len(self._left) - front_end.window_samples) // front_end.hop_samples + 1

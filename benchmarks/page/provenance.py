@@ -29,8 +29,11 @@ class Provenance:
 
     def named(self, name: str) -> list[int]:
         """Return the place of the record of this name, if results has it."""
-        paths = sorted(self.results.glob(f"*/{name}.json")) if name else []
-        found = [r for path in paths if isinstance(r := record.read(path), Record)]
+        found = [
+            r
+            for path in record.named(name, self.results)
+            if isinstance(r := record.read(path), Record)
+        ]
         return self.of(found[:1])
 
     def _place(self, r: Record) -> int:
@@ -38,7 +41,7 @@ class Provenance:
             self._places[r.name] = len(self.entries)
             seed = r.config.get("seed", r.config.get("train", {}).get("seed"))
             here = r.machine
-            [path, *_] = sorted(self.results.glob(f"*/{r.name}.json"))
+            [path, *_] = record.named(r.name, self.results)
             self.entries.append(
                 {
                     "file": f"{path.parent.name}/{path.name}",

@@ -71,7 +71,7 @@ def read(results: Path) -> Measured:
     }
     return Measured(
         trained,
-        float(np.mean([path.stat().st_size for path in (results / "table1").glob("*.json")])),
+        float(np.mean([path.stat().st_size for path in record.paths(results / "table1")])),
         step_cost(_one(found["speed"], what="growth")),
         {name: done.metrics["decided_at_step"] for name, done in chosen.items()},
     )

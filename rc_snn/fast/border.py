@@ -64,6 +64,12 @@ def fusable(*weights: Tensor, device: str | None = "cpu") -> bool:
     )
 
 
+_EVERYBODYS_HOOKS = [
+    f"_global_{way}_hooks" for way in ("forward", "forward_pre", "backward", "backward_pre")
+]
+"""torch's own sum of them, `_has_any_global_hook`, is not in torch 2.6."""
+
+
 def plain(module: nn.Module, kind: type[nn.Module], *methods: str) -> bool:
     """Return whether a module does what its class says and nothing else, so that this may be fused.
 
@@ -79,7 +85,7 @@ def plain(module: nn.Module, kind: type[nn.Module], *methods: str) -> bool:
     return (
         type(module) is kind
         and not any(hooks)
-        and not modules._has_any_global_hook()
+        and not any(getattr(modules, name) for name in _EVERYBODYS_HOOKS)
         and not any(name in vars(module) for name in ("forward", *methods))
     )
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import types
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -190,3 +191,26 @@ def test_the_command_of_a_record_is_what_was_typed(monkeypatch):
     assert record.command_line("peers") == "python -m benchmarks.keywords --seeds 1 2"
     monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)  # a notebook, a test
     assert record.command_line("peers") == "python -m benchmarks.peers"
+
+
+def test_an_installed_package_reads_what_it_ships_beside_what_the_user_has(tmp_path, monkeypatch):
+    """The user's own record of a name is the one; elsewhere nothing is ours; nor in a checkout."""
+    results, shipped = tmp_path / "results", tmp_path / "records"
+    for root, names in ((results, ("b", "c")), (shipped, ("a", "b"))):
+        for name in names:
+            path = root / "table1" / f"{name}.json"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("{}")
+    monkeypatch.setattr(record, "SHIPPED", shipped)
+    monkeypatch.setattr(record, "RESULTS", results)
+    here, there = results / "table1", shipped / "table1"
+    assert record.paths(here) == [here / "b.json", here / "c.json"]
+    monkeypatch.setattr(record, "CHECKOUT", None)
+    assert record.paths(here) == [there / "a.json", here / "b.json", here / "c.json"]
+    assert record.place(here / "a.json") == there / "a.json"
+    assert record.place(here / "d.json") == here / "d.json"
+    assert record.named("a", results) == [there / "a.json"]
+    assert record.named("b", results) == [here / "b.json"]
+    assert record.paths(tmp_path / "elsewhere" / "table1") == []
+    monkeypatch.chdir(tmp_path)
+    assert record.paths(Path("results/table1"))[0] == there / "a.json"

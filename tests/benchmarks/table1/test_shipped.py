@@ -1,21 +1,25 @@
 """Every network that ships answers its test set exactly as its record says."""
 
+import re
+import sys
 from functools import cache
 from typing import Any
 
 import pytest
 import torch
 
+from baselines import lif
 from benchmarks import record
 from benchmarks.record import Record
 from benchmarks.table1.all_rows import ROWS
 from benchmarks.table1.options import Table1
 from benchmarks.table1.rows import known_rows
 from benchmarks.table1.runs import planned, shipped_name
+from benchmarks.table1.shipped import evaluate_shipped
 from encoders.functional import encode
 from encoders.keyword_features import load_features
 from encoders.keyword_network import front_end_of, normalisation_of
-from encoders.mnist import MNIST_TITLE, DataError, Digits, load_mnist
+from encoders.mnist import MNIST_TITLE, DataError, Digits, Split, embedded_digits, load_mnist
 from rc_snn.network import SHELF, Network, load, names
 from rc_snn.sequences import ContextSequences
 from rc_snn.spikes import Decision
@@ -148,3 +152,16 @@ def test_all_networks_together_are_smaller_than_30_megabytes():
     sizes = {path.name: path.stat().st_size for path in SHELF.iterdir()}
     assert sizes.keys() == {f"{name}.safetensors" for name in names()}, "and nothing else is there"
     assert sum(sizes.values()) < 30e6, sizes
+
+
+def test_a_network_whose_library_is_an_extra_that_is_not_here_is_left_out_and_said(
+    monkeypatch, capsys
+):
+    whole = embedded_digits().test
+    few = Split(whole.images[:5], whole.labels[:5])
+    monkeypatch.setitem(sys.modules, "norse.torch.functional", None)  # not to be imported
+    lif._norse.cache_clear()
+    assert evaluate_shipped(Digits(few, few, "few", "few", "here"), ("lif-norse",)) == 0
+    said = capsys.readouterr()
+    assert re.search(r"^lif-norse +— +97\.95$", said.out, re.MULTILINE)
+    assert f"pip install 'rc_snn[norse]' torch=={torch.__version__.partition('+')[0]}" in said.err
