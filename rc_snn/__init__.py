@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from rc_snn.training import TrainConfig as TrainConfig
     from rc_snn.training import train as train
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"
 
 give_numba_a_folder()  # before anything here, or that uses it, imports numba
 
