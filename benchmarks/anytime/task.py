@@ -22,7 +22,7 @@ import torch
 from benchmarks import record
 from benchmarks.anytime import report
 from benchmarks.anytime.measure import effort, measure
-from benchmarks.anytime.settings import SETTINGS
+from benchmarks.anytime.settings import SETTINGS, UCR
 from benchmarks.keywords import task as keywords
 from benchmarks.keywords.peers import AT_MS
 from benchmarks.keywords.task import KeywordOptions
@@ -41,8 +41,9 @@ _OF = {setting.name: setting for setting in SETTINGS}
 class AnytimeOptions(Options):
     """The options of every task, and which data sets and methods."""
 
-    sets: tuple[str, ...] = (KEYWORDS, *_OF)
-    """Data sets, by name; the default is all. To train on all of them takes most of a day."""
+    sets: tuple[str, ...] = ()
+    """Data sets, by name. The default shows all that have records, and trains on keywords and the
+    UCR and UEA sets; the others take hours."""
     methods: tuple[MethodName, ...] = ANYTIME
     """Ways to train; the default is all."""
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
@@ -100,7 +101,7 @@ def _name(config: dict[str, Any]) -> str:
 def runs(options: AnytimeOptions) -> list[AnytimeRun | Heard]:
     """Return a run for each data set, seed and method."""
     found: list[AnytimeRun | Heard] = []
-    for name in options.sets:
+    for name in options.sets or (KEYWORDS, *UCR):
         if name == KEYWORDS:
             found += _heard(options)
             continue
@@ -200,7 +201,7 @@ class Anytime(Task):
             r
             for r in record.read_all(folder)
             if r.config["profile"] == options.profile
-            and r.config["data"]["setting"] in options.sets
+            and r.config["data"]["setting"] in (options.sets or (KEYWORDS, *_OF))
             and method_name(r.config["train"]) in options.methods
             and r.config["train"]["seed"] in options.seeds
         ]

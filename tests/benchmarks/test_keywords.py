@@ -76,7 +76,9 @@ def test_records_hold_what_the_networks_answer_and_figures_are_drawn_from_them(
 ):
     monkeypatch.setattr(keywords, "THETA", 0.3)
     assert command(keywords.TASK, options) == 0
-    assert len(capsys.readouterr().out.splitlines()) == 13
+    title, *lines = filter(None, capsys.readouterr().out.splitlines())
+    assert title == "Networks trained on keywords"
+    assert len(lines) == 13
     found = keywords.records(options)
     assert [r.metrics["n"] for r in found] == [36] * 13
     heard = keywords.spoken(options)
