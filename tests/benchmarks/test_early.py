@@ -122,6 +122,7 @@ def test_peers_answer_as_aeon_scores_them():
         assert ours["harmonic_mean"] == pytest.approx(harmonic)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("default")
 def test_a_run_is_made_once_and_found_again(tmp_path, capsys):
     pytest.importorskip("aeon")
@@ -191,6 +192,7 @@ def records(n: int = 3) -> list[record.Record]:
     return found
 
 
+@pytest.mark.slow
 def test_the_table_says_what_the_records_hold():
     done = records()
     text = report.text(done)
@@ -205,6 +207,7 @@ def test_the_table_says_what_the_records_hold():
     assert "±" not in report.text(done[:1]).replace(report.NOTES[:120], "").split("All numbers")[0]
 
 
+@pytest.mark.slow
 def test_the_figure_draws_every_network_and_peer(tmp_path, monkeypatch):
     done = records()
     other = [copy.deepcopy(r) for r in done]

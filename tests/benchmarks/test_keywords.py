@@ -70,6 +70,7 @@ def _short(run):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:beta=.* is at or above critical_beta")
 def test_records_hold_what_the_networks_answer_and_figures_are_drawn_from_them(
     options, monkeypatch, capsys

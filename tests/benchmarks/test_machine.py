@@ -78,6 +78,7 @@ def test_a_line_is_fitted_to_points_on_it():
     )
 
 
+@pytest.mark.slow
 def test_a_record_of_speed_holds_what_its_text_shows(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(speed, "load_mnist", lambda data: embedded_digits())
     options = speed.SpeedOptions(
@@ -109,6 +110,7 @@ def test_growth_is_measured_up_to_the_step_at_which_all_answer(monkeypatch):
     assert run.step.tolist() == [6] * 4
 
 
+@pytest.mark.slow
 def test_the_threshold_of_rank_coding_has_the_mean_step_of_drawn_ones_as_nearly_as_there_is_one():
     """Against every threshold that a sample's largest probability can be."""
     g = torch.Generator().manual_seed(0)
@@ -144,6 +146,7 @@ def test_without_a_gpu_the_command_says_what_is_missing(monkeypatch, tmp_path, c
     assert "needs a GPU that torch sees" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_sweep_measures_each_number_of_threads_and_sets_it_back(monkeypatch):
     monkeypatch.setattr(threads, "counts", lambda: [1, 2])
     before = torch.get_num_threads()

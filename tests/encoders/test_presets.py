@@ -215,7 +215,8 @@ def test_an_shd_like_set_trains_and_decides_early(tmp_path):
     assert decision.step.float().mean() < 40
 
 
-@pytest.mark.parametrize("lazy", [pytest.param(False, marks=pytest.mark.slow), True])
+@pytest.mark.slow
+@pytest.mark.parametrize("lazy", [False, True])
 def test_a_dvs_like_set_trains_and_decides(lazy, tmp_path):
     write_gestures(tmp_path / "DVSGesture" / "ibmGestureTrain", 6, seed=1)
     write_gestures(tmp_path / "DVSGesture" / "ibmGestureTest", 3, seed=2)

@@ -45,6 +45,7 @@ def check_left(folder: Path) -> None:
     assert len(logged) >= len(kept), "the log lacks an epoch that the checkpoint has"
 
 
+@pytest.mark.slow
 def test_a_training_killed_at_any_write_goes_on_as_if_nothing_had_been(tmp_path):
     whole, folder = tiny.learn(tmp_path / "whole"), tmp_path / "killed"
     seen = set()

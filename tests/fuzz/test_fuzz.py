@@ -11,7 +11,7 @@ from tests.fuzz.readers import READERS
 
 
 @pytest.mark.usefixtures("as_user")
-@pytest.mark.parametrize("n", [50, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("n", [20, pytest.param(1000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", sorted(READERS))
 def test_a_reader_refuses_what_is_damaged(name, n, tmp_path):
     outcome = fuzz(READERS[name], n, tmp_path, seed=1)
@@ -37,6 +37,7 @@ def _bad(path):
     return content
 
 
+@pytest.mark.slow
 def test_the_watchdog_sees_every_kind_of_failure(tmp_path, monkeypatch):
     monkeypatch.setattr(engine, "CPU_S", 1.0)
 

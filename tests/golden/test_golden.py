@@ -20,6 +20,7 @@ def test_every_run_of_every_task_has_the_name_that_it_had():
         assert now[key] == before[key], key
 
 
+@pytest.mark.slow
 def test_texts_that_are_generated_from_records_are_the_same_to_the_byte():
     assert golden_values.texts() == kept("texts")
 

@@ -181,7 +181,7 @@ def test_without_a_recurrent_product_and_for_frozen_weights_there_is_no_gradient
 
 
 @pytest.mark.parametrize("kind", ["centred spikes", "dense"])
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", ["lstm", "conv", pytest.param("deep", marks=pytest.mark.slow)])
 def test_two_threads_give_what_one_gives(name, kind):
     model, inputs, theta = case(name, kind)
     before, found = torch.get_num_threads(), []

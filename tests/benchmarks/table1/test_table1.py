@@ -248,6 +248,7 @@ PUBLISHED = [
 """Table 1 of the paper, line by line (ConvReL-PSP, and the slow RC-LSTM: section 3.3)."""
 
 
+@pytest.mark.slow
 def test_checked_in_records_are_sound_and_the_readme_shows_their_table():
     folder = record.RESULTS / "table1"
     broken = [path for path in folder.glob("*.json") if isinstance(record.read(path), str)]
