@@ -263,6 +263,8 @@ class Outcome(NamedTuple):
     failed: bool
     line: str
     """For the reader."""
+    missing: bool = False
+    """Whether it failed for want of a package."""
 
 
 def run_folder(run: Trains, options: Options) -> Path:
@@ -318,6 +320,8 @@ def once(
 ) -> Outcome:
     """Make a run's record unless it exists; a run that fails says why, and takes no other down.
 
+    So does one whose network is of a library that is not installed.
+
     Two processes that make one record each write it whole; of two that train in one folder the
     second fails.
     """
@@ -334,6 +338,8 @@ def once(
         saved = record.save(done, folder)
     except ValueError as error:
         return Outcome(run.name, True, f"skipped: {run.name}: {type(error).__name__}: {error}")
+    except ImportError as error:
+        return Outcome(run.name, True, f"left out: {run.name}: {error}", missing=True)
     return Outcome(run.name, False, f"{say(done)} -> {saved}")
 
 

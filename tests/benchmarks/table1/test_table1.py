@@ -1,6 +1,7 @@
 """The main job, end to end on small real data: records, reuse, resume, table, README."""
 
 import math
+import re
 from dataclasses import replace
 from statistics import mean, stdev
 
@@ -87,6 +88,24 @@ def test_the_job_leaves_one_record_per_run_and_prints_the_table(small, capsys):
     for row in in_order():
         assert row.published in out
         assert row.model in out
+
+
+def test_a_row_of_a_library_that_is_not_there_is_left_out_unless_it_is_asked_for(
+    small, monkeypatch, capsys
+):
+    runs, made = list(job.planned(small, job.load_mnist(None))), job.make
+
+    def make(run, *given):
+        if run.row == "rc-convlstm-10-slow":
+            raise ImportError("Install it.")
+        return made(run, *given)
+
+    monkeypatch.setattr(job, "planned", lambda *_: runs)
+    monkeypatch.setattr(job, "make", make)
+    assert job.main(replace(small, rows=())) == 0
+    assert [r.config["row"] for r in records(small)] == ["rc-lstm-fast"]
+    assert re.search(r"left out: quick_rc-convlstm-10-slow\S+: Install it", capsys.readouterr().err)
+    assert job.main(small) == 1
 
 
 def test_existing_records_are_reused_and_forced_ones_are_made_again(small, monkeypatch):
