@@ -110,7 +110,7 @@ def test_a_killed_worker_resumes_and_the_records_are_those_of_the_sequential_pat
     names = [config.name for config in tasks]
     made = records(options)
     assert sorted(made) == sorted(expected) == sorted(names)
-    assert sorted(Path(line.split(" -> ")[1]).stem for _, _, line in lines) == sorted(names)
+    assert sorted(Path(o.line.split(" -> ")[1]).stem for o in lines) == sorted(names)
     assert sorted(p.name for p in (options.results / "table1").iterdir()) == sorted(
         f"{name}.json" for name in names
     )
