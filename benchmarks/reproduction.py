@@ -45,8 +45,8 @@ CAUSES = {
     "rc-convlstm-20-fast": f"{PROTOCOL}. No other cause is known",
     "alpha-psp-340-slow": "None with the authors' weights. Trained here by their table of "
     "hyper-parameters, for 12 epochs, it is slow, too, and less accurate",
-    "rel-psp-340-slow": "None with dropout of spikes and 100 epochs; with 40 epochs and without it, "
-    "the network overfits",
+    "rel-psp-340-slow": "None with dropout of spikes and 100 epochs; with 40 epochs and without "
+    "it, the network overfits",
     "rel-psp-800-slow": "No cause is known; the same recipe is above the claim with 1,000 units",
     "rel-psp-1000-slow": "None",
     "rc-convlstm-10-slow": f"{PROTOCOL}. Ten epochs, of which the first six answer at step 0",
