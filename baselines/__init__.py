@@ -4,8 +4,9 @@ Building blocks for other work, too: first spikes with exact gradients, their lo
 networks as first-spike networks (docs/first_spikes.md).
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from rc_snn.commands.lazy import lazily
 
 if TYPE_CHECKING:
     from baselines.alpha_psp import AlphaPSP as AlphaPSP
@@ -28,17 +29,4 @@ _HOME = {
     "relu_inputs": "relu_mapping",
 }
 __all__ = sorted(_HOME)
-
-
-def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used: a command needs none of them."""
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    """Return the public names."""
-    return [*globals(), *__all__]
+__getattr__, __dir__ = lazily(__name__, _HOME)

@@ -1,9 +1,9 @@
 """Bridges: spikes and models leave for other simulators, one file per target."""
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rc_snn.commands import refuse
+from rc_snn.commands.lazy import lazily
 
 if TYPE_CHECKING:
     from bridges.networks.step_models import NorseModel as NorseModel
@@ -13,17 +13,4 @@ if TYPE_CHECKING:
 __all__ = ["NorseModel", "SNNTorchModel", "StepModule"]
 
 refuse(__name__)
-
-
-def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used: a command needs none of them."""
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.networks.step_models"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    """Return the public names."""
-    return [*globals(), *__all__]
+__getattr__, __dir__ = lazily(__name__, dict.fromkeys(__all__, "networks.step_models"))

@@ -1,7 +1,8 @@
 """Encoders: images and signals become spikes, as pure functions and as tonic-style transforms."""
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from rc_snn.commands.lazy import lazily
 
 if TYPE_CHECKING:
     from encoders.functional import encode_latency as encode_latency
@@ -38,17 +39,4 @@ _HOME = {
     "spikes_to_events": "functional",
 }
 __all__ = sorted(_HOME)
-
-
-def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used: `encoders.functional` needs no tonic."""
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    """Return the public names."""
-    return [*globals(), *__all__]
+__getattr__, __dir__ = lazily(__name__, _HOME)

@@ -1,8 +1,8 @@
 """Rank coding: recurrent networks that answer at the first threshold crossing."""
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from rc_snn.commands.lazy import lazily
 from rc_snn.fast.cache_folder import give_numba_a_folder
 
 if TYPE_CHECKING:
@@ -66,15 +66,7 @@ _HOMES = {
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = sorted(_HOME)
-
-
-def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used: the account of decisions needs no compiler."""
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__, _ = lazily(__name__, _HOME)
 
 
 def __dir__() -> list[str]:

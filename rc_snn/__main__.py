@@ -4,7 +4,8 @@ import difflib
 import runpy
 import sys
 
-from rc_snn import commands, packages
+from rc_snn import commands
+from rc_snn.commands import packages
 
 
 def main(words: list[str]) -> None:

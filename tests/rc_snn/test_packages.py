@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from rc_snn import commands
-from rc_snn.packages import PACKAGES
+from rc_snn.commands.packages import PACKAGES
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -14,7 +14,7 @@ from importlib.util import module_from_spec
 from pathlib import Path
 
 PACKAGES = ("encoders", "baselines", "bridges", "benchmarks")
-_ROOT = Path(__file__).resolve().parents[1]
+_ROOT = Path(__file__).resolve().parents[2]
 
 
 def import_ours() -> None:
