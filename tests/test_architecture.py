@@ -30,3 +30,11 @@ def test_citation_and_changelog_name_the_packages_version():
     citation = (PROJECT / "CITATION.cff").read_text()
     assert re.search(rf"^version: {re.escape(rc_snn.__version__)}$", citation, re.MULTILINE)
     assert f"## [{rc_snn.__version__}]" in (PROJECT / "CHANGELOG.md").read_text()
+
+
+def test_no_init_holds_an_example():
+    """Brian2, once imported, ends pytest's collecting of the doctests in an `__init__.py`."""
+    packages = ("rc_snn", "encoders", "baselines", "bridges", "benchmarks")
+    inits = [path for package in packages for path in (PROJECT / package).rglob("__init__.py")]
+    assert len(inits) > 10
+    assert not [path for path in inits if ">>>" in path.read_text(encoding="utf-8")]

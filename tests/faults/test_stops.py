@@ -17,6 +17,7 @@ import tiny
 
 from benchmarks.run import Options
 from rc_snn import commands, files
+from rc_snn.commands import options
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -266,7 +267,7 @@ def test_a_connection_that_breaks_is_an_error_though_it_is_called_a_broken_pipe(
 def test_more_threads_than_any_machine_has_are_refused():
     """OpenMP would end the process."""
     with pytest.raises(ValueError, match="--threads must be at most 1024, got 1000000000"):
-        commands.check_numbers(Options(threads=10**9))
+        options.check_numbers(Options(threads=10**9))
 
 
 @pytest.mark.parametrize(
