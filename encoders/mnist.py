@@ -94,7 +94,7 @@ def load_mnist(
             warnings.warn(
                 f"MNIST is not at hand and there is no network; using the 5,000 embedded digits. "
                 f"Tried: {error}",
-                stacklevel=2,
+                stacklevel=1,  # said once, however many callers look for MNIST
             )
             return embedded_digits()
     return _read_folder(cache) if _find(cache) else embedded_digits()

@@ -36,6 +36,25 @@ def lstm_gates(
     return torch.sigmoid(o) * torch.tanh(new), new
 
 
+FUSED_DEVICES = {"cuda"}
+"""Where torch has the gates of `nn.LSTMCell` as one kernel, and their gradients as another."""
+
+
+def fused_lstm_gates(
+    fed: Float[Tensor, "batch *grid gates"],
+    back: Float[Tensor, "batch *grid gates"] | None,
+    c: Float[Tensor, "batch *grid channel"] | None,
+) -> State:
+    """Return `lstm_gates` of what the input and the state give: one launch where torch has it."""
+    if fed.device.type not in FUSED_DEVICES:
+        return lstm_gates(fed if back is None else fed + back, c)
+    if back is None or c is None:  # two fills, for some ten launches
+        back, c = torch.zeros_like(fed), fed.new_zeros(*fed.shape[:-1], fed.shape[-1] // 4)
+    rows = [x.reshape(-1, x.shape[-1]) for x in (fed, back, c)]
+    h, new, _ = torch.ops.aten._thnn_fused_lstm_cell(*rows)
+    return h.view_as(c), new.view_as(c)
+
+
 def init_uniform(module: nn.Module, bound: float, generator: torch.Generator) -> None:
     """Draw every parameter from U(-bound, bound), torch's rule for LSTM and Linear layers."""
     with torch.no_grad():
@@ -167,17 +186,16 @@ class ConvLSTMCell(nn.Module):
 
     def chunked(self) -> ChunkOfCell:
         """Return how to advance by many steps at once: one product with the input for all steps."""
+        # In the grid's own order, once: cuDNN would bring them into it at each step.
+        weight_hh = self.weight_hh.to(memory_format=torch.channels_last)
 
         def advance(x: Tensor, state: State | None) -> tuple[Tensor, State]:
             fed = _conv_last(x.flatten(0, 1), self.weight_ih, self.input_precision) + self.bias
             out = []
             for gates in fed.view(*x.shape[:2], *fed.shape[1:]):
-                if state is None:
-                    state = lstm_gates(gates, None)
-                else:
-                    h, c = state
-                    gates = gates + _conv_last(h, self.weight_hh, self.precision)
-                    state = lstm_gates(gates, c)
+                h, c = (None, None) if state is None else state
+                back = None if h is None else _conv_last(h, weight_hh, self.precision)
+                state = fused_lstm_gates(gates, back, c)
                 out.append(state[0])
             assert state is not None
             return torch.stack(out), state

@@ -5,7 +5,7 @@ columns of W that belong to the inputs spiking now. Where more than half of them
 of an image), the complement is summed instead: `W @ x = W.sum(1) - W @ (1 - x)`.
 
 Each product has two paths: numba on CPU, and tensor programs for any device. Both equal the dense
-product; `tests/rc_snn/test_events.py` holds the three together.
+product; `tests/rc_snn/fast/test_events.py` holds the three together.
 """
 
 from functools import cached_property

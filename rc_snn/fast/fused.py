@@ -6,7 +6,7 @@ all gates. What a step contributes to the weights is collected, and handed to au
 where a single sample waits for the last step, its steps no longer write a whole matrix each.
 
 The slow definition of the same arithmetic is `rc_snn.cells.lstm_gates` under torch's autograd;
-`tests/rc_snn/test_fused.py` holds the two together.
+`tests/rc_snn/fast/test_fused.py` holds the two together.
 """
 
 import math

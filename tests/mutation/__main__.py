@@ -33,7 +33,10 @@ HOME = Path(__file__).resolve().parents[2]
 CORE, THETAS = "tests/rc_snn/test_", "tests/rc_snn/test_random_thresholds.py::test_"
 EXITS = [
     "rc_snn/exits",
-    *(f"{CORE}{x}.py" for x in ("exits", "thresholds", "step_thresholds", "early_metrics")),
+    *(
+        f"tests/rc_snn/exits/test_{x}.py"
+        for x in ("exits", "thresholds", "step_thresholds", "early_metrics")
+    ),
 ]
 TARGETS = {
     "rc_snn/spikes.py": [f"{CORE}spikes.py", "rc_snn/spikes.py"],

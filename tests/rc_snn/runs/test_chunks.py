@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from rc_snn import cells
 from rc_snn.borders.checks import Form
 from rc_snn.checkpoint import digest
 from rc_snn.data.packed import pack
@@ -125,6 +126,60 @@ def test_decisions_and_gradients_are_those_of_single_steps(kind, lengths, thresh
         gradients(there, rc_loss(found.logits, target.to(device), 0.1)), wanted, strict=True
     ):
         torch.testing.assert_close(ours, theirs.expand_as(ours), rtol=1e-9, atol=1e-10)
+
+
+@pytest.fixture
+def gates_of_a_gpu(monkeypatch):
+    """Put what torch's kernels of an LSTM's gates compute on a GPU in their place on the CPU."""
+    used = []
+
+    def forward(fed, back, c, bias_ih=None, bias_hh=None):
+        assert fed.shape == back.shape == (len(c), 4 * c.shape[1])
+        assert bias_ih is bias_hh is None
+        used.append("forward")
+        i, f, g, o = (fed + back).chunk(4, 1)
+        i, f, g, o = i.sigmoid(), f.sigmoid(), g.tanh(), o.sigmoid()
+        new = f * c + i * g
+        return o * new.tanh(), new, torch.cat([i, f, g, o], 1)
+
+    def backward(grad_h, grad_new, c, new, kept, has_bias):
+        used.append("backward")
+        i, f, g, o = kept.chunk(4, 1)
+        zero = torch.zeros_like(c)
+        grad_h, grad_new = (zero if x is None else x for x in (grad_h, grad_new))
+        inner = grad_new + grad_h * o * (1 - new.tanh() ** 2)
+        gates = [
+            inner * g * i * (1 - i),
+            inner * c * f * (1 - f),
+            inner * i * (1 - g**2),
+            grad_h * new.tanh() * o * (1 - o),
+        ]
+        return torch.cat(gates, 1), inner * f, None
+
+    library = torch.library.Library("aten", "IMPL", "CPU")
+    library.impl("_thnn_fused_lstm_cell", forward)
+    library.impl("_thnn_fused_lstm_cell_backward_impl", backward)
+    monkeypatch.setattr(cells, "FUSED_DEVICES", {"cpu"})
+    yield used
+    library._destroy()
+
+
+@pytest.mark.parametrize("lengths", LENGTHS, ids=str)
+@pytest.mark.parametrize("kind", ["conv", "stacked", "pooled"])
+def test_gates_in_one_launch_are_those_of_single_steps(kind, lengths, gates_of_a_gpu):
+    model, inputs, target = MODELS[kind](), spikes(), labels()
+    theta = limit(model, inputs, "late")
+    reference = run(model, inputs, theta, fused=False)
+    wanted = gradients(model, rc_loss(reference.logits, target, 0.1))
+    found = run(model, inputs, theta, chunks=lengths)
+    same(found.decision, reference.decision)
+    for ours, theirs in zip(
+        gradients(model, rc_loss(found.logits, target, 0.1)), wanted, strict=True
+    ):
+        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-10)
+    launches = T * len(model.layers)
+    assert gates_of_a_gpu.count("forward") == launches
+    assert 0 < gates_of_a_gpu.count("backward") <= launches
 
 
 @pytest.mark.parametrize("lengths", LENGTHS, ids=str)

@@ -13,7 +13,7 @@ from rc_snn.fast import cache_folder
 from rc_snn.fast.cache_folder import give_numba_a_folder, own_folder, writable
 
 NOWHERE = Path("/dev/null/nowhere")
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 posix = pytest.mark.skipif(os.name == "nt", reason="numba's folder at home is another there")
 
 

@@ -12,7 +12,7 @@ import pytest
 from rc_snn import commands
 from rc_snn.commands.packages import PACKAGES
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def rc_snn(*words: str, folder: Path, path: Path = ROOT) -> subprocess.CompletedProcess[str]:

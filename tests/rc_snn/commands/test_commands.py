@@ -11,7 +11,7 @@ import pytest
 
 from rc_snn import commands
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 PACKAGES = ("benchmarks", "bridges")
 
 
