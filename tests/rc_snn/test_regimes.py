@@ -249,6 +249,8 @@ def test_sequences_that_are_not_those_of_the_decisions_are_refused(as_user):
         account(decision, labels, None, T, inputs=inputs.rows(torch.arange(49)))
     with pytest.raises(ValueError, match=f"sequences have {T + 1} steps, got n_steps={T}"):
         account(decision, labels, None, T, inputs=SpikeSequences(inputs.steps, T + 1))
+    with pytest.raises(TypeError, match="Sequences are needed"):
+        account(decision, labels, None, T, inputs=inputs.steps)
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.int32])

@@ -224,3 +224,11 @@ def test_of_rules_within_one_standard_error_of_the_best_the_fastest_is_chosen():
         assert not any(t < time[i] and a >= enough for t, a in zip(time, accuracy, strict=True))
     with pytest.raises(ValueError, match="no rule to choose from"):
         fastest_as_good(Curve(torch.zeros(0), torch.zeros(0)), 10)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_thresholds_hold_every_digit_of_the_scores(dtype):
+    score = torch.rand(T, B, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    found = every_threshold(score.to(dtype))
+    assert found.dtype == torch.promote_types(dtype, torch.float32)
+    assert {*found[found.isfinite()].tolist()} <= {*score.to(dtype).flatten().tolist()}
