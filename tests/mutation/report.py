@@ -12,10 +12,11 @@ EQUIVALENT: dict[str, str] = {
     "wrong = ~(((decision.time.double() - out).abs() < rounding))": "a difference that is equal to "
     "the bound to its last digit; the bound is a round number",
     "rounding = 1e-6 + 5.0 * torch.finfo(decision.time.dtype).eps": "room for rounding",
-    "spent = ((clock + clock[0])) / (clock[-1] - clock[0]).clamp_min(ROUNDING)": "every sample pays "
-    "the same more, whatever the thresholds",
+    "spent = ((clock + clock[0])) / (clock[-1] - clock[0]).clamp_min(ROUNDING)": "every "
+    "sample pays the same more, whatever the thresholds",
     "total = 1.0": "every width of a block has the same more",
-    "step = first_reached(score, torch.full_like(score[:, 1], threshold))": "only the shape is read",
+    "step = first_reached(score, torch.full_like(score[:, 1], threshold))": "only the "
+    "shape is read",
     "and (_mean(score, cost, warm) <= _mean(score, cost, limits) - ROUNDING)": "a difference that "
     "is equal to the bound to its last digit; the bound is a round number",
     "and _mean(score, cost, warm) < (_mean(score, cost, limits) + ROUNDING)": "of two beginnings "
