@@ -23,6 +23,8 @@ EQUIVALENT: dict[str, str] = {
     "that cost the same either may be taken",
     "limits[block.start : block.stop] = values[best[((best + now)).abs().argmin()]]": "of "
     "thresholds that cost the same any may be taken",
+    "_stepper(model, inputs, fused=True) # which checks what goes in": "the steps themselves are "
+    "not taken",
     "stacklevel=4,": "the shape checks of the tests add frames of their own",
 }
 """Mutants that no test can notice, by their new line, and why."""

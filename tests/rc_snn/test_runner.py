@@ -307,6 +307,17 @@ def test_one_logit_that_is_not_finite_is_enough(value):
         run(Broken(N, H, K), SpikeSequences(spikes(0), T), 0.9)
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize(("fused", "grad"), [(True, False), (False, False), (False, True)])
+def test_a_weight_that_is_not_finite_is_refused_though_no_spike_meets_it(value, fused, grad):
+    model, steps = lstm(0), spikes(0)
+    steps[:, 3] = T  # this input never spikes
+    with torch.no_grad():
+        model.cell.weight_ih[:, 3] = value
+    with torch.set_grad_enabled(grad), pytest.raises(ValueError, match="finite"):
+        run(model, SpikeSequences(steps, T), 0.9, fused=fused)
+
+
 def test_logits_whose_sum_is_beyond_float32_are_finite_all_the_same():
     class Loud(RCLSTM):
         def read_out(self, features):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from rc_snn import cells
+from rc_snn import cells, runner
 from rc_snn.borders.checks import Form
 from rc_snn.checkpoint import digest
 from rc_snn.data.packed import pack
@@ -266,6 +266,28 @@ def test_refill_is_an_option_of_decide_and_says_where_it_cannot_be():
         decide(model, sparse(), 0.7, refill=True)
     with pytest.raises(ValueError, match="Leave out refill"):
         decide(type("Own", (RCLSTM,), {})(12, 9, K).double(), spikes(), 0.7, refill=True)
+
+    broken = lstm()
+    broken.output.bias.data[0] = torch.nan
+    with pytest.raises(ValueError, match="finite"):
+        decide(broken, spikes(), 0.7, refill=True)
+    for size in (0, -1, 1.5, True):
+        with pytest.raises((ValueError, TypeError), match="batch_size"):
+            decide(model, spikes(), 0.7, batch_size=size)
+
+
+@pytest.mark.parametrize("make", INPUTS.values(), ids=INPUTS)
+@pytest.mark.parametrize("kind", MODELS)
+def test_where_a_call_is_a_launch_runs_choose_chunks_by_themselves(kind, make, monkeypatch):
+    """On the CPU, made to choose chunks as on a GPU."""
+    model, inputs = MODELS[kind](), make()
+    wanted = trace(model, inputs), [decide(model, inputs, theta) for theta in (0.7, None)]
+    for module in (rule, runner):
+        monkeypatch.setattr(module, "chunked_by_itself", lambda model: True)
+    torch.testing.assert_close(trace(model, inputs), wanted[0], rtol=1e-10, atol=1e-10)
+    for theta, decision in zip((0.7, None), wanted[1], strict=True):
+        same(decide(model, inputs, theta, batch_size=B), decision)
+        same(run(model, inputs, theta).decision, decision)
 
 
 def test_chunks_that_cannot_be_are_refused():
