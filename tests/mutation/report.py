@@ -25,6 +25,9 @@ EQUIVALENT: dict[str, str] = {
     "thresholds that cost the same any may be taken",
     "_stepper(model, inputs, fused=True) # which checks what goes in": "the steps themselves are "
     "not taken",
+    "if (theta is not None) and chunks is None:": "lengths of chunks decide about time only",
+    "runs = zip(in_turn(inputs, parts), own, strict=False)": "both have one for each batch",
+    "rows, features = zip(*seen, strict=False)": "what is seen comes in pairs",
     "stacklevel=4,": "the shape checks of the tests add frames of their own",
 }
 """Mutants that no test can notice, by their new line, and why."""

@@ -307,6 +307,19 @@ def test_one_logit_that_is_not_finite_is_enough(value):
         run(Broken(N, H, K), SpikeSequences(spikes(0), T), 0.9)
 
 
+@pytest.mark.parametrize("method", [run, decide, trace])
+def test_the_fast_path_is_taken_unless_it_is_refused(method, monkeypatch):
+    model, taken = lstm(0), []
+    fused = model.fused
+    monkeypatch.setattr(RCLSTM, "fused", lambda self: taken.append(self) or fused())
+    asked = {} if method is trace else {"theta": 0.9}
+    method(model, SpikeSequences(spikes(0), T), **asked)
+    assert taken == [model]
+    if method is not decide:
+        method(model, SpikeSequences(spikes(0), T), **asked, fused=False)
+        assert taken == [model]
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 @pytest.mark.parametrize(("fused", "grad"), [(True, False), (False, False), (False, True)])
 def test_a_weight_that_is_not_finite_is_refused_though_no_spike_meets_it(value, fused, grad):
