@@ -297,3 +297,18 @@ def test_frozen_parts_leave_the_gradients_of_the_others(neuron, frozen, fast):
             assert found[key] is None
         else:
             assert torch.equal(found[key], expected)
+
+
+@pytest.mark.parametrize("n_out", [1, 63, 64, 65, 128, 129])
+def test_gradients_are_whole_where_neurons_fill_a_block_or_exceed_it(neuron, n_out):
+    """Kernels take 64 neurons at a time and sum their parts."""
+    parts = drawn(3, 12), 0.3 * drawn(14, n_out, seed=1), drawn(2, seed=2)
+    found = []
+    for fast in (True, False):
+        times, weight, pulses = (x.clone().requires_grad_() for x in parts)
+        out = first_spikes(neuron, times, weight, pulses=pulses, fast=fast)
+        assert out.isfinite().any()
+        first_spike_loss(out.squeeze(1), torch.arange(3) % n_out).backward()
+        found.append((out.detach(), times.grad, weight.grad, pulses.grad))
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)

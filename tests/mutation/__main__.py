@@ -64,6 +64,7 @@ TARGETS = {
         "tests/baselines/test_first_spikes.py",
         "tests/baselines/test_timing.py",
         "tests/baselines/test_alpha_psp.py",
+        "tests/baselines/test_triton_kernels.py",
     ],
 }
 """The files, and the tests that must notice their mutants, soonest first."""

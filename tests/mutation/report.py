@@ -28,6 +28,8 @@ EQUIVALENT: dict[str, str] = {
     "if (theta is not None) and chunks is None:": "lengths of chunks decide about time only",
     "runs = zip(in_turn(inputs, parts), own, strict=False)": "both have one for each batch",
     "rows, features = zip(*seen, strict=False)": "what is seen comes in pairs",
+    "chunks = 1 if blocks > 2 else 8": "how work is divided changes no sum",
+    "last.masked_fill(silent, -2.0),": "any negative place says that there is none",
     "stacklevel=4,": "the shape checks of the tests add frames of their own",
 }
 """Mutants that no test can notice, by their new line, and why."""
