@@ -1,11 +1,13 @@
 """What enters the compiled code of timing networks, and what its gradients refuse."""
 
 import copy
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
+from baselines import first_spike
 from baselines.alpha_psp import AlphaPSP, alpha_psp
 from baselines.continuous import ContinuousNetwork, Conv, Dense
 from baselines.continuous_training import ContinuousConfig, Timed, train_continuous
@@ -184,10 +186,46 @@ def test_what_kernels_are_handed_directly_must_fit_too(neuron):
         (spikes._replace(order=spikes.order + 1), weight, out(3, 1, 4)),
         (spikes._replace(spiking=spikes.spiking + 6), weight, out(3, 1, 4)),
         (spikes._replace(order=spikes.order.long()), weight, out(3, 1, 4)),
+        (spikes._replace(spiking=spikes.spiking.long()), weight, out(3, 1, 4)),
         (Sorted(*(x[:2] for x in spikes)), weight, out(3, 1, 4)),
     ):
         with pytest.raises(ValueError, match="must be"):
             neuron.cross_fast(*wrong)
+
+
+@pytest.mark.parametrize(
+    ("device", "dtype", "fast", "triton", "path"),
+    [
+        ("cpu", torch.float32, None, True, "numba"),
+        ("cpu", torch.float64, None, False, "numba"),
+        ("cpu", torch.float16, None, True, "tensors"),
+        ("cpu", torch.float32, True, False, "numba"),
+        ("cpu", torch.float32, False, True, "tensors"),
+        ("cpu", torch.float32, "triton", True, "triton"),
+        ("cpu", torch.float32, "triton", False, "not installed"),
+        ("cuda", torch.float32, None, True, "triton"),
+        ("cuda", torch.float32, None, False, "tensors"),
+        ("cuda", torch.bfloat16, None, True, "tensors"),
+        ("cuda", torch.float32, True, True, "triton"),
+        ("cuda", torch.float32, True, False, "not installed"),
+        ("cuda", torch.float32, False, True, "tensors"),
+        ("mps", torch.float32, None, True, "tensors"),
+    ],
+)
+def test_what_computes_follows_from_device_dtype_and_what_is_installed(
+    device, dtype, fast, triton, path, monkeypatch
+):
+    found = object() if triton else None
+    monkeypatch.setattr(first_spike.importlib.util, "find_spec", lambda name: found)
+    weight = SimpleNamespace(device=torch.device(device), dtype=dtype)
+    if path == "not installed":
+        with pytest.raises(ValueError, match="Triton is not installed"):
+            first_spike._path(fast, weight)
+    else:
+        assert first_spike._path(fast, weight) == path
+        module = "triton_kernels" if path == "triton" else "tensor_path"
+        monkeypatch.undo()
+        assert first_spike._module(path).__name__ == f"baselines.{module}"
 
 
 def test_layers_and_neurons_that_cannot_be_are_refused():
