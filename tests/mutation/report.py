@@ -21,8 +21,6 @@ EQUIVALENT: dict[str, str] = {
     "is equal to the bound to its last digit; the bound is a round number",
     "and _mean(score, cost, warm) < (_mean(score, cost, limits) + ROUNDING)": "of two beginnings "
     "that cost the same either may be taken",
-    "limits[block.start : block.stop] = values[best[((best + now)).abs().argmin()]]": "of "
-    "thresholds that cost the same any may be taken",
     "_stepper(model, inputs, fused=True) # which checks what goes in": "the steps themselves are "
     "not taken",
     "if (theta is not None) and chunks is None:": "lengths of chunks decide about time only",
@@ -31,6 +29,10 @@ EQUIVALENT: dict[str, str] = {
     "chunks = 1 if blocks > 2 else 8": "how work is divided changes no sum",
     "last.masked_fill(silent, -2.0),": "any negative place says that there is none",
     "return torch.where(silent, 1.0, -times).softmax(dim=1)": "the softmax of equal numbers",
+    "return max(block for block, found in zip(blocks, areas, strict=False) if found >= best)": ""
+    "each width has an area",
+    "target = check_labels(target, logits.shape[1], len(logits))": "logits are [batch, classes]",
+    "loss = loss + beta * (log_p.exp() * log_p).sum(dim=1).mean()": "logits are [batch, classes]",
     "stacklevel=4,": "the shape checks of the tests add frames of their own",
 }
 """Mutants that no test can notice, by their new line, and why."""

@@ -240,6 +240,13 @@ def test_analog_inputs_cost_multiplications_where_they_are_not_zero():
     assert a.input_seen == a.strict_clock
 
 
+def test_a_label_without_a_score_is_refused(as_user):
+    decision, labels, times = case(6)
+    n_classes = decision.scores.shape[1]
+    with pytest.raises(ValueError, match="Class indices"):
+        account(replace(decision, label=decision.label + n_classes), labels, times, T)
+
+
 def test_sequences_that_are_not_those_of_the_decisions_are_refused(as_user):
     decision, labels, times = case(6)
     inputs = SpikeSequences(spike_steps(times, T), T)

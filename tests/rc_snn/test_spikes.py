@@ -381,3 +381,12 @@ def test_an_answer_beyond_the_last_step_or_by_a_score_that_is_none_is_refused(as
             Decision.at_steps(torch.tensor([step]), n_steps, fired, scores)
     with pytest.raises(ValueError, match="1 of 2 scores are NaN"):
         Decision.at_steps(torch.tensor([0]), 1, fired, torch.tensor([[0.1, math.nan]]))
+
+
+@pytest.mark.parametrize("name", ["time", "scores"])
+@pytest.mark.parametrize("value", [[[0.5]], np.ones((1, 1)), torch.ones(1, 1, dtype=torch.long)])
+def test_times_and_scores_are_tensors_of_floats(name, value, as_user):
+    held = {"label": torch.tensor([0]), "step": None, "fired": torch.tensor([True])}
+    held |= {"time": torch.ones(1), "scores": torch.ones(1, 1), name: value}
+    with pytest.raises(TypeError, match=f"{name} must be a tensor of floats"):
+        Decision(**held)

@@ -194,8 +194,12 @@ def test_of_equally_good_thresholds_the_nearest_to_the_constant_one_is_taken():
 
 def test_what_cannot_be_tuned_is_refused(as_user):
     score, right = tables(1)
-    with pytest.raises(ValueError, match="prices >= 0"):
-        tune(score, right, [-0.1])
+    for price in (-0.1, math.inf):
+        with pytest.raises(ValueError, match="prices >= 0"):
+            tune(score, right, [price])
+    with pytest.raises(ValueError, match="n_offsets must be at least 1"):
+        fit_rules(score, right, PRICES, n_offsets=0)
+    assert fit_rules(score, right, PRICES, n_offsets=1).offsets.shape[1] == 2  # and 0
     with pytest.raises(ValueError, match="block must be at least 1"):
         tune(score, right, [0.1], block=0)
     with pytest.raises(ValueError, match="folds must be"):
