@@ -29,8 +29,9 @@ EQUIVALENT: dict[str, str] = {
     "chunks = 1 if blocks > 2 else 8": "how work is divided changes no sum",
     "last.masked_fill(silent, -2.0),": "any negative place says that there is none",
     "return torch.where(silent, 1.0, -times).softmax(dim=1)": "the softmax of equal numbers",
-    "return max(block for block, found in zip(blocks, areas, strict=False) if found >= best)": ""
-    "each width has an area",
+    "return max(block for block, found in zip(blocks, areas, strict=False) if found >= best)": (
+        "each width has an area"
+    ),
     "target = check_labels(target, logits.shape[1], len(logits))": "logits are [batch, classes]",
     "loss = loss + beta * (log_p.exp() * log_p).sum(dim=1).mean()": "logits are [batch, classes]",
     "stacklevel=4,": "the shape checks of the tests add frames of their own",
