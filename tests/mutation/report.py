@@ -27,6 +27,8 @@ EQUIVALENT: dict[str, str] = {
     "runs = zip(in_turn(inputs, parts), own, strict=False)": "both have one for each batch",
     "rows, features = zip(*seen, strict=False)": "what is seen comes in pairs",
     "chunks = 1 if blocks > 2 else 8": "how work is divided changes no sum",
+    "chunks = 1 if blocks > 1 else 9": "how work is divided changes no sum",
+    "n_inputs = times.shape[1] + (0 if pulses is None else len(pulses))": "times are a matrix",
     "last.masked_fill(silent, -2.0),": "any negative place says that there is none",
     "return torch.where(silent, 1.0, -times).softmax(dim=1)": "the softmax of equal numbers",
     "return max(block for block, found in zip(blocks, areas, strict=False) if found >= best)": (

@@ -461,3 +461,12 @@ def test_a_trace_in_batches_is_the_whole_trace_and_makes_the_decisions_of_decide
     assert want.step.unique().numel() > 2, "the case must have decisions at several steps"
     for name in ("step", "label", "fired", "time"):
         assert torch.equal(getattr(found, name), getattr(want, name)), name
+
+
+def test_a_trace_of_one_sequence_is_its_part_of_the_trace_of_all_and_one_of_none_is_refused():
+    model, steps = lstm(0), spikes(0)
+    whole = trace(model, SpikeSequences(steps, T))
+    one = trace(model, SpikeSequences(steps[:1], T))
+    torch.testing.assert_close(one, whole[:, :1], rtol=1e-12, atol=1e-12)
+    with pytest.raises(ValueError, match="batch is empty"):
+        trace(model, SpikeSequences(steps[:0], T))
