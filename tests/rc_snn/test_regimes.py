@@ -240,6 +240,14 @@ def test_analog_inputs_cost_multiplications_where_they_are_not_zero():
     assert a.input_seen == a.strict_clock
 
 
+def test_what_is_no_decision_and_spikes_after_the_frame_are_refused(as_user):
+    decision, labels, times = case(6)
+    with pytest.raises(TypeError, match="Decision"):
+        account(decision.label, labels, times, T)
+    with pytest.raises(ValueError, match="Spike times"):
+        account(decision, labels, torch.full_like(times, 1.5), T)
+
+
 def test_a_label_without_a_score_is_refused(as_user):
     decision, labels, times = case(6)
     n_classes = decision.scores.shape[1]

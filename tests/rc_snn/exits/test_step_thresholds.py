@@ -112,6 +112,14 @@ def test_the_clock_prices_time_and_not_steps():
     assert sweep_per_step(score, right, limits, clock).accuracy.item() >= best
 
 
+def test_each_step_has_a_threshold_of_its_own_unless_asked_otherwise():
+    score, right = tables(2)
+    assert torch.equal(tune(score, right, PRICES), tune(score, right, PRICES, block=1))
+    assert torch.equal(
+        fit_rules(score, right, PRICES).limits, fit_rules(score, right, PRICES, block=1).limits
+    )
+
+
 def test_step_rules_are_the_tuned_thresholds_and_all_around_them():
     z, labels = data(14)
     score, right = log_odds(z), right_answers(z, labels)
@@ -194,9 +202,9 @@ def test_of_equally_good_thresholds_the_nearest_to_the_constant_one_is_taken():
 
 def test_what_cannot_be_tuned_is_refused(as_user):
     score, right = tables(1)
-    for price in (-0.1, math.inf):
+    for prices in ([], [-0.1], [math.inf], [0.1, -0.1], [math.inf, 0.1]):
         with pytest.raises(ValueError, match="prices >= 0"):
-            tune(score, right, [price])
+            tune(score, right, prices)
     with pytest.raises(ValueError, match="n_offsets must be at least 1"):
         fit_rules(score, right, PRICES, n_offsets=0)
     assert fit_rules(score, right, PRICES, n_offsets=1).offsets.shape[1] == 2  # and 0
