@@ -38,7 +38,8 @@ EQUIVALENT: dict[str, str] = {
     "loss = loss + beta * (log_p.exp() * log_p).sum(dim=1).mean()": "logits are [batch, classes]",
     "within = torch.searchsorted(validation.time[order].double(), limits, right=False)": "budgets "
     "have room for rounding",
-    "if (chance < delta / len(thresholds)):": "a chance that is equal to the bound to its last digit",
+    "if (chance < delta / len(thresholds)):": "a chance that is equal to the "
+    "bound to its last digit",
     "if (total.min() <= total[now] - ROUNDING):": "a difference that is equal to the bound to its "
     "last digit; the bound is a round number",
     "stacklevel=4,": "the shape checks of the tests add frames of their own",
