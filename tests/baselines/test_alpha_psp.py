@@ -99,7 +99,7 @@ def test_the_crossing_solves_its_equation_from_the_tangent_to_far_away():
     torch.testing.assert_close(u + torch.expm1(-u), z, rtol=1e-13, atol=1e-16)
 
 
-@pytest.mark.parametrize("n_in", [1, 12])
+@pytest.mark.parametrize("n_in", [1, pytest.param(12, marks=pytest.mark.slow)])
 def test_gradients_match_finite_differences(fast, n_in):
     batch, n_out = (1, 2) if fast == "triton" else (3, 6)
     times, weight = random_case(5, n_in=n_in, n_out=n_out, batch=batch, scale=0.6)

@@ -68,8 +68,10 @@ def stream_clip(stream: KeywordStream, samples: np.ndarray, chunk: int):
 # The stream
 
 
-@pytest.mark.parametrize("n_samples", [16_000, 7_777])
-@pytest.mark.parametrize("chunk", [1_013, 4_800, 16_000])
+@pytest.mark.parametrize("n_samples", [7_777, pytest.param(16_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "chunk", [1_013, *(pytest.param(x, marks=pytest.mark.slow) for x in (4_800, 16_000))]
+)
 def test_a_stream_decides_as_the_runner_does_on_the_whole_clip(chunk, n_samples):
     net = network()
     samples = clips(n_samples=n_samples)

@@ -11,7 +11,7 @@ from tests.fuzz.readers import READERS
 
 
 @pytest.mark.usefixtures("as_user")
-@pytest.mark.parametrize("n", [20, pytest.param(250, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("n", [5, pytest.param(250, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", sorted(READERS))
 def test_a_reader_refuses_what_is_damaged(name, n, tmp_path):
     outcome = fuzz(READERS[name], n, tmp_path, seed=1)
