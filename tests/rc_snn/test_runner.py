@@ -470,3 +470,23 @@ def test_a_trace_of_one_sequence_is_its_part_of_the_trace_of_all_and_one_of_none
     torch.testing.assert_close(one, whole[:, :1], rtol=1e-12, atol=1e-12)
     with pytest.raises(ValueError, match="batch is empty"):
         trace(model, SpikeSequences(steps[:0], T))
+
+
+def test_a_trace_is_evaluated_without_dropout_unless_training_is_asked_for():
+    model, inputs = RCLSTM(N, H, K, dropout=0.5).double().train(), SpikeSequences(spikes(0), T)
+    evaluated = trace(model, inputs)
+    assert torch.equal(trace(model, inputs), evaluated)
+    assert torch.equal(trace(model.eval(), inputs), evaluated)
+    drawn = trace(model.train(), inputs, training=True)
+    assert not torch.equal(drawn, evaluated)
+    assert model.training
+
+
+@pytest.mark.parametrize("method", [trace, run, decide])
+def test_what_is_no_sequence_and_another_image_are_refused(method, as_user):
+    asked = {} if method is trace else {"theta": 0.9}
+    with pytest.raises(TypeError, match="Sequences are needed"):
+        method(lstm(0), torch.zeros(T, B, N), **asked)
+    turned = DenseSequences(torch.zeros(T, B, 3, 4, dtype=torch.float64))
+    with pytest.raises(ValueError, match=r"reads images \[4, 3"):
+        method(conv(0), turned, **asked)

@@ -120,6 +120,12 @@ def test_each_step_has_a_threshold_of_its_own_unless_asked_otherwise():
     )
 
 
+def test_rules_go_from_an_answer_at_once_to_one_at_the_last_step():
+    score, right = tables(2)
+    curve = fit_rules(score, right, PRICES, n_offsets=7).curve(score, right)
+    assert (curve.time.min(), curve.time.max()) == (0.0, T - 1.0)
+
+
 def test_step_rules_are_the_tuned_thresholds_and_all_around_them():
     z, labels = data(14)
     score, right = log_odds(z), right_answers(z, labels)

@@ -207,6 +207,8 @@ def test_what_makes_no_curve_is_refused(as_user):
         sweep(score[:, :0], right[:, :0], torch.zeros(1))
     with pytest.raises(ValueError, match="Class indices"):
         right_answers(torch.zeros(2, 1, 3), torch.tensor([3]))
+    with pytest.raises(ValueError, match="Class indices"):
+        right_answers(torch.zeros(2, 5, 3), torch.tensor([0, 1, 2, 0, 3]))  # below 5, no class
     for time, accuracy in (([math.nan], [0.5]), ([1.0], [math.nan])):
         with pytest.raises(ValueError, match="of a curve"):
             Curve(torch.tensor(time), torch.tensor(accuracy))
