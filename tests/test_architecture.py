@@ -38,3 +38,11 @@ def test_no_init_holds_an_example():
     inits = [path for package in packages for path in (PROJECT / package).rglob("__init__.py")]
     assert len(inits) > 10
     assert not [path for path in inits if ">>>" in path.read_text(encoding="utf-8")]
+
+
+def test_importing_the_package_loads_nothing_of_its_commands():
+    code = "import sys, rc_snn; print([m for m in sys.modules if m.startswith('rc_snn.commands.')])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "['rc_snn.commands.lazy']\n"

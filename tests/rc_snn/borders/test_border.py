@@ -35,7 +35,9 @@ def events(n: int = 5, inputs: int = 12) -> Events:
     return Events.encode(drawn(n, inputs), T)
 
 
-@pytest.mark.skipif(not numba.config.BOUNDSCHECK, reason="of the second pass of .ci/run")
+@pytest.mark.skipif(
+    not numba.config.BOUNDSCHECK, reason="of the pass of .ci/run that checks bounds"
+)
 @pytest.mark.parametrize(("threads", "error"), [(1, IndexError), (2, SystemError)])
 def test_kernels_compiled_with_bounds_check_raise(threads, error):
     """Of several threads numba reports what one of them raised as an error of the call itself."""
