@@ -7,12 +7,15 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
+from tqdm import tqdm
 
 from rc_snn import progress
 
@@ -27,6 +30,14 @@ def start(target: Callable[..., None], *args: Any, said: Path | None = None) -> 
     process = CONTEXT.Process(target=_child, args=(target, args, said, os.environ.copy()))
     process.start()
     return process
+
+
+def wait_for(*conditions: Callable[[], bool]) -> None:
+    """Wait until all are true; for minutes, so that a busy machine is not a failure."""
+    end = time.monotonic() + 300
+    while not all(condition() for condition in conditions):
+        assert time.monotonic() < end, "it never came"
+        time.sleep(0.005)
 
 
 def end(process: Any) -> int:
@@ -52,6 +63,8 @@ def _child(target: Callable[..., None], args: Any, said: Path | None, env: dict[
     os.environ.update(env)
     progress.LONG_S = math.inf  # what a test reads does not depend on how busy the machine is
     torch.set_num_threads(1)  # a fork has no other threads, and must not wait for them
+    # The bars' own lock is one for all forks: whoever is killed while it draws would keep it.
+    tqdm.set_lock(threading.RLock())
     if said is not None:
         os.dup2(os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
     target(*args)

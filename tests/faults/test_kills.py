@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from tqdm import tqdm
 
 from benchmarks import record
 from bridges.stream import file as stream_file
@@ -199,3 +200,18 @@ def test_a_model_that_fails_leaves_a_run_that_goes_on(tmp_path):
         tiny.learn(tmp_path / "run", 4, fresh=fresh)
     assert tiny.epochs_of(tmp_path / "run") == ([0, 1], [0, 1])
     same_weights(tiny.learn(tmp_path / "run", 4, fresh=fresh), whole)
+
+
+def killed_while_it_draws() -> None:
+    tqdm.get_lock().acquire()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def draw() -> None:
+    for _ in tqdm(range(3)):
+        pass
+
+
+def test_a_child_that_is_killed_while_it_draws_a_bar_lets_the_next_one_draw():
+    assert children.run(killed_while_it_draws) == -signal.SIGKILL
+    assert children.run(draw) == 0

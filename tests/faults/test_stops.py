@@ -28,13 +28,6 @@ def lines(said: Path) -> list[str]:
     return text.splitlines()
 
 
-def wait_for_an_epoch(folder: Path) -> None:
-    end = time.monotonic() + 60
-    while not any(folder.rglob("checkpoint.pt")):
-        assert time.monotonic() < end, "no epoch ended"
-        time.sleep(0.005)
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_a_training_in_one_line_and_the_same_command_goes_on(
     number, tmp_path, monkeypatch
@@ -42,7 +35,7 @@ def test_a_signal_ends_a_training_in_one_line_and_the_same_command_goes_on(
     monkeypatch.setenv("FRESH", "wait")
     said = tmp_path / "said"
     child = children.start(tiny.command, tmp_path, "--train", said=said)
-    wait_for_an_epoch(tmp_path)
+    children.wait_for(lambda: any(tmp_path.rglob("checkpoint.pt")))
     os.kill(child.pid, number)
     assert children.end(child) == 128 + number
     [line] = lines(said)
@@ -71,7 +64,7 @@ def test_a_signal_ends_a_grid_on_ray_in_one_line(tmp_path):
     child = subprocess.Popen(
         [sys.executable, "-c", code], cwd=ROOT, env=env, stderr=subprocess.PIPE
     )
-    wait_for_an_epoch(tmp_path)
+    children.wait_for(lambda: any(tmp_path.rglob("checkpoint.pt")))
     child.send_signal(signal.SIGTERM)
     _, err = child.communicate(timeout=120)
     assert err.decode() == "stopped by SIGTERM. The same command goes on from what is written.\n"

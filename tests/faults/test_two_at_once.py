@@ -1,7 +1,7 @@
 """Two processes at once: one works, and the other waits or says so; nothing is damaged."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import children
@@ -21,16 +21,9 @@ def hold(folder: Path, entry: str = "") -> None:
         (folder / "done").touch()
 
 
-def wait_for(*conditions: Callable[[], bool]) -> None:
-    end = time.monotonic() + 60
-    while not all(condition() for condition in conditions):
-        assert time.monotonic() < end, "it never came"
-        time.sleep(0.005)
-
-
 def test_a_lock_is_refused_or_waited_for_and_a_killed_process_holds_none(tmp_path):
     child = children.start(hold, tmp_path)
-    wait_for((tmp_path / "held").exists)
+    children.wait_for((tmp_path / "held").exists)
     with pytest.raises(Busy, match=rf"Another process is at work in {tmp_path} .*Wait until"):
         with locked(tmp_path, "an example"):
             pass
@@ -50,7 +43,7 @@ def test_a_lock_is_refused_or_waited_for_and_a_killed_process_holds_none(tmp_pat
     for name in ("held", "go"):
         (tmp_path / name).unlink()
     child = children.start(hold, tmp_path)
-    wait_for((tmp_path / "held").exists)
+    children.wait_for((tmp_path / "held").exists)
     children.kill(child)
     with locked(tmp_path, "an example"):
         pass
@@ -67,7 +60,7 @@ def test_the_place_of_a_lock_does_not_hang_on_what_is_there(tmp_path):
 
 def test_of_two_trainings_in_one_folder_the_second_is_refused(tmp_path):
     first = children.start(tiny.learn_slowly, tmp_path, 3)
-    wait_for((tmp_path / "checkpoint.pt").exists)
+    children.wait_for((tmp_path / "checkpoint.pt").exists)
     with pytest.raises(Busy, match=r"training.*name another folder"):
         tiny.learn(tmp_path, 3)
     (tmp_path / "go").touch()
@@ -79,7 +72,7 @@ def test_of_two_commands_that_make_one_record_the_second_says_who_is_at_work(tmp
     monkeypatch.setenv("FRESH", "wait")
     said = [tmp_path / "said0", tmp_path / "said1"]
     one = children.start(tiny.command, tmp_path, "--train", said=said[0])
-    wait_for(lambda: any(tmp_path.rglob("checkpoint.pt")))
+    children.wait_for(lambda: any(tmp_path.rglob("checkpoint.pt")))
     assert children.run(tiny.command, tmp_path, "--train", said=said[1]) == 1
     [line] = said[1].read_text().splitlines()
     assert line.startswith("skipped: ")
@@ -128,7 +121,7 @@ def test_two_first_downloads_both_have_the_right_digits_and_fetch_them_once(slow
 def test_whoever_waits_for_a_download_goes_on_with_it_when_the_other_is_killed(slow, tmp_path):
     said = tmp_path / "said"
     first = children.start(mirror.load, tmp_path, slow.url)
-    wait_for(lambda: any(tmp_path.rglob("*.part.gz")))
+    children.wait_for(lambda: any(tmp_path.rglob("*.part.gz")))
     second = children.start(mirror.load, tmp_path, slow.url, said=said)
     time.sleep(0.2)
     children.kill(first)
