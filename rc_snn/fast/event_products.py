@@ -157,7 +157,8 @@ class LinearGradient:
     """Gradient of the weights, summed over the steps of a run in one buffer."""
 
     def __init__(self, shape: torch.Size, dtype: torch.dtype) -> None:
-        self.columns = torch.zeros(shape[1], shape[0], dtype=dtype)
+        self.columns = torch.empty(shape[1], shape[0], dtype=dtype)
+        self.fresh = True
         self.total: Tensor | None = None
         self.means: list[tuple[Tensor, Tensor]] = []
 
@@ -166,17 +167,19 @@ class LinearGradient:
         _check_inputs(x, len(self.columns))
         fits(grad, (len(x), self.columns.shape[1]), self.columns.dtype, "grad")
         common = grad.new_zeros(grad.shape[1])
-        columns = self.columns.numpy()
-        linear_gradient(
-            *x.events.arrays, x.step, grad.numpy(), columns, common.numpy(), _width(columns)
-        )
+        sums, n_parts = (self.columns.numpy(), common.numpy()), torch.get_num_threads()
+        linear_gradient(*x.events.arrays, x.step, grad.numpy(), *sums, self.fresh, n_parts)
+        self.fresh = False
         if x.complement.any():
             self.total = common if self.total is None else self.total + common
         if x.mean is not None:
             self.means.append((x.mean, grad.sum(0)))
 
     def weight(self) -> Tensor:
-        """Return the gradient in the weight's shape, its columns together in memory."""
+        """Return the gradient in the weight's shape, its columns together in memory.
+
+        At least one step has been added.
+        """
         if self.total is not None:
             self.columns += self.total
         if self.means:

@@ -142,23 +142,35 @@ def linear_add(order, starts, index, step, columns, total, fresh, out, width):
 
 @compiled
 @no_type_check
-def linear_gradient(order, starts, index, step, grad, columns, common, width):
-    """Add `x_t^T grad` to columns, what complements share to common; see `LinearGradient`."""
+def linear_gradient(order, starts, index, step, grad, columns, common, fresh, n_parts):
+    """Add `x_t^T grad` to columns, or write it where they are fresh; see `LinearGradient`.
+
+    What complements share goes to common. A thread owns whole rows of columns, so that their sums
+    have one order, and clears them itself: the same part of the first half of the inputs and of
+    the second, because those in the middle of an image have the most events.
+    """
     n_inputs, n_out = columns.shape
-    for block in numba.prange((n_out + width - 1) // width):
-        part = slice(block * width, min(n_out, (block + 1) * width))
+    half = (n_inputs + 1) // 2
+    for k in numba.prange(n_parts):
+        low, high = half * k // n_parts, half * (k + 1) // n_parts
+        part = slice(n_out * k // n_parts, n_out * (k + 1) // n_parts)
+        if fresh:
+            columns[low:high] = 0
+            columns[half + low : half + high] = 0
         for b in range(len(index)):
-            row, source = index[b], grad[b, part]
+            row, source = index[b], grad[b]
             first, last = starts[row, step], starts[row, step + 1]
-            if 2 * (last - first) > n_inputs:
-                _add(common[part], source)
-                for e in range(first):
-                    _subtract(columns[order[row, e], part], source)
-                for e in range(last, n_inputs):
-                    _subtract(columns[order[row, e], part], source)
-            else:
-                for e in range(first, last):
-                    _add(columns[order[row, e], part], source)
+            complement = 2 * (last - first) > n_inputs
+            if complement:
+                _add(common[part], source[part])
+            for e in range(0 if complement else first, n_inputs if complement else last):
+                i = np.int64(order[row, e])
+                if not low <= (i - half if i >= half else i) < high:
+                    continue
+                if not complement:
+                    _add(columns[i], source)
+                elif not first <= e < last:
+                    _subtract(columns[i], source)
 
 
 # -- conv2d(x_t, W) -----------------------------------------------------------------------------

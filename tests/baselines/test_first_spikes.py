@@ -46,7 +46,7 @@ NETWORKS = ["alpha", "rel", "conv"]
 def test_times_that_are_none_are_refused_before_anything_is_sorted_by_them(neuron, wrong, fast):
     times, weight = drawn(3, 5), drawn(5, 4)
     times[1, 2] = wrong
-    with pytest.raises(ValueError, match="Spike times must be >= 0"):
+    with pytest.raises(ValueError, match=r"^Spike times must be >= 0"):
         first_spikes(neuron, times, weight, fast=fast)
     with pytest.raises(ValueError, match="Spike times must be >= 0"):
         Dense(neuron, weight, fast=fast)(times)
@@ -79,6 +79,8 @@ def test_a_row_sees_inputs_that_there_are(neuron, bad, fast):
     ):
         with pytest.raises(ValueError, match=r"sees inputs of 0\.\.4"):
             call()
+    with pytest.raises(ValueError, match=r"got \[2, 0\] in 0\.\.-1 for times \[3, 5\]"):
+        sort_spikes(drawn(3, 5), index[:, :0], fast=fast is True)
 
 
 def test_places_of_a_convolution_changed_in_place_are_refused(fast):
@@ -187,6 +189,8 @@ def test_what_kernels_are_handed_directly_must_fit_too(neuron):
         (spikes._replace(spiking=spikes.spiking + 6), weight, out(3, 1, 4)),
         (spikes._replace(order=spikes.order.long()), weight, out(3, 1, 4)),
         (spikes._replace(spiking=spikes.spiking.long()), weight, out(3, 1, 4)),
+        (spikes._replace(times=spikes.times.float()), weight, out(3, 1, 4)),
+        (spikes._replace(times=spikes.times[:, :, :4]), weight, out(3, 1, 4)),
         (Sorted(*(x[:2] for x in spikes)), weight, out(3, 1, 4)),
     ):
         with pytest.raises(ValueError, match="must be"):

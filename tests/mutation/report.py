@@ -49,6 +49,41 @@ EQUIVALENT: dict[str, str] = {
     "best = ((total < total.min() + ROUNDING)).nonzero().squeeze(1)": "a difference that is equal "
     "to the bound to its last digit",
     "if theta is None and (chunks is not None):": "lengths of chunks decide about time only",
+    "if (len(inputs) < batch_size):": "one batch by either way",
+    "for first, length in zip(accumulate(lengths, initial=0), lengths, strict=True):": "the last "
+    "chunk leaves the loop",
+    "[_run(model, x, limit, False, chunks=chunks).decision for x, limit in runs]": "both paths "
+    "decide alike; which one is taken is a matter of time",
+    "fused: bool = False,": "both paths decide alike; which one is taken is a matter of time",
+    "if (theta is None or chunks is None):": "lengths of chunks decide about time only",
+    "chunks = chooser(model, inputs.n_steps, training=True)": "lengths of chunks decide about "
+    "time only",
+    "chunks = 1 if (blocks >= 1) else 8": "how work is divided changes no sum",
+    "chunks = 2 if blocks > 1 else 8": "how work is divided changes no sum",
+    "low, high = (int(x) for x in index.aminmax()) if index.numel() else (1, -1)": "either is "
+    "refused: the lowest is above the highest",
+    'fits(weight, (weight.shape[0], weight.shape[1]), dtype, "weight")': "weights are a matrix",
+    "dtype, after = _kernel_dtype(weight), (*spikes.spiking.shape, weight.shape[1])": "weights are "
+    "a matrix",
+    "fit = weight.dim() == 2 and 0 not in weight.shape and weight.shape[0] == index.shape[1]": (
+        "an index is a matrix"
+    ),
+    "time.masked_fill(silent, 1.0),": "the time of what is silent is not read",
+    "Fast = bool | Literal['XXtritonXX'] | None": "for type checkers only",
+    "return max(block for block, found in zip(blocks, areas, strict=True) if (found > best))": (
+        "an area that is equal to the bound to its last digit"
+    ),
+    "if (block <= len(score)):": "one block of all steps has its best threshold already",
+    "values, order = score.cummax(dim=0).values.flatten().sort(stable=False)": "no threshold stops "
+    "between equal values",
+    "if math.isnan((scores.detach().mean)()) and scores.isnan().any(): # the first asks in one "
+    "pass": "the mean is NaN where the sum is",
+    "if (math.isnan(scores.detach().sum()) or scores.isnan().any()): # the first asks in one "
+    "pass": "the first question only saves the second",
+    "return -(log_p.exp() * log_p).sum(dim=1)": "logits are [batch, classes]",
+    "input_times = check_times(input_times, latest=2.0 if n_steps else math.inf)": "where times "
+    "become steps, those after the frame are refused, too",
+    "if (decision.step is None and n_steps is None):": "both are None, or neither",
     "stacklevel=4,": "the shape checks of the tests add frames of their own",
 }
 """Mutants that no test can notice, by their new line, and why."""
@@ -64,6 +99,7 @@ def text(
     """Return the page."""
     tried, left = Counter(x.path for x in sample), Counter(x.path for x in survivors)
     noticed = len(sample) - len(survivors)
+    same = sum(x.shown(sources[x.path])[1] in EQUIVALENT for x in survivors)
     lines = [
         "# Mutants",
         "",
@@ -72,6 +108,8 @@ def text(
         "",
         f"Noticed: {noticed} of {len(sample)} ({noticed / len(sample):.1%}). Mutants in all: "
         f"{among.total()}.",
+        f"Of the {len(survivors)} others {same} change nothing that a caller could see, for the "
+        "reason that stands there.",
         "",
         "| file | mutants | tried | noticed |",
         "|---|---|---|---|",

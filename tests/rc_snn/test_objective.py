@@ -68,7 +68,7 @@ def test_entropy_is_log_k_when_uniform_and_zero_when_certain(n_classes):
     assert entropy(certain).item() == 0.0
 
 
-@pytest.mark.parametrize(("n_classes", "theta"), [(10, 0.95), (2, 0.95), (11, 0.8)])
+@pytest.mark.parametrize(("n_classes", "theta"), [(10, 0.95), (2, 0.95), (2, 0.6), (11, 0.8)])
 @pytest.mark.parametrize("factor", [0.9, 1.0, 1.1])
 def test_minimum_of_equation_7_crosses_theta_exactly_below_critical_beta(n_classes, theta, factor):
     """Minimise the loss of one separable sample numerically: p* >= θ iff β <= β_c."""

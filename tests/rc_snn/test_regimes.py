@@ -129,6 +129,23 @@ def test_continuous_times_use_one_clock_and_silence_counts_at_infinity():
     assert a.decided_at_step is None
 
 
+def test_a_spike_at_the_moment_of_the_answer_is_seen_and_continuous_ones_may_come_after_the_frame():
+    decision = Decision(
+        torch.tensor([1]), torch.tensor([0.5]), None, torch.tensor([True]), torch.eye(2)[1:]
+    )
+    found = account(decision, torch.tensor([1]), torch.tensor([[0.25, 0.5, 0.75, 1.5, math.inf]]))
+    assert found.input_seen is not None
+    assert found.input_seen.mean == 0.5
+
+
+def test_operations_come_as_accumulates_or_as_both_kinds(as_user):
+    decision = Decision.at_steps(torch.tensor([4, 9, 0]), 10, torch.ones(3) > 0, torch.eye(3))
+    both = account(decision, [0, 1, 2], n_steps=10, operations=([1, 2, 6], [0, 1, 5]))
+    assert (both.synops_ac, both.synops_mac) == (3.0, 2.0)
+    one = account(decision, [0, 1, 2], n_steps=10, operations=(1, 2, 6))
+    assert (one.synops_ac, one.synops_mac) == (3.0, 0.0)
+
+
 @pytest.mark.parametrize(
     ("share", "name"),
     [(0.0, "fast"), (0.0499, "fast"), (0.05, "between"), (0.25, "between"), (0.2501, "slow")],
@@ -301,6 +318,7 @@ def test_an_account_does_not_depend_on_the_integers_of_labels_and_steps(dtype, a
         ({"input_times": torch.zeros(50, 3).half()}, "floats of 32 or 64 bits"),
         ({"n_steps": 20.0}, "n_steps must be a whole number"),
         ({"input_times": None, "seen": torch.full((50,), 20.0)}, "share in"),
+        ({"input_times": None, "seen": torch.tensor([1.01] + 49 * [0.5])}, r"in 0\.5\.\.1\.01"),
         ({"input_times": None, "seen": torch.full((50,), math.nan)}, "seen must be finite"),
         ({"input_times": None, "seen": torch.zeros(50, 1)}, "share in"),
         ({"operations": torch.full((50,), math.nan)}, "operations must be finite"),

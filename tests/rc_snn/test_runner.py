@@ -490,3 +490,36 @@ def test_what_is_no_sequence_and_another_image_are_refused(method, as_user):
     turned = DenseSequences(torch.zeros(T, B, 3, 4, dtype=torch.float64))
     with pytest.raises(ValueError, match=r"reads images \[4, 3"):
         method(conv(0), turned, **asked)
+
+
+def test_a_run_drops_features_where_autograd_records_and_in_training_only():
+    model, inputs = RCLSTM(N, H, K, dropout=0.5).double().train(), SpikeSequences(spikes(0), T)
+    drawn = [run(model, inputs, 0.999).logits for _ in range(2)]
+    assert not torch.equal(*drawn)
+    assert model.training
+    with torch.no_grad():
+        found = [run(model, inputs, 0.999).logits for _ in range(2)]
+    assert torch.equal(*found)
+    assert model.training
+    assert torch.equal(run(model.eval(), inputs, 0.999).logits, found[0])
+
+
+@pytest.mark.parametrize("method", [trace, run, decide])
+def test_what_is_no_step_model_is_refused(method, as_user):
+    asked = {} if method is trace else {"theta": 0.9}
+    with pytest.raises(TypeError, match=r"Linear.*n_classes"):
+        method(nn.Linear(N, K), SpikeSequences(spikes(0), T), **asked)
+
+
+def test_what_a_refilled_batch_would_read_is_looked_at_as_any():
+    wide = SpikeSequences(spikes(0, inputs=N + 1), T, dtype=torch.float64)
+    with pytest.raises(ValueError, match=f"reads {N} inputs per step, got .* of {N + 1}"):
+        decide(lstm(0), wide, 0.9, refill=True)
+
+
+@pytest.mark.parametrize("method", [trace, decide])
+def test_a_batch_of_no_sequence_at_a_time_is_refused(method, as_user):
+    asked = {} if method is trace else {"theta": 0.9}
+    for size in (0, -1, 2.5):
+        with pytest.raises(ValueError, match="batch_size must be"):
+            method(lstm(0), SpikeSequences(spikes(0), T), batch_size=size, **asked)

@@ -131,6 +131,8 @@ def test_raising_theta_never_speeds_up_a_decision():
 def test_theta_outside_the_open_unit_interval_is_refused(theta):
     with pytest.raises(ValueError, match=r"theta must be in \(0, 1\), got"):
         first_spike(torch.full((2, 1, 2), 0.5), theta)
+    with pytest.raises(ValueError, match=r"theta must be in \(0, 1\), got"):
+        log_theta_below(theta)
 
 
 def test_nan_and_empty_probabilities_are_refused():
@@ -183,6 +185,8 @@ def test_frames_that_are_no_rank_code_are_refused():
         steps_from_frames(torch.full((2, 1), 0.5))
     with pytest.raises(ValueError, match=r"n_steps must be in 1\.\.32767, got 0"):
         steps_from_frames(torch.zeros(0, 2))
+    with pytest.raises(ValueError, match=r"n_steps must be .*, got 0"):
+        steps_from_frames(torch.tensor(1.0))
     with pytest.raises(ValueError, match=r"in 0\.\.2"):
         spike_frames(torch.tensor([3]), 2)
 

@@ -170,6 +170,16 @@ def test_the_conformal_threshold_is_the_lowest_that_leaves_so_many_wrong():
     assert ever_wrong(below) > allowed
 
 
+def test_a_wrong_answer_that_no_threshold_gives_does_not_raise_the_conformal_one():
+    """The second step is wrong, but whoever would stop there has stopped at the first."""
+    right = torch.tensor([[True], [False], [True]]).expand(3, 20)
+    for later in (0.7, 0.9):
+        score = torch.tensor([[0.9], [later], [1.0]]).expand(3, 20)
+        assert conformal_threshold(score, right, 0.1) == -math.inf
+    score = torch.tensor([[0.9], [0.95], [1.0]]).expand(3, 20)
+    assert conformal_threshold(score, right, 0.1) > 0.95
+
+
 def test_fewer_samples_than_one_over_epsilon_certify_nothing():
     score, right = torch.ones(4, 18), torch.ones(4, 18, dtype=torch.bool)
     assert conformal_threshold(score, right, 0.05) == math.inf
@@ -284,9 +294,15 @@ def test_thresholds_and_budgets_that_are_no_number_are_refused(as_user):
         sweep(score, right, nan)
     with pytest.raises(ValueError, match="budgets that are numbers"):
         exits.choose(sweep(score, right, torch.tensor([0.1, 0.5])), nan)
-    for weights in (torch.ones(40, 1), torch.full((40,), torch.nan), -torch.ones(40)):
+    one_negative = torch.ones(40).index_fill_(0, torch.tensor([3]), -1.0)
+    wrong = (torch.ones(40, 1), torch.full((40,), torch.nan), -torch.ones(40), one_negative)
+    for weights in wrong:
         with pytest.raises(ValueError, match="weights must be"):
             sweep(score, right, torch.tensor([0.5]), weights=weights)
+    unseen = sweep(score[:, :5], right[:, :5], torch.tensor([0.5]))
+    none = torch.zeros(40).index_fill_(0, torch.arange(5), 40 / 5)
+    counted = sweep(score, right, torch.tensor([0.5]), weights=none)
+    assert counted.accuracy.tolist() == pytest.approx(unseen.accuracy.tolist())
     for clock in (torch.arange(5.0), torch.arange(6.0)[:, None]):
         with pytest.raises(ValueError, match="The clock must have a time for each of 6 steps"):
             sweep(score, right, torch.tensor([0.5]), clock)

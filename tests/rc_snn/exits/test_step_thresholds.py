@@ -20,6 +20,7 @@ from rc_snn.exits import (
     sweep_per_step,
     tune,
 )
+from rc_snn.exits.curves import first_reached
 
 PRICES = (2.0, 0.5, 0.1, 0.0)
 
@@ -204,6 +205,31 @@ def test_of_equally_good_thresholds_the_nearest_to_the_constant_one_is_taken():
     limits = tune(score, right, [0.0])
     assert limits.tolist() == [[pytest.approx(0.7), pytest.approx(0.45), pytest.approx(0.45)]]
     assert sweep_per_step(score, right, limits).accuracy.item() == 1.0
+
+
+def test_of_constant_thresholds_that_cost_the_same_the_one_that_answers_at_once_is_taken():
+    score, _ = tables(3)
+    limits = tune(score, torch.ones_like(score, dtype=torch.bool), [0.0], block=T)
+    assert (first_reached(score, limits[0]) == 0).all()
+
+
+def test_a_clock_is_read_in_shares_of_its_length():
+    score, right = tables(6)
+    clock = torch.tensor([0.0, 1.0, 1.5, 3.0, 4.0, 6.0, 7.0, 10.0])
+    limits = tune(score, right, PRICES, clock=clock)
+    assert torch.equal(tune(score, right, PRICES, clock=8 * clock + 64), limits)
+    assert not torch.equal(tune(score, right, PRICES), limits)
+
+
+def test_five_folds_and_two_hundred_offsets_unless_asked_otherwise():
+    score, right = tables(7, n=5)
+    assert choose_block(score, right, PRICES, [1, T]) in (1, T)
+    assert choose_block(score, right, PRICES, [1, T]) == choose_block(
+        score, right, PRICES, [1, T], folds=5
+    )
+    assert fit_rules(score, right, [0.1]).offsets.shape == (1, 201)  # and 0
+    with pytest.raises(ValueError, match=r"folds must be in 2\.\.4 .* got 5"):
+        choose_block(score[:, :4], right[:, :4], PRICES, [1, T])
 
 
 def test_what_cannot_be_tuned_is_refused(as_user):

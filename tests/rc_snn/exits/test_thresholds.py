@@ -201,8 +201,11 @@ def test_what_makes_no_curve_is_refused(as_user):
         choose(curve, torch.tensor([-1.0]))
     with pytest.raises(ValueError, match="same rules"):
         area(curve, curve.rows(torch.arange(2)), BUDGETS)
-    with pytest.raises(ValueError, match="backwards"):
-        sweep(score, right, torch.zeros(1), CLOCK.flip(0))
+    with pytest.raises(ValueError, match="same rules"):
+        area_as_chosen(curve.rows(torch.arange(2)), curve, BUDGETS)
+    for clock in (CLOCK.flip(0), CLOCK[[0, 2, 1, *range(3, T)]]):
+        with pytest.raises(ValueError, match="backwards"):
+            sweep(score, right, torch.zeros(1), clock)
     with pytest.raises(ValueError, match="shape \\[8, 0\\]"):
         sweep(score[:, :0], right[:, :0], torch.zeros(1))
     with pytest.raises(ValueError, match="Class indices"):
@@ -220,7 +223,7 @@ def test_what_makes_no_curve_is_refused(as_user):
 def test_of_rules_within_one_standard_error_of_the_best_the_fastest_is_chosen():
     rng = np.random.default_rng(0)
     for _ in range(200):
-        n = int(rng.integers(10, 200))
+        n = int(rng.integers(1, 200))
         accuracy, time = rng.integers(n + 1, size=8) / n, rng.permutation(8).astype(float)
         i = fastest_as_good(Curve(torch.tensor(time), torch.tensor(accuracy)), n)
         top = max(accuracy)
