@@ -48,6 +48,7 @@ NETWORKS = (
     "rc-lstm-340-slow",
     "rc-lstm-340-strict-augmented",
     "rc-convlstm-deep-fast-augmented",
+    "rc-convlstm-strict-augmented",
 )
 DEADLINES = (0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 1.25)
 """Mean decision times, in frames, at which the table compares."""
