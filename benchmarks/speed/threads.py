@@ -2,12 +2,12 @@
 
 import os
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 import torch
 
-from benchmarks.speed.machine import seconds
+from benchmarks.speed.machine import profile, seconds
 from benchmarks.speed.programs import NEVER, AuthorsRecipe, dense_step, training_step
 from benchmarks.speed.ratios import Ratio, compare
 from encoders.mnist import Split
@@ -27,13 +27,18 @@ def counts() -> list[int]:
 
 
 def measure(digits: Split, n_steps: int, batch_size: int, repeats: int) -> dict[str, Any]:
-    """Compare a training step with each number of threads; time its optimiser alone beside it."""
+    """Compare a training step with each number of threads, and say where its own time goes.
+
+    Beside it stand what does not become less: Adam, which waits for memory, and the step of a
+    network of 8 hidden units, which is calls and small tensors.
+    """
     batch = latency_sequences(take(digits, torch.arange(batch_size)), n_steps)
     before, rows = torch.get_num_threads(), []
     try:
         for n in counts():
             torch.set_num_threads(n)
             authors = dense_step(AuthorsRecipe(), batch, NEVER)
+            floor = seconds(training_step(RCLSTM(n_hidden=8), batch, ANSWER_AT_ONCE), repeats)
             for name, theta, target in (
                 ("all at step 0", ANSWER_AT_ONCE, TARGET),
                 ("nothing fires", NEVER, None),
@@ -41,7 +46,8 @@ def measure(digits: Split, n_steps: int, batch_size: int, repeats: int) -> dict[
                 model = RCLSTM()
                 step = training_step(model, batch, theta)
                 found = compare(f"LSTM {name}, {n} threads", authors, step, repeats, target)
-                rows.append(asdict(found) | {"threads": n, "optimizer": _optimizer(model)})
+                parts = {"optimizer": _optimizer(model), "floor": floor, "own": profile(step)}
+                rows.append(asdict(found) | {"threads": n} | parts)
     finally:
         torch.set_num_threads(before)
     return {"rows": rows}
@@ -58,5 +64,9 @@ def _optimizer(model: RCLSTM) -> float:
 def lines(metrics: dict[str, Any]) -> Iterator[str]:
     """Yield a line for each number of threads and each ratio."""
     for row in metrics["rows"]:
-        known = {key: x for key, x in row.items() if key not in ("threads", "optimizer")}
-        yield f"{Ratio(**known)}; Adam alone {1e3 * row['optimizer']:.2f} ms"
+        known = {field.name: row[field.name] for field in fields(Ratio)}
+        yield (
+            f"{Ratio(**known)}; Adam alone {1e3 * row['optimizer']:.2f} ms, "
+            f"with 8 hidden units {1e3 * row['floor']:.2f} ms"
+        )
+        yield f"    own time: {row['own']}"
