@@ -10,11 +10,11 @@ and `--force` all of it, on your machine. No test asserts a time.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import torch
 
-from benchmarks.record import Record
+from benchmarks.record import Record, read_all
 from benchmarks.run import Measurement, Measures
 from benchmarks.speed import anytime, device, growth, ratios, threads
 from benchmarks.speed.ratios import Ratio
@@ -22,6 +22,8 @@ from benchmarks.task import Task
 from encoders.mnist import Split, load_mnist
 
 What: TypeAlias = Literal["ratios", "baselines", "growth", "anytime"]
+KINDS = (*get_args(What), "threads", "device")
+"""Of records, in the order of the text."""
 
 
 @dataclass(frozen=True)
@@ -146,6 +148,24 @@ class Speed(Task):
             about["threads"] = threads.counts()[-1]
             return [Measurement(self.name, {"what": "threads", **about})]
         return [Measurement(self.name, {"what": what, **about}) for what in options.what]
+
+    def find(self, options: SpeedOptions) -> list[Record]:
+        """Return all that was measured with these steps, this batch and these threads.
+
+        Sweeps and GPUs, too, whatever this call measures: the text is one, and none takes the
+        other's place in it.
+        """
+        asked = {"n_steps": options.n_steps, "batch_size": options.batch_size}
+        alone = asked | {"threads": options.threads or 1}
+        wanted = {"threads": asked, "device": {}}
+        found = [
+            (KINDS.index(done.config["what"]), done)
+            for done in read_all(options.results / self.name)
+            if wanted.get(done.config["what"], alone).items() <= done.config.items()
+        ]
+        if not found:
+            return super().find(options)  # which says what to do
+        return [done for _, done in sorted(found, key=lambda pair: pair[0])]
 
     def text(self, records: Sequence[Record]) -> str:
         """Return all that was measured."""

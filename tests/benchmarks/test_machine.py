@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from benchmarks import record
+from benchmarks.run import Measurement
 from benchmarks.speed import device, growth, threads
 from benchmarks.speed import task as speed
 from benchmarks.speed.anytime import equal_theta
@@ -155,3 +157,21 @@ def test_the_sweep_measures_each_number_of_threads_and_sets_it_back(monkeypatch)
     assert torch.get_num_threads() == before
     said = "\n".join(threads.lines({"rows": rows}))
     assert said.count("with 8 hidden units") == said.count("own time: ") == 4
+
+
+def test_the_text_keeps_what_another_call_has_measured(tmp_path, monkeypatch):
+    """A sweep, and a GPU that is not there now; not what has other steps."""
+    monkeypatch.setattr(threads, "counts", lambda: [1, 3])
+    asked = {"results": tmp_path, "runs": tmp_path}
+    alone, sweep, other = (
+        speed.SpeedOptions(**asked, **more)
+        for more in ({"what": ("growth", "ratios")}, {"sweep": True}, {"n_steps": 20})
+    )
+    on_gpu = Measurement("speed", {"what": "device", "device": "a GPU"})
+    for run in (on_gpu, *speed.TASK.runs(other), *speed.TASK.runs(sweep), *speed.TASK.runs(alone)):
+        record.save(run.record(dict, "an example"), tmp_path / "speed")
+    for options in (alone, sweep):
+        found = [done.config["what"] for done in speed.TASK.find(options)]
+        assert found == ["ratios", "growth", "threads", "device"]
+    with pytest.raises(ValueError, match=r"no record of what was asked for.*--train"):
+        speed.TASK.find(speed.SpeedOptions(results=tmp_path / "none", runs=tmp_path))
