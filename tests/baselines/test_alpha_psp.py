@@ -221,7 +221,8 @@ def causal_sizes(layer, times, fast):
 
 
 @pytest.mark.parametrize(
-    ("which", "correct", "mean"), [("slow", 9796, 14.320), ("fast", 9740, 1.636)]
+    ("which", "correct", "mean"),
+    [("slow", 9796, 14.320), pytest.param("fast", 9740, 1.636, marks=pytest.mark.slow)],
 )
 def test_the_published_networks_are_right_as_often_as_their_authors_say(
     which, correct, mean, published

@@ -401,7 +401,7 @@ def test_rc_learns_in_the_loop_of_all_others(neurons, tmp_path):
     assert max(row["val_accuracy"] for row in result.history) > 0.95
 
 
-@both
+@one_quick
 @pytest.mark.parametrize("schedule", ["one_cycle", "constant"])
 def test_a_stopped_ttfs_training_goes_on_bit_by_bit(neurons, schedule, tmp_path, monkeypatch):
     class Stop(Exception):

@@ -143,6 +143,7 @@ def test_a_convolution_is_a_dense_layer_at_every_place_and_pooling_takes_the_ear
             torch.testing.assert_close(out[:, y, x], torch.stack(places).amin(dim=0))
 
 
+@pytest.mark.slow
 def test_gradients_of_a_whole_convolutional_network_match_finite_differences(quick, generator):
     net = conv_rel_psp(
         (2, 3), (5,), size=(10, 10), n_classes=3, kernel_size=3, min_slope=0.0, generator=generator

@@ -174,6 +174,7 @@ def test_the_distance_to_the_limit_is_the_mean_over_all_mean_times():
     assert report.below_limit(made("spotting", "rc", 0, 0.45), limit) == pytest.approx(20.0)
 
 
+@pytest.mark.slow
 def test_a_data_set_is_learned_measured_tabulated_and_drawn(tmp_path, monkeypatch, capsys):
     def task(seed: int, n: int) -> Labelled:
         logits, labels = drawn(seed, n)

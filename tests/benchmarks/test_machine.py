@@ -131,6 +131,7 @@ def test_the_threshold_of_rank_coding_has_the_mean_step_of_drawn_ones_as_nearly_
         assert abs(found - wanted) <= best + 6 / 30 + 1e-9
 
 
+@pytest.mark.slow
 def test_the_programs_of_a_gpu_run_anywhere_and_name_what_binds():
     """On the CPU, small: what a GPU measures is the same code."""
     sizes = device.Sizes((8,), (20,), 2, ((16, 8),), 8, 2)

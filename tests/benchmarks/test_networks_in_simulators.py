@@ -37,6 +37,7 @@ def entries(network, times) -> list[dict]:
     return list(measure(network, "brian2", times, STEPS, 3.0))
 
 
+@pytest.mark.slow
 def test_each_mode_and_step_has_its_entry(entries):
     assert [(e["precise"], e["dt"]) for e in entries] == [
         (precise, dt) for precise in (True, False) for dt in STEPS

@@ -20,6 +20,12 @@ from encoders.fetch import DataError
 
 TASKS = [task for tasks in tables.TASKS.values() for task in tasks]
 EVERY = pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
+LONG = ("anytime", "figure4", "figure5", "peers")
+"""Tasks of many records."""
+MOST = pytest.mark.parametrize(
+    "task",
+    [pytest.param(x, marks=[pytest.mark.slow] * (x.name in LONG), id=x.name) for x in TASKS],
+)
 DRAWN_WITH = "3.11.2"
 """The matplotlib that drew the checked-in figures; another one's lines and letters differ."""
 
@@ -45,7 +51,7 @@ def test_a_text_is_known_by_words_that_stand_alone(task):
     assert [other.name for other, words in known.items() if words == known[task]] == [task.name]
 
 
-@EVERY
+@MOST
 def test_the_figure_is_drawn_again_to_the_same_bytes(task, tmp_path):
     options, path = task.options(), tmp_path / "figure.png"
     try:
@@ -94,10 +100,7 @@ def test_readme_shows_its_lines_in_its_block(task):
         assert "\n".join(lines) in text[begin:end]
 
 
-@pytest.mark.parametrize(
-    "task",
-    [pytest.param(x, marks=[pytest.mark.slow] * (x.name == "figure5"), id=x.name) for x in TASKS],
-)
+@MOST
 def test_what_has_records_is_not_made_again_and_is_published_as_it_was(
     task, tmp_path, monkeypatch, capsys
 ):

@@ -66,6 +66,7 @@ def test_nest_finds_the_crossing_itself(network, generator):
         assert found.largest < 1e-9
 
 
+@pytest.mark.slow
 def test_the_difference_shrinks_with_the_step(simulator, network, generator):
     """On the grid in proportion to dt; within steps at least so."""
     times = inputs(generator)

@@ -33,7 +33,9 @@ def random_stream(n: int, n_units: int, n_steps: int, dt_s: float, share: float)
 
 
 @each_target
-@pytest.mark.parametrize("dt_s", [1e-4, 1e-3, 5e-3, 0.1])
+@pytest.mark.parametrize(
+    "dt_s", [1e-4, 5e-3, *(pytest.param(x, marks=pytest.mark.slow) for x in (1e-3, 0.1))]
+)
 def test_a_rank_code_comes_back_tick_for_tick(name, dt_s):
     """1,000 steps, each unit once, ties, first and last step, silent units, an empty sample."""
     sent = support.sample_stream()

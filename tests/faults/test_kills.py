@@ -122,7 +122,13 @@ def content(path: Path) -> Any:
     return {key: x.tolist() for key, x in tensors.items()} | {"about": texts["about"]}
 
 
-@pytest.mark.parametrize("write", WRITERS, ids=lambda write: write.__name__)
+@pytest.mark.parametrize(
+    "write",
+    [
+        pytest.param(x, marks=[pytest.mark.slow] * (i > 0), id=x.__name__)
+        for i, x in enumerate(WRITERS)
+    ],
+)
 def test_a_file_killed_at_any_write_is_the_old_one_or_the_new_one(write: Any, tmp_path):
     folder = tmp_path / "files"
     contents = []

@@ -134,6 +134,7 @@ def _stepped(neuron, current, mem):
     return neuron(current, mem if mem is not None else torch.zeros_like(current))
 
 
+@pytest.mark.slow
 def test_data_in_the_forms_of_the_field_train_and_decide(tmp_path):
     from outside_lab.data import Gestures, Spoken
 

@@ -188,6 +188,7 @@ def test_entropy_reward_switches_at_its_epoch(tmp_path):
     assert [row["beta"] for row in result.history] == [0.165, 0.165, 0.0, 0.0]
 
 
+@pytest.mark.slow
 def test_kept_epoch_is_the_best_on_validation_within_the_regime(tmp_path):
     config = TrainConfig(epochs=15, batch_size=16, beta=0.0, lr=1e-2, select="fast")
     net = model()
@@ -220,6 +221,7 @@ def test_resumed_in_the_same_process_equals_uninterrupted(tmp_path):
     assert_same_weights(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
 
 
+@pytest.mark.slow
 def test_stopped_between_epochs_of_a_one_cycle_it_goes_on_bit_by_bit(tmp_path):
     class Stop(Exception):
         pass

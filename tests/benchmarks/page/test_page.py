@@ -331,6 +331,7 @@ def test_the_network_in_the_page_decides_as_decide_does(tab):
     assert len(waited) > 3  # else steps would be compared with one another's zeros
 
 
+@pytest.mark.slow
 def test_words_are_heard_as_by_the_stream(tab, data):
     try:
         recordings = find_recordings("test", download=False)
@@ -395,6 +396,7 @@ def test_theta_is_a_slider_and_a_digit_can_be_drawn(tab):
     tab.click("#digit-play")
 
 
+@pytest.mark.slow
 def test_it_fits_a_phone_and_follows_a_dark_screen(browser, page):
     """And leaves screenshots where RC_SNN_SCREENSHOTS says; those in docs are made so."""
     screens = {

@@ -94,13 +94,23 @@ def test_what_does_not_exist_is_left_to_python():
     assert "No module named benchmarks.nothing" in done.stderr
 
 
+@pytest.mark.slow
 def test_an_import_by_another_program_is_not_refused():
     for argv in (["x.py", "-m", "benchmarks.record"], ["-c"], []):
         run = f"import sys; sys.argv = {argv}; import benchmarks.record, bridges.errors; print(1)"
         assert python("-c", run, "-m", "benchmarks.record").stdout == "1\n"
 
 
-@pytest.mark.parametrize("name", ["benchmarks.table1", "bridges.convert", "benchmarks.listen"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "benchmarks.table1",
+        *(
+            pytest.param(x, marks=pytest.mark.slow)
+            for x in ("bridges.convert", "benchmarks.listen")
+        ),
+    ],
+)
 def test_a_command_explains_its_options(name):
     done = python("-m", name, "--help")
     assert done.returncode == 0, done.stderr

@@ -32,7 +32,10 @@ def crowded(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("name", ["table1", "convert", "speed.exchange"])
+@pytest.mark.parametrize(
+    "name",
+    ["table1", *(pytest.param(x, marks=pytest.mark.slow) for x in ("convert", "speed.exchange"))],
+)
 def test_a_command_runs_where_others_packages_bear_the_names_of_ours(name, crowded):
     done = rc_snn(name, "--help", folder=crowded)
     assert (done.returncode, done.stderr) == (0, "")
@@ -75,6 +78,7 @@ def installed(site: Path, name: str, version: str, *packages: str) -> None:
     (about / "RECORD").write_text("".join(record_line(path, site) for path in files))
 
 
+@pytest.mark.slow
 def test_a_distribution_that_has_written_over_ours_is_named_with_what_to_do(tmp_path):
     site, folder = tmp_path / "site", tmp_path / "empty"
     folder.mkdir()

@@ -78,9 +78,8 @@ def quick(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(x, marks=[pytest.mark.slow] * (x != "rc")) for x in several.CASES]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", several.CASES)
 def test_two_ranks_learn_what_one_process_learns(name, request, tmp_path, monkeypatch):
     two = request.getfixturevalue("quick" if name == "rc" else "two")
     steps, run = [], training.run
@@ -101,6 +100,7 @@ def test_two_ranks_learn_what_one_process_learns(name, request, tmp_path, monkey
         assert all((s == 0).all() for s in steps[:4]), "no rank had W_hh"
 
 
+@pytest.mark.slow
 def test_the_first_rank_alone_writes_what_one_process_writes(quick):
     assert {p.name for p in (quick / "rc").iterdir()} == {"checkpoint.pt", "log.csv", ".lock"}
     assert len(checkpoint.read(quick / "rc" / "checkpoint.pt")["history"]) == 2
@@ -158,6 +158,7 @@ def test_ranks_on_gpus_send_by_nccl_and_two_on_one_are_refused(tmp_path):
         torch.testing.assert_close(weights[key].cpu(), weight, rtol=1e-9, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_ranks_that_would_part_are_refused(quick):
     said = by_ranks(quick, "refused")
     for rank in (0, 1):

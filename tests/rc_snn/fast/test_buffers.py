@@ -42,7 +42,7 @@ def test_a_size_is_taken_again_by_what_fits_and_by_nothing_larger():
     assert loan.take((65,), torch.float32).data_ptr() != first, "one memory, one taker"
 
 
-@pytest.mark.parametrize("train", [True, False])
+@pytest.mark.parametrize("train", [True, pytest.param(False, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", CASES)
 def test_a_run_without_the_collector_leaves_nothing_behind(name, train):
     """A graph that keeps itself alive would hold its memory until Python looks for circles."""

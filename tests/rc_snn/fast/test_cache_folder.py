@@ -83,6 +83,7 @@ def test_a_home_that_nobody_knows_is_no_place():
     assert not writable(NOWHERE)
 
 
+@pytest.mark.slow
 def test_everything_imports_and_computes_where_code_and_home_are_read_only(tmp_path):
     """In a mount of its own, which needs root or user namespaces."""
     unshare = shutil.which("unshare")

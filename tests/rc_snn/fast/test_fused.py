@@ -476,6 +476,7 @@ def digits(split: Split, n: int, seed: int) -> Labelled:
     [lambda: RCLSTM(784, 32), lambda: RCConvLSTM((3, 4), 3, pool=2)],
     ids=["lstm", "convlstm"],
 )
+@pytest.mark.slow
 def test_trained_in_bf16_a_network_is_as_accurate_as_in_float32(build, tmp_path):
     """On 500 digits an accuracy p has the standard error sqrt(p (1 - p) / 500): allow two of the
 
