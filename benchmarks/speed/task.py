@@ -108,9 +108,10 @@ def lines(done: Record) -> Iterator[str]:
         yield from (str(Ratio(**r)) for r in m["ratios"])
         yield from m["remarks"]
         return
+    used = f"1 to {c['threads']}" if c["what"] == "threads" else here["threads"]
     yield (
         f"batch {c['batch_size']}, T={c['n_steps']}, bright first; {here['cpu']}, "
-        f"{here['threads']} thread(s) of {here['cores']}, load {here['load'][0]:.1f}, torch "
+        f"{used} thread(s) of {here['cores']}, load {here['load'][0]:.1f}, torch "
         f"{versions['torch']}, Python {versions['python']}"
     )
     if c["what"] == "threads":
