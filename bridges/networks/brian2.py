@@ -133,9 +133,9 @@ def spike_times(
         [3, 2]
     """
     check_run(network, times, dt, frames)
-    built = create(network, times, dt=dt, precise=precise)
     b2 = load(TARGET)
-    with interpreted():
+    with interpreted():  # to set weights takes a program, too
+        built = create(network, times, dt=dt, precise=precise)
         built.network.run(frames * 1000.0 * b2.ms, namespace={})
     return built.spike_times()
 

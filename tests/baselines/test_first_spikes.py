@@ -182,6 +182,7 @@ def test_what_kernels_are_handed_directly_must_fit_too(neuron):
     neuron.cross_fast(spikes, weight, out(3, 1, 4))
     for wrong in (
         (spikes, drawn(4, 4), out(3, 1, 4)),
+        (spikes, weight[:, None], out(3, 1, 4)),
         (spikes, weight, out(3, 1, 3)),
         (spikes, weight, out(2, 1, 4)),
         (spikes, weight.float(), out(3, 1, 4)),

@@ -171,12 +171,12 @@ def test_the_conformal_threshold_is_the_lowest_that_leaves_so_many_wrong():
 
 
 def test_a_wrong_answer_that_no_threshold_gives_does_not_raise_the_conformal_one():
-    """The second step is wrong, but whoever would stop there has stopped at the first."""
-    right = torch.tensor([[True], [False], [True]]).expand(3, 20)
+    """The third step is wrong, but whoever would stop there has stopped at the first."""
+    right = torch.tensor([[True], [True], [False], [True]]).expand(4, 20)
     for later in (0.7, 0.9):
-        score = torch.tensor([[0.9], [later], [1.0]]).expand(3, 20)
+        score = torch.tensor([[0.9], [0.5], [later], [1.0]]).expand(4, 20)
         assert conformal_threshold(score, right, 0.1) == -math.inf
-    score = torch.tensor([[0.9], [0.95], [1.0]]).expand(3, 20)
+    score = torch.tensor([[0.9], [0.5], [0.95], [1.0]]).expand(4, 20)
     assert conformal_threshold(score, right, 0.1) > 0.95
 
 
