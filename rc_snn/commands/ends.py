@@ -112,6 +112,8 @@ def _put_bars_away() -> None:
     """Clear the bars of what was cut short: a line of ours would stand behind them."""
     if "tqdm" in sys.modules:
         for bar in list(getattr(sys.modules["tqdm"].tqdm, "_instances", ())):
+            if hasattr(bar, "sp") and not hasattr(bar, "last_print_t"):
+                bar.fp.write("\r\x1b[K")  # cut short while it was first drawn: tqdm leaves it there
             bar.close()
 
 

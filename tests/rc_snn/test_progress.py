@@ -1,5 +1,6 @@
 """Long stages are spoken of: a bar in a terminal, two lines elsewhere; kernels before they come."""
 
+import io
 import os
 import pty
 import re
@@ -12,8 +13,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from tqdm import tqdm
 
-from rc_snn import progress
+from rc_snn import commands, progress
 from rc_snn.progress import Bar
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -69,6 +71,7 @@ def test_silent_is_silent(clock, capsys):
     assert capsys.readouterr().err == ""
 
 
+STOPPED = "stopped by SIGINT. The same command goes on from what is written."
 COMMAND = """
 import time
 from dataclasses import dataclass
@@ -107,7 +110,30 @@ def test_a_bar_that_is_interrupted_is_cleared_before_the_one_line(tmp_path):
     assert b"Traceback" not in shown
     assert re.search(rb"wait: +\d+%.*/1000", shown)
     last = shown.decode().replace("\r\n", "\n").splitlines()[-1].split("\r")[-1]
-    assert last == "stopped by SIGINT. The same command goes on from what is written."
+    assert last.removeprefix("\x1b[K") == STOPPED
+
+
+@pytest.mark.parametrize("interrupted", ["status_printer", "refresh"])
+def test_a_bar_that_is_interrupted_while_it_is_first_drawn_is_cleared_too(interrupted, monkeypatch):
+    """tqdm closes such a bar without a word: its constructor has not come to its end."""
+    whole = getattr(tqdm, interrupted)
+
+    def cut_short(*args, **kwargs):
+        whole(*args, **kwargs)
+        raise KeyboardInterrupt
+
+    static = interrupted == "status_printer"
+    monkeypatch.setattr(tqdm, interrupted, staticmethod(cut_short) if static else cut_short)
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with pytest.raises(SystemExit) as ended:
+        commands.end(lambda: Bar("wait", 1000, unit="turns").done)
+    assert ended.value.code == 130
+    shown = terminal.getvalue()
+    assert ("0/1000" in shown) == (interrupted == "refresh")
+    assert shown.rstrip("\n").split("\r")[-1].removeprefix("\x1b[K") == STOPPED
+    assert ("\x1b[K" in shown) == (interrupted == "refresh")
 
 
 def read(terminal: int) -> bytes:
