@@ -23,7 +23,9 @@ def small(polarity: str | None, n_steps: int = 10) -> Network:
 
 @pytest.mark.parametrize("polarity", OTHER)
 @pytest.mark.parametrize("zero_pixels", ["last", "silent"])
-@pytest.mark.parametrize("n_steps", [2, 10, pytest.param(40, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "n_steps", [10, *(pytest.param(x, marks=pytest.mark.slow) for x in (2, 40))]
+)
 def test_every_single_image_is_known_by_its_first_and_last_spikes(polarity, zero_pixels, n_steps):
     net, other = small(polarity, n_steps), small(OTHER[polarity], n_steps)
     times = encode_latency(IMAGES[:12], polarity=polarity, zero_pixels=zero_pixels)

@@ -160,6 +160,7 @@ twice(np.ones(2, dtype=np.float32))
 """
 
 
+@pytest.mark.slow
 def test_compiling_is_said_before_it_happens_and_only_then(tmp_path):
     folder = tmp_path / "code"
     (folder / "baselines").mkdir(parents=True)

@@ -357,6 +357,7 @@ def test_words_are_heard_as_by_the_stream(tab, data):
     _until(tab, "!players.word.playing")
 
 
+@pytest.mark.slow
 def test_theta_is_a_slider_and_a_digit_can_be_drawn(tab):
     tab.click("#tab-play")
     steps = "players.digit.known.map(({ trace }) => decide(trace, players.digit.theta).step)"

@@ -43,7 +43,9 @@ def test_a_size_is_taken_again_by_what_fits_and_by_nothing_larger():
 
 
 @pytest.mark.parametrize("train", [True, pytest.param(False, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name", ["lstm", *(pytest.param(x, marks=pytest.mark.slow) for x in CASES if x != "lstm")]
+)
 def test_a_run_without_the_collector_leaves_nothing_behind(name, train):
     """A graph that keeps itself alive would hold its memory until Python looks for circles."""
     model, inputs, theta = case(name, "centred spikes")
