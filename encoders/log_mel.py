@@ -1,7 +1,9 @@
 """Log-mel energies of a recording, whole or as it arrives, and what was heard at a step."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -11,8 +13,20 @@ from torch import Tensor
 
 from encoders.audio import SAMPLE_RATE, read_samples
 from rc_snn.borders.numbers import check_fields, tensor, whole
+from rc_snn.progress import Bar
 
 Frames = Float32[np.ndarray, "frame mel"]
+
+
+@cache
+def _melspectrogram() -> Callable[..., Any]:
+    """Return librosa's: to import it takes seconds, and half a minute the first time of all."""
+    with Bar("load librosa, which compiles once", 1, unit="package") as bar:
+        from librosa.feature import melspectrogram
+
+        bar.update()
+    found: Callable[..., Any] = melspectrogram
+    return found
 
 
 @dataclass(frozen=True)
@@ -152,15 +166,13 @@ class LogMel:
 
     def energies(self, samples: Any) -> Float32[np.ndarray, "*batch frame mel"]:
         """Return the log-mel energies of all full windows, without padding."""
-        from librosa.feature import melspectrogram
-
         samples = read_samples(samples)
         if samples.ndim < 1 or samples.shape[-1] < self.window_samples:
             raise ValueError(
                 f"Frames need a window of {self.window_samples} samples at least, time last; got "
                 f"{list(samples.shape)}. Call the front end itself, which pads."
             )
-        power = melspectrogram(
+        power = _melspectrogram()(
             y=np.asarray(samples, np.float64),
             sr=self.sample_rate,
             n_fft=self.window_samples,
