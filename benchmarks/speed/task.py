@@ -160,13 +160,13 @@ class Speed(Task):
         alone = asked | {"threads": options.threads or 1}
         wanted = {"threads": asked, "device": {}}
         found = [
-            (KINDS.index(done.config["what"]), done)
+            done
             for done in read_all(options.results / self.name)
             if wanted.get(done.config["what"], alone).items() <= done.config.items()
         ]
         if not found:
             return super().find(options)  # which says what to do
-        return [done for _, done in sorted(found, key=lambda pair: pair[0])]
+        return sorted(found, key=lambda done: KINDS.index(done.config["what"]))
 
     def text(self, records: Sequence[Record]) -> str:
         """Return all that was measured."""

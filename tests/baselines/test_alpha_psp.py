@@ -99,7 +99,7 @@ def test_the_crossing_solves_its_equation_from_the_tangent_to_far_away():
     torch.testing.assert_close(u + torch.expm1(-u), z, rtol=1e-13, atol=1e-16)
 
 
-@pytest.mark.parametrize("n_in", [1, pytest.param(12, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("n_in", [1, 12])
 def test_gradients_match_finite_differences(fast, n_in):
     batch, n_out = (1, 2) if fast == "triton" else (3, 6)
     times, weight = random_case(5, n_in=n_in, n_out=n_out, batch=batch, scale=0.6)
@@ -221,8 +221,7 @@ def causal_sizes(layer, times, fast):
 
 
 @pytest.mark.parametrize(
-    ("which", "correct", "mean"),
-    [("slow", 9796, 14.320), pytest.param("fast", 9740, 1.636, marks=pytest.mark.slow)],
+    ("which", "correct", "mean"), [("slow", 9796, 14.320), ("fast", 9740, 1.636)]
 )
 def test_the_published_networks_are_right_as_often_as_their_authors_say(
     which, correct, mean, published
