@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float64
 from torch import Tensor, fx, nn
+from torch.nn.modules.lazy import LazyModuleMixin
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ def read_chain(net: nn.Module, shape: Sequence[int] | None = None) -> list[Stage
     Raises:
         ValueError: if it is anything else; the message says what, and what to do.
     """
+    _refuse_changed(net)
     try:
         graph = fx.symbolic_trace(nn.Sequential(net)).graph
     except Exception as error:  # of torch.fx, of several kinds; a forward may raise anything
@@ -72,6 +74,21 @@ def read_chain(net: nn.Module, shape: Sequence[int] | None = None) -> list[Stage
     for node in graph.nodes:
         chain.read(node)
     return chain.stages
+
+
+def _refuse_changed(net: nn.Module) -> None:
+    """Refuse what a trace of layers does not see: forward hooks, by which weights are pruned."""
+    for name, module in net.named_modules():
+        at = f"from_relu cannot map {type(module).__name__} (at {name!r})"
+        if isinstance(module, LazyModuleMixin):
+            raise ValueError(f"{at}: it has no weights yet. Run the network once, on an input.")
+        if module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module):
+            raise ValueError(
+                f"{at} with a forward hook, or a forward of its own: it may change weights or "
+                "values. Take it away first: torch.nn.utils.prune.remove, remove_weight_norm or "
+                "remove_spectral_norm make a weight an ordinary one, remove() of its handle ends a "
+                "hook of yours."
+            )
 
 
 _PARTS: dict[Any, str] = {
@@ -127,6 +144,10 @@ _REMEDIES: tuple[tuple[str, str], ...] = (
     ),
     ("adaptive", "Take MaxPool2d of a kernel that divides the grid."),
     ("unflatten unsqueeze", "Give the network images [batch, channels, height, width]."),
+    (
+        "parametrized",
+        "Make its weight an ordinary one: torch.nn.utils.parametrize.remove_parametrizations.",
+    ),
     ("linear conv2d", "Take the module: nn.Linear or nn.Conv2d."),
     ("conv lstm gru rnn attention transformer embedding", "Take nn.Linear and nn.Conv2d only."),
 )

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from bridges.errors import BridgeError
+from rc_snn.fast.border import plain
 from rc_snn.models import Dropout
 from rc_snn.step_model import State
 
@@ -28,7 +29,8 @@ class RNNSteps(nn.Module):
 
     Raises:
         TypeError: if it is another module.
-        BridgeError: if it reads the sequence from its end as well, or projects its state.
+        BridgeError: if it reads the sequence from its end as well, projects its state, or does
+            other than its class says.
 
     Example:
         >>> lstm = nn.LSTM(3, 4, num_layers=2)
@@ -42,11 +44,19 @@ class RNNSteps(nn.Module):
 
     def __init__(self, rnn: nn.RNNBase) -> None:
         super().__init__()
-        kind = next((cell for base, cell in CELLS.items() if isinstance(rnn, base)), None)
-        if kind is None:
+        base = next((base for base in CELLS if isinstance(rnn, base)), None)
+        if base is None:
             raise TypeError(
                 f"from_rnn takes an nn.LSTM, nn.GRU or nn.RNN, got {type(rnn).__name__}. A module "
                 "that takes one step, (x, state), goes to StepModule(module, n_inputs, n_classes)."
+            )
+        if not plain(rnn, base):
+            raise BridgeError(
+                f"from_rnn takes an nn.{base.__name__} as torch has it; this {type(rnn).__name__} "
+                "is pruned, parametrized, a subclass or has hooks: a step would not do that. "
+                "Make its weights ordinary ones (torch.nn.utils.prune.remove, "
+                "parametrize.remove_parametrizations), or write the step and pass it to "
+                "StepModule(module, n_inputs, n_classes)."
             )
         if rnn.bidirectional:
             raise BridgeError(
@@ -63,7 +73,9 @@ class RNNSteps(nn.Module):
             options["nonlinearity"] = rnn.nonlinearity
         self.layers = nn.ModuleList()
         for n, weights in enumerate(rnn.all_weights):
-            cell = kind(rnn.input_size if n == 0 else rnn.hidden_size, rnn.hidden_size, **options)
+            cell = CELLS[base](
+                rnn.input_size if n == 0 else rnn.hidden_size, rnn.hidden_size, **options
+            )
             names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
             for name, weight in zip(names, weights, strict=False):  # without biases there are two
                 setattr(cell, name, weight)

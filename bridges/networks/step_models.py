@@ -102,7 +102,8 @@ class StepModule(nn.Module):
             gain: logits per unit of a feature.
 
         Raises:
-            BridgeError: if it is bidirectional, or has `proj_size`.
+            BridgeError: if it is bidirectional, has `proj_size`, or is a subclass, pruned,
+                parametrized or with hooks.
             TypeError: if it is no such module, or read_out no `nn.Linear`.
 
         Example:

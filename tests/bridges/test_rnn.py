@@ -3,6 +3,9 @@
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import prune
+from torch.nn.utils.parametrizations import weight_norm
+from torch.nn.utils.parametrize import remove_parametrizations
 from torch.utils.flop_counter import FlopCounterMode
 
 import bridges
@@ -163,6 +166,46 @@ def test_what_cannot_be_stepped_is_refused_with_the_reason(as_user):
         bridges.StepModule.from_rnn(nn.GRU(3, 4), read_out=nn.Sequential(nn.Linear(4, 2)))
     with pytest.raises(BridgeError, match="from_rnn"):
         bridges.StepModule(nn.Sequential(nn.GRU(3, 4)), 3, 4)
+
+
+class Negated(nn.LSTM):
+    def forward(self, x, state=None):
+        out, state = super().forward(x, state)
+        return -out, state
+
+
+def hooked():
+    lstm = nn.LSTM(INPUTS, HIDDEN)
+    lstm.register_forward_hook(lambda module, inputs, out: (-out[0], out[1]))
+    return lstm
+
+
+REWRITTEN = {
+    "subclass": lambda: Negated(INPUTS, HIDDEN),
+    "hook": hooked,
+    "pruned": lambda: prune.l1_unstructured(nn.LSTM(INPUTS, HIDDEN), "weight_hh_l0", 0.5),
+    "parametrized": lambda: weight_norm(nn.GRU(INPUTS, HIDDEN), "weight_hh_l0"),
+}
+
+
+@pytest.mark.parametrize("case", REWRITTEN)
+def test_modules_that_do_other_than_their_class_says_are_refused(case):
+    with pytest.raises(BridgeError, match=r"as torch has it; this .*prune\.remove"):
+        bridges.StepModule.from_rnn(REWRITTEN[case]())
+
+
+@pytest.mark.parametrize("case", ["pruned", "parametrized"])
+def test_pruned_modules_step_once_their_weights_are_ordinary(case):
+    rnn, x = REWRITTEN[case](), frames()
+    told = rnn(x)[0][-1]
+    if case == "pruned":
+        prune.remove(rnn, "weight_hh_l0")
+    else:
+        remove_parametrizations(rnn, "weight_hh_l0")
+    model, state = bridges.StepModule.from_rnn(rnn), None
+    for frame in x:
+        out, state = model.step(frame, state)
+    torch.testing.assert_close(out, told)
 
 
 class DiagonalSSM(nn.Module):
