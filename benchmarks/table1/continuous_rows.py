@@ -78,8 +78,11 @@ def _rel(epochs: int, **options: Any) -> ContinuousConfig:
     return ContinuousConfig(epochs=epochs, optimizer="adamw", schedule="cosine", **given)
 
 
-_DROPOUT = _rel(100, drift=1.0, spike_dropout=0.2)
-"""From random weights for longer. A drift of 1 keeps dark-first networks from falling silent."""
+_DARK: Any = {"lr": 5e-4, "jitter": 0.03, "drift": 1.0}
+"""Dark first, most pixels spike at once: an update moves every potential six times as far, and at
+the rate of bright-first networks all outputs fall silent, whatever the drift."""
+_DROPOUT: Any = {"drift": 1.0, "spike_dropout": 0.2}
+"""From random weights, for longer."""
 
 
 def _conv(epochs: int) -> ContinuousConfig:
@@ -142,11 +145,24 @@ ROWS = (
             *(f"rel-psp-{n}-slow", line, "slow", f"784-{n}-10", published),
             recipes={
                 "quick": {
-                    "tuned": _recipe(ContinuousModel("rel_psp", (784, n, 10)), _rel(8), **_SMALL)
+                    "tuned": _recipe(
+                        ContinuousModel("rel_psp", (784, n, 10)),
+                        _rel(8),
+                        train_other=_rel(8, **_DARK),
+                        **_SMALL,
+                    )
                 },
                 "paper": {
-                    "tuned": _recipe(ContinuousModel("rel_psp", (784, n, 10)), _rel(epochs)),
-                    "dropout": _recipe(ContinuousModel("rel_psp", (784, n, 10)), _DROPOUT),
+                    "tuned": _recipe(
+                        ContinuousModel("rel_psp", (784, n, 10)),
+                        _rel(epochs),
+                        train_other=_rel(epochs, **_DARK),
+                    ),
+                    "dropout": _recipe(
+                        ContinuousModel("rel_psp", (784, n, 10)),
+                        _rel(100, **_DROPOUT),
+                        train_other=_rel(100, **_DROPOUT | _DARK),
+                    ),
                     **mapped_rows.dense(n),
                 },
             },

@@ -49,6 +49,8 @@ class Recipe:
     model: ModelConfig
     train: Any
     """The family's configuration of a training; it holds epochs and seed."""
+    train_other: Any = None
+    """That with the polarity which is not the recipe's own; None: the same."""
     n_train: int = 60_000
     """Images to train on, at most; the rest is left out."""
     n_validation: int = 5_000

@@ -205,6 +205,7 @@ def planned(options: Table1, digits: Digits) -> Iterator[RowRun]:
             continue
         polarities = options.polarity if recipe.encoder == "latency" else None
         for polarity in polarities or (recipe.polarity,):
+            own = polarity == recipe.polarity or recipe.train_other is None
             yield RowRun(
                 row=row,
                 profile=options.profile,
@@ -215,7 +216,7 @@ def planned(options: Table1, digits: Digits) -> Iterator[RowRun]:
                 n_steps=recipe.n_steps and (options.n_steps or recipe.n_steps),
                 **sizes(recipe, protocol, digits),
                 model=recipe.model,
-                train=_asked(recipe.train, seed, options),
+                train=_asked(recipe.train if own else recipe.train_other, seed, options),
                 device=options.device,
                 recipe=name,
                 centred=recipe.centred,

@@ -115,6 +115,26 @@ def test_networks_that_are_not_trained_are_measured_once():
     ]
 
 
+def test_dark_first_rel_psp_trains_by_a_training_of_its_own_and_others_by_theirs():
+    """At the rate of bright-first networks all outputs fall silent within some epochs."""
+    asked = Table1(
+        profile="paper",
+        rows=("rel-psp-340-slow", "rc-lstm-fast"),
+        recipe=("tuned", "dropout"),
+        polarity=("bright_first", "dark_first"),
+    )
+    runs = {(c.row, c.recipe, c.polarity): c.train for c in planned(asked, embedded_digits())}
+    for recipe, epochs in (("tuned", 40), ("dropout", 100)):
+        bright, dark = (
+            runs["rel-psp-340-slow", recipe, f"{side}_first"] for side in ("bright", "dark")
+        )
+        assert (bright.epochs, bright.lr, dark.epochs, dark.lr) == (epochs, 3e-3, epochs, 5e-4)
+        assert bright.spike_dropout == dark.spike_dropout
+    same = [train for (row, *_), train in runs.items() if row == "rc-lstm-fast"]
+    assert len(same) == 2
+    assert same[0] == same[1]
+
+
 def test_a_missing_network_of_the_authors_is_named(options, tmp_path):
     config = replace(
         tiny(CONFIG), model=ContinuousModel("alpha_psp", (784, 340, 10), file="no.npz")
