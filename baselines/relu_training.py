@@ -43,6 +43,9 @@ class MappedConfig:
     """Share of what dense layers read, but for the inputs, that is zeroed in training."""
     dropout_input: float = 0.0
     """Share of the inputs that is zeroed in training."""
+    offset: float = 0.0
+    """Subtracted from every input before the first layer, whose bias then takes it in, exactly. 1
+    where most pixels spike at once, as dark first: ink is what is told then, and what is zeroed."""
     first_spikes: ContinuousConfig | None = None
     """A training by first spikes that follows, with the seed of this one; times and temperature in
     the outputs' clock. None: the network is mapped, and nothing else."""
@@ -58,6 +61,8 @@ class MappedConfig:
                 "lr must be positive and weight_decay >= 0, both finite, got "
                 f"lr={self.lr}, weight_decay={self.weight_decay}."
             )
+        if not math.isfinite(self.offset):
+            raise ValueError(f"offset must be finite, got {self.offset}.")
         # What the mapping would refuse is refused before the training, not after it.
         if not (0.0 < self.deadline < math.inf and 1.0 <= self.k < math.inf):
             raise ValueError(
@@ -115,11 +120,19 @@ def train_mapped(
         check_spike_times(part.times, model.n_inputs)
         check_labels(part.labels, model.n_classes)
     layers = _layers(model, config)
+    if config.offset and layers[0].get("padding"):
+        raise ValueError(
+            f"With padding {layers[0]['padding']} the first layer reads zeros beyond the edge, and "
+            f"no offset is subtracted from those; got offset={config.offset}. Make one of them 0."
+        )
     reads = _Reads(config, (model.options or {})["neuron"], layers[0].get("size"))
     net = relu_network(layers, config)
     run = _ReLUTraining(net, data, validation, config, Path(run_dir), reads, fresh, tensorboard)
     result = run.fit(f"{description}, ReLU")
     idle = nn.Sequential(*(part for part in net if not isinstance(part, Dropout)))
+    with torch.no_grad():  # W (x - offset) + b = W x + (b - offset W 1)
+        first: Any = idle[0]
+        first.bias -= (config.offset * first.weight.double().flatten(1).sum(dim=1)).float()
     mapped = from_relu(
         idle,
         config.deadline,
@@ -276,7 +289,7 @@ class _ReLUTraining(Loop):
 
     def update(self, batch: Timed, epoch: int) -> Row:
         """Train on one batch; return its sums of loss and right answers."""
-        logits = self.model(self.reads(batch.times))
+        logits = self.model(self.reads(batch.times) - self.config.offset)
         loss = F.cross_entropy(logits, batch.labels)
         self.descend(loss)
         return {
@@ -288,7 +301,8 @@ class _ReLUTraining(Loop):
     def validate(self, epoch: int) -> tuple[Row, tuple[float, float]]:
         """Return the accuracy of the largest logit, by which the epoch is chosen."""
         held_out = self.validation
-        parts = [self.model(self.reads(times)) for times in held_out.times.split(1_000)]
-        right = torch.cat(parts).argmax(dim=1) == held_out.labels
+        inputs = (self.reads(times) for times in held_out.times.split(1_000))
+        logits = torch.cat([self.model(x - self.config.offset) for x in inputs])
+        right = logits.argmax(dim=1) == held_out.labels
         accuracy = float(right.double().mean())
         return {"accuracy": accuracy}, (1.0, accuracy)

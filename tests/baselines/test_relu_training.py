@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from baselines import first_spike_objective, relu_inputs
+from baselines import first_spike_objective, relu_inputs, relu_training
 from baselines.continuous_training import ContinuousConfig, Timed
 from baselines.rel_psp import rel_psp
 from baselines.relu_training import MappedConfig, mapped_form, relu_network, train_mapped
@@ -37,20 +37,20 @@ def best(result) -> float:
 
 
 @pytest.mark.parametrize(
-    ("layers", "inputs", "deadline", "neuron", "gate"),
+    ("layers", "inputs", "deadline", "neuron", "gate", "offset"),
     [
-        (DENSE, 12, 1.0, "rel_psp", True),
-        (DENSE, 12, 0.04, "rel_psp", True),
-        (DENSE, 12, 1.0, "alpha_psp", True),
-        (GRID, 30, 1.0, "rel_psp", True),
-        (GRID, 30, 0.25, "rel_psp", False),
+        (DENSE, 12, 1.0, "rel_psp", True, 0.0),
+        (DENSE, 12, 0.04, "rel_psp", True, 1.0),
+        (DENSE, 12, 1.0, "alpha_psp", True, -2.0),
+        (GRID, 30, 1.0, "rel_psp", True, 1.0),
+        (GRID, 30, 0.25, "rel_psp", False, 0.0),
     ],
 )
 def test_first_spikes_are_as_right_as_the_relu_network_that_they_come_from(
-    layers, inputs, deadline, neuron, gate, tmp_path
+    layers, inputs, deadline, neuron, gate, offset, tmp_path
 ):
     data, held_out = digits(0, 120, inputs, deadline), digits(1, 200, inputs, deadline)
-    config = replace(CONFIG, deadline=deadline, gate=gate, k=8.0 if gate else 64.0)
+    config = replace(CONFIG, deadline=deadline, gate=gate, k=8.0 if gate else 64.0, offset=offset)
     model = mapped_form(layers, neuron=neuron, gate=gate)
     result = train_mapped(model, data, held_out, config, tmp_path)
     decision = model.decide(held_out.times)
@@ -60,6 +60,24 @@ def test_first_spikes_are_as_right_as_the_relu_network_that_they_come_from(
     assert result.best_epoch == [r["val_accuracy"] for r in result.history].index(best(result))
     assert decision.time.max() < 1.15 * deadline
     assert decision.time.min() >= deadline
+
+
+def test_inverted_inputs_less_one_train_the_network_of_the_inputs_themselves(tmp_path):
+    """x - 1 of x = 1 - y is -y: with the first layer's sign turned, the same training follows."""
+    data, held_out = digits(0, 60, 12), digits(1, 40, 12)
+    data, held_out = (Timed(x.times.clamp(max=1.0), x.labels) for x in (data, held_out))
+    dark, dark_held_out = (Timed(1.0 - x.times, x.labels) for x in (data, held_out))
+    config = replace(CONFIG, dropout_input=0.2)
+    bright = train_mapped(mapped_form(DENSE), data, held_out, config, tmp_path / "bright")
+    model, turned = mapped_form(DENSE), relu_network(DENSE, config)
+    with torch.no_grad():
+        turned[1].weight.neg_()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(relu_training, "relu_network", lambda *_: turned)
+        config = replace(config, offset=1.0)
+        other = train_mapped(model, dark, dark_held_out, config, tmp_path / "dark")
+    losses, others = ([row["train_loss"] for row in r.history] for r in (bright, other))
+    assert losses == pytest.approx(others, rel=1e-4)
 
 
 def test_an_image_is_read_row_by_row_by_both():
@@ -149,10 +167,18 @@ def test_networks_of_another_form_and_data_that_do_not_fit_are_refused(tmp_path,
         train_mapped(mapped_form(DENSE), Timed(data.times, wrong), data, CONFIG, tmp_path)
     with pytest.raises(ValueError, match="The network is gated, got gate=False"):
         train_mapped(mapped_form(DENSE), data, data, replace(CONFIG, gate=False), tmp_path)
+    grid = digits(0, 9, 30)
+    padded = mapped_form([GRID[0] | {"padding": 1}, {"inputs": 4 * 3 * 2, "neurons": 3}])
+    with pytest.raises(ValueError, match=r"With padding 1 the first layer.*got offset=1\.0"):
+        train_mapped(padded, grid, grid, replace(CONFIG, offset=1.0), tmp_path)
     assert not list(tmp_path.iterdir()), "nothing is trained before that is known"
     for given in ({"deadline": 0.0}, {"k": 0.5}, {"k": float("nan")}):
         with pytest.raises(ValueError, match="deadline must be positive and k >= 1"):
             MappedConfig(**given)
-    for given, match in (({"lr": 0.0}, "lr"), ({"weight_decay": -1.0}, "weight_decay")):
+    for given, match in (
+        ({"lr": 0.0}, "lr"),
+        ({"weight_decay": -1.0}, "weight_decay"),
+        ({"offset": float("inf")}, "offset must be finite"),
+    ):
         with pytest.raises(ValueError, match=match):
             MappedConfig(**given)
