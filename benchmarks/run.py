@@ -218,7 +218,7 @@ class TaskRun:
         return RCLSTM(**asdict(self.model), dense_input=True, generator=generator)
 
 
-IDLE: Mapping[str, Any] = {"theta_low": None, "theta_high": None, "prefix": 0.0, "offset": 0.0}
+IDLE: Mapping[str, Any] = {"theta_low": None, "theta_high": None, "prefix": 0.0}
 """Options of a training that came after the first records, and their values when off."""
 
 

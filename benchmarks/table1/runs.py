@@ -79,7 +79,7 @@ class RowRun:
         del whole["family"], whole["task"]  # the row says the one, the record the other
         if self.n_steps is None:
             del whole["n_steps"], whole["centred"]
-            idle = {"jitter_epochs": None, "spike_dropout": 0.0}
+            idle = {"jitter_epochs": None, "spike_dropout": 0.0, "offset": 0.0}
             return whole | {"train": without_idle(whole["train"], idle)}
         del whole["encoder"]
         whole = without_idle(whole, {"recipe": "published", "centred": False, "augment": None})
