@@ -135,6 +135,25 @@ def test_dark_first_rel_psp_trains_by_a_training_of_its_own_and_others_by_theirs
     assert same[0] == same[1]
 
 
+def test_mapped_dense_networks_train_on_the_ink_with_either_polarity():
+    asked = Table1(
+        profile="paper",
+        rows=(
+            "rel-psp-340-slow",
+            "rel-psp-340-strict",
+            "alpha-psp-340-slow",
+            "conv-rel-psp-strict",
+        ),
+        recipe=("mapped", "fine-tuned"),
+        polarity=("bright_first", "dark_first"),
+    )
+    for run in planned(asked, embedded_digits()):
+        ink = float(run.polarity == "dark_first" and run.row != "conv-rel-psp-strict")
+        assert run.train.offset == ink, run.name
+        assert run.train.deadline == (0.04 if run.row.endswith("strict") else 1.0)
+        assert (run.train.first_spikes is None) == (run.recipe == "mapped")
+
+
 def test_a_missing_network_of_the_authors_is_named(options, tmp_path):
     config = replace(
         tiny(CONFIG), model=ContinuousModel("alpha_psp", (784, 340, 10), file="no.npz")
