@@ -83,8 +83,7 @@ def table1(results: Path) -> Iterator[Entry]:
         ours: list[str] = []
         same, moved = [], []
         for _, group in (pair for pair in groups if pair[0].name == row.name):
-            held_out = [r for r in group if r.config["protocol"] != "paper"]
-            if held_out:
+            if held_out := table.held_out(group):
                 percent = [100 * r.metrics["accuracy"] for r in held_out]
                 recipe, said = _recipe(held_out)
                 ours.append(f"{numbers.spread(percent)} {said}")

@@ -80,7 +80,7 @@ def table1(records: Sequence[Record], known: Provenance) -> list[dict[str, Any]]
 def _line(row: Row, group: list[Record], known: Provenance) -> dict[str, Any]:
     texts = table.line(row, group) if group else [row.regime, row.model, row.architecture]
     cells = dict(zip(table.HEADER, texts, strict=False)) | {"published %": row.published}
-    shown = [r for r in group if r.config["protocol"] != "paper"] or group
+    shown = table.stand_for(group)
     return {
         "cells": cells,
         "legend": row.legend,

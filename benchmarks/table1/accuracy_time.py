@@ -14,7 +14,7 @@ from benchmarks import record
 from benchmarks.record import Record
 from benchmarks.report import figures
 from benchmarks.table1.rows import YOURS
-from benchmarks.table1.table import PAPER, groups, kind, shown_of
+from benchmarks.table1.table import PAPER, groups, kind, shown_of, stand_for
 from rc_snn import commands
 from rc_snn.plots import frontier
 from rc_snn.progress import Bar
@@ -53,7 +53,7 @@ def draw(records: list[Record], path: Path) -> None:
     """
     from matplotlib.lines import Line2D
 
-    lines = groups(records)
+    lines = [(row, stand_for(group)) for row, group in groups(records)]
     names = sorted({row.legend for row, _ in lines})
     colours = {name: f"C{i}" for i, name in enumerate(names)}
     others = sorted({_recipe(group[0]) for _, group in lines} - MARKERS.keys())

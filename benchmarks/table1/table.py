@@ -113,14 +113,13 @@ def short(records: Sequence[Record]) -> list[str]:
         mine = [group for of, group in found if (of.line, of.name) == (row.line, row.name)]
         title = f"{row.model} {row.architecture}, {row.regime}"
         for group in mine:
-            held_out = [r for r in group if r.config["protocol"] != "paper"]
-            shown = held_out or group
+            shown = stand_for(group)
             means = [r.metrics["strict_clock"]["mean"] for r in shown]
             when = "∞" if None in means else f"{mean(means):.3f}"
             first = shown[0].config
             polarity = first["polarity"].replace("_", " ")
             recipe = f"{_recipe(first)}, {polarity}"
-            about = [_accuracy(held_out), recipe, when, _operations(shown)[0]]
+            about = [_accuracy(held_out(group)), recipe, when, _operations(shown)[0]]
             rows.append([title, row.published, *about])
         if not mine:
             rows.append([title, row.published, *["—"] * 4])
@@ -184,6 +183,16 @@ def _claim(row: Row) -> Line:
     return [row.regime, row.model, row.architecture, row.published]
 
 
+def held_out(group: Sequence[Record]) -> list[Record]:
+    """Return the runs whose epoch was not chosen on the test set: all but the paper's protocol."""
+    return [r for r in group if r.config["protocol"] != "paper"]
+
+
+def stand_for(group: Sequence[Record]) -> list[Record]:
+    """Return the runs whose means stand for a line: by the paper's protocol only without others."""
+    return held_out(group) or list(group)
+
+
 def _group(r: Record) -> str:
     """Return what the runs of one line share: all but seed and protocol."""
     c = r.config
@@ -196,13 +205,11 @@ def _group(r: Record) -> str:
 
 
 def _ours(group: list[Record]) -> Line:
-    held_out = [r for r in group if r.config["protocol"] != "paper"]  # or yours
-    published_way = [r for r in group if r.config["protocol"] == "paper"]
-    shown = held_out or published_way
+    shown, published_way = stand_for(group), [r for r in group if r not in held_out(group)]
     best = max((100 * r.metrics["accuracy"] for r in published_way), default=None)
     c = shown[0].config
     return [
-        _accuracy(held_out),
+        _accuracy(held_out(group)),
         "—" if best is None else f"{best:.2f} (best of {len(published_way)})",
         _recipe(c),
         _input(shown[0]),
