@@ -49,8 +49,6 @@ class Recipe:
     model: ModelConfig
     train: Any
     """The family's configuration of a training; it holds epochs and seed."""
-    train_other: Any = None
-    """That with the polarity which is not the recipe's own; None: the same."""
     n_train: int = 60_000
     """Images to train on, at most; the rest is left out."""
     n_validation: int = 5_000
@@ -66,6 +64,8 @@ class Recipe:
     n_steps: int | None = 10
     """Steps per frame, T, where the command line does not say; None is continuous time."""
     encoder: EncoderName = "latency"
+    train_other: Any = None
+    """The training with the polarity that is not the recipe's own; None: the same."""
 
 
 @dataclass(frozen=True)
