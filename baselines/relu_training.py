@@ -43,14 +43,14 @@ class MappedConfig:
     """Share of what dense layers read, but for the inputs, that is zeroed in training."""
     dropout_input: float = 0.0
     """Share of the inputs that is zeroed in training."""
-    offset: float = 0.0
-    """Subtracted from every input before the first layer, whose bias then takes it in, exactly. 1
-    where most pixels spike at once, as dark first: ink is what is told then, and what is zeroed."""
     first_spikes: ContinuousConfig | None = None
     """A training by first spikes that follows, with the seed of this one; times and temperature in
     the outputs' clock. None: the network is mapped, and nothing else."""
     seed: int = 0
     """Of initial weights, batch order and dropout."""
+    offset: float = 0.0
+    """Subtracted from every input before the first layer, whose bias then takes it in, exactly. 1
+    where most pixels spike at once, as dark first: ink is what is told then, and what is zeroed."""
 
     schedule = "one_cycle"
 
