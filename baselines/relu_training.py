@@ -287,9 +287,14 @@ class _ReLUTraining(Loop):
         )
         self.scheduler = self.one_cycle_or_constant()
 
+    def _logits(self, times: Tensor) -> Tensor:
+        """Return what the network says of spike times; its bias does not have the offset yet."""
+        logits: Tensor = self.model(self.reads(times) - self.config.offset)
+        return logits
+
     def update(self, batch: Timed, epoch: int) -> Row:
         """Train on one batch; return its sums of loss and right answers."""
-        logits = self.model(self.reads(batch.times) - self.config.offset)
+        logits = self._logits(batch.times)
         loss = F.cross_entropy(logits, batch.labels)
         self.descend(loss)
         return {
@@ -301,8 +306,7 @@ class _ReLUTraining(Loop):
     def validate(self, epoch: int) -> tuple[Row, tuple[float, float]]:
         """Return the accuracy of the largest logit, by which the epoch is chosen."""
         held_out = self.validation
-        inputs = (self.reads(times) for times in held_out.times.split(1_000))
-        logits = torch.cat([self.model(x - self.config.offset) for x in inputs])
-        right = logits.argmax(dim=1) == held_out.labels
+        parts = [self._logits(times) for times in held_out.times.split(1_000)]
+        right = torch.cat(parts).argmax(dim=1) == held_out.labels
         accuracy = float(right.double().mean())
         return {"accuracy": accuracy}, (1.0, accuracy)
